@@ -97,16 +97,26 @@ def fold_in_name(key, name: str):
     return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
-def _mode_argument(module: nn.Module) -> str | None:
-    parameters = inspect.signature(type(module).__call__).parameters
+def _mode_argument(module: nn.Module, method: str | None = None) -> str | None:
+    function = getattr(type(module), method or "__call__", None)
+    if function is None:
+        raise ValueError(f"{type(module).__name__} has no function {method!r}")
+    parameters = inspect.signature(function).parameters
     return next((name for name in _MODES if name in parameters), None)
 
 
-def call_module(module: nn.Module, variables, *args, train: bool, rng=None, mutable=False, features=(), **kwargs):
-    """`module.apply` in training or evaluation mode -> (output, updated collections, {path: feature})."""
-    mode = _mode_argument(module)
+def call_module(
+    module: nn.Module, variables, *args, train: bool, rng=None, mutable=False, features=(), method=None, **kwargs
+):
+    """`module.apply` in training or evaluation mode -> (output, updated collections, {path: feature}).
+
+    `method` names another function of the module than `__call__` (`"decode"`).
+    """
+    mode = _mode_argument(module, method)
     if mode is not None:
         kwargs = {mode: _MODES[mode](train), **kwargs}
+    if method is not None:
+        kwargs["method"] = method
     rngs = None if rng is None else {"params": rng}  # Linen falls back to this stream for every other one
     if not features:
         if not mutable:
@@ -152,7 +162,10 @@ class Player:
         self._key, self._train, self._moves, self._dtype, self._calls = key, train, moves, compute_dtype, 0
 
     def __call__(self, *args, train: bool | None = None, features: Sequence[str] = (), **kwargs):
-        """Output, or `(output, {path: feature})` where features are asked for by module path ("block3/conv1")."""
+        """Output, or `(output, {path: feature})` where features are asked for by module path ("block3/conv1").
+
+        `method="decode"` calls that function of the module, once the player itself was called in the same move.
+        """
         output, updates, found = self._run(args, kwargs, train, features)
         if self._moves and updates:
             kept = {name: jax.tree.map(jax.lax.stop_gradient, value) for name, value in updates.items()}
@@ -263,17 +276,23 @@ class _Unborn:
             raise ValueError(
                 f"players.{self.name} ({type(self.module).__name__}) cannot take inputs of shape {shapes}: {error}"
             ) from error
-        self._inputs.setdefault(self.name, (jax.tree.map(_abstract, args), jax.tree.map(_abstract, kwargs)))
+        if kwargs.get("method") is None:
+            self._inputs.setdefault(self.name, (jax.tree.map(_abstract, args), jax.tree.map(_abstract, kwargs)))
+        elif self.name not in self._inputs:
+            raise ValueError(
+                f"players.{self.name}(..., method={kwargs['method']!r}) comes before any players.{self.name}(...):"
+                " a player's first call is its own, which initialises all of it"
+            )
         self._outputs.setdefault(self.name, jax.tree.map(_abstract, output))
         return (output, found) if features else output
 
     stateless = __call__
 
     def _call(self, args, kwargs, features):
-        mode = _mode_argument(self.module)
+        mode = _mode_argument(self.module, kwargs.get("method"))
         key = jax.random.key(0)
         variables = self.module.init(key, *args, **kwargs)
-        self.params = variables.get("params", {})
+        self.params = {**variables.get("params", {}), **self.params}
         empty = [path for path, leaf in jax.tree_util.tree_leaves_with_path(variables) if 0 in leaf.shape]
         if empty:
             raise ValueError(f"parameter {jax.tree_util.keystr(empty[0])} would be empty; the input is too small")

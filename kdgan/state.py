@@ -65,7 +65,7 @@ class TrainState:
           batch: one batch (arrays or shapes); only its shapes matter.
           key: random key of the stage.
           lambdas: leading player -> term -> λ.
-          params: player -> parameters to start from. A frozen player needs them.
+          params: player -> parameters to start from. A frozen player needs them, unless it is a function without any.
           model_state: player -> mutable collections to start from.
           ema: names of the players whose parameters are averaged.
 
@@ -81,9 +81,10 @@ class TrainState:
                 " give one chain per trained player"
             )
         given, given_state = dict(params or {}), dict(model_state or {})
-        frozen = [name for name in inspection.inputs if name not in method.trained and name not in given]
-        if frozen:
-            raise ValueError(f"{frozen[0]!r} is frozen in this method: pass its parameters in params[{frozen[0]!r}]")
+        for name, inputs in inspection.inputs.items():
+            frozen = name not in method.trained and name not in given
+            if frozen and jax.tree.leaves(variable_shapes(modules[name], inputs).get("params", {})):
+                raise ValueError(f"{name!r} is frozen in this method: pass its parameters in params[{name!r}]")
         all_params, all_state = {}, {}
         for name in inspection.inputs:
             fresh = initialise(modules[name], inspection.inputs[name], game.fold_in_name(key, name), given.get(name))
@@ -135,10 +136,20 @@ def initialise(module: nn.Module, inputs, key, given: Tree | None = None) -> dic
     fresh = lambda: _compiled_init(jax.default_backend() == "cpu")(module, structure, tuple(leaves), key)
     if given is None:
         return dict(fresh())
-    variables = jax.eval_shape(lambda key: _init(module, structure, tuple(leaves), key), key)
+    variables = variable_shapes(module, inputs)
     check_same_shapes(given, variables.get("params", {}), type(module).__name__)
     mutable = any(name != "params" for name in variables)
     return {**(fresh() if mutable else {}), "params": jax.tree.map(jnp.asarray, given)}
+
+
+def variable_shapes(module: nn.Module, inputs: Any) -> dict[str, Any]:
+    """Shapes of a module's variables for inputs of these shapes; nothing is computed."""
+
+    def init():
+        args, kwargs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), inputs)
+        return dict(module.init(jax.random.key(0), *args, **kwargs))
+
+    return jax.eval_shape(init)
 
 
 def _init(module: nn.Module, structure, leaves, key):

@@ -1,6 +1,7 @@
 """Small players and batches that the tests of the core share."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
@@ -47,6 +48,52 @@ class Judge(nn.Module):
         return nn.Dense(1, name="score")(nn.tanh(nn.Dense(4, name="hidden")(outputs)))[:, 0]
 
 
+class Paints(nn.Module):
+    """Noise [b, d] to images [b, 4, 4, 1], of a class where a label is given; plain, too."""
+
+    width: int = 5
+
+    @nn.compact
+    def __call__(self, noise, label=None):
+        given = noise if label is None else jnp.concatenate([noise, jax.nn.one_hot(label, CLASSES)], axis=-1)
+        hidden = nn.tanh(nn.Dense(self.width, name="hidden")(given))
+        return nn.tanh(nn.Dense(16, name="image")(hidden)).reshape(-1, 4, 4, 1)
+
+
+class Critic(nn.Module):
+    """Images to scores [b]; smooth, so that penalties on its gradient have gradients."""
+
+    width: int = 6
+
+    @nn.compact
+    def __call__(self, image, label=None):
+        x = image.reshape(len(image), -1)
+        x = x if label is None else jnp.concatenate([x, jax.nn.one_hot(label, CLASSES)], axis=-1)
+        return nn.Dense(1, name="score")(nn.tanh(nn.Dense(self.width, name="hidden")(x)))[:, 0]
+
+
+class Coder(nn.Module):
+    """A VAE without noise: what it gives is the same whatever devices a batch is split over."""
+
+    latent: int = 2
+    likelihood: str = "gaussian"
+
+    def setup(self):
+        self.mean, self.log_variance = nn.Dense(self.latent), nn.Dense(self.latent)
+        self.decoder = nn.Dense(16)
+
+    def __call__(self, image):
+        x = image.reshape(len(image), -1)
+        mean = self.mean(x)
+        return {"mean": mean, "log_variance": self.log_variance(x), "decoded": self.decode(mean)}
+
+    def decode(self, z):
+        return self.decoder(z).reshape(-1, 4, 4, 1)
+
+    def generate(self, z):
+        return self.decode(z)
+
+
 def batch(size: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {
@@ -69,12 +116,12 @@ def make_state(method, modules, *, rate=0.1, optimizers=None, lambdas=None, seed
     frozen = {}
     for name in inputs:
         if name not in method.trained:
-            variables = modules[name].init(jax.random.key(99), example["image"])
-            frozen[name] = variables
+            args, kwargs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), inputs[name])
+            frozen[name] = modules[name].init(jax.random.key(99), *args, **kwargs)
     return TrainState.create(
         method, modules, optimizers, example, key=jax.random.key(seed),
         lambdas=lambdas or ones(method, modules, example),
-        params={name: variables["params"] for name, variables in frozen.items()},
+        params={name: variables.get("params", {}) for name, variables in frozen.items()},
         model_state={
             name: {kind: tree for kind, tree in variables.items() if kind != "params"} for name, variables in frozen.items()
         },

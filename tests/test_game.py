@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import players as small
 from kdgan import game
@@ -80,6 +81,63 @@ def test_features_are_taken_by_module_path_and_an_unknown_path_is_named():
     assert found["conv"].shape == (8, 4, 4, 4)
     with pytest.raises(ValueError, match="no module at path 'block9'"):
         player(x, features=("block9",))
+
+
+class Halves(nn.Module):
+    """Two functions of a module, one of which has a training mode: what `method=` has to find out."""
+
+    def setup(self):
+        self.encoder, self.decoder = nn.Dense(2), nn.Dense(3)
+
+    def __call__(self, x):
+        return self.decode(self.encoder(x))
+
+    def decode(self, z, *, train: bool = False):
+        return self.decoder(z) + (1.0 if train else 0.0)
+
+    def generate(self, z):
+        return self.decode(z) * 2.0
+
+
+def test_another_function_of_a_module_is_called_by_its_name_and_in_its_mode():
+    x, z = jnp.ones((4, 5)), jnp.asarray(np.random.default_rng(0).normal(size=(4, 2)), jnp.float32)
+    frozen, trained = (bound(Halves(), train=train, moves=train, x=x) for train in (False, True))
+    decoder = jax.tree.map(np.float64, frozen.params["decoder"])
+    plain = np.float64(z) @ decoder["kernel"] + decoder["bias"]
+    np.testing.assert_allclose(frozen(z, method="decode"), plain, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(trained(z, method="decode"), plain + 1, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(trained(z, method="decode", train=False), plain, rtol=1e-5, atol=1e-6)
+    # A function without a mode is given none; whatever it calls takes its default.
+    np.testing.assert_allclose(trained(z, method="generate"), 2 * plain, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(trained.stateless(z, method="decode"), plain + 1, rtol=1e-5, atol=1e-6)
+    _, found = trained(z, method="decode", features=("decoder",))
+    np.testing.assert_allclose(found["decoder"], plain, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="Halves has no function 'encode'"):
+        frozen(z, method="encode")
+
+
+def test_inspection_initialises_a_player_by_its_first_call_whatever_is_called_after():
+    def both(players, batch, key):
+        z = players.student(batch["x"])[:, :2]
+        return {"decoder": players.student(z, method="decode").sum(-1)}
+
+    found = game.inspect_method(Method(Move("student", both)), {"student": Halves()}, {"x": jnp.ones((4, 5))})
+    (given,), kwargs = found.inputs["student"]
+    assert (given.shape, dict(kwargs)) == ((4, 5), {})
+    assert found.outputs["student"].shape == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ("decode", r"players.student\(..., method='decode'\) comes before any players.student\(...\)"),
+        ("encode", r"players.student \(Halves\) cannot take inputs of shape \(4, 2\): Halves has no function 'encode'"),
+    ],
+)
+def test_a_player_is_called_before_its_other_functions_are_and_unknown_ones_are_named(first, message):
+    terms = lambda players, batch, key: {"decoder": players.student(batch["z"], method=first).sum(-1)}
+    with pytest.raises(ValueError, match=message):
+        game.inspect_method(Method(Move("student", terms)), {"student": Halves()}, {"z": jnp.ones((4, 2))})
 
 
 def test_bfloat16_compute_keeps_float32_outputs_and_statistics():

@@ -11,6 +11,7 @@
 | `stream` | `stream`: batches of a set that does not fit in memory |
 | `batches` | `gather` and `normalise` on the device; `batches`, a plain iterator over arrays |
 | `augment` | random affine maps, crops, flips, cutout, mixup and cutmix on the device |
+| `diffaugment` | differentiable augmentation of what a discriminator sees, real and fake |
 
 TFDS, Grain and scikit-learn are imported only by the functions that need them: importing this package stays fast.
 """

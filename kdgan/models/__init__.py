@@ -1,9 +1,14 @@
-"""The classifiers and discriminators, and `build`, which makes one from its name in a config.
+"""The classifiers, generators, discriminators and adapters, and `build`, which makes one from its name in a config.
 
 Every classifier is a Linen module `(images [b, h, w, c], train=False) -> logits [b, num_classes]` and knows no method.
 All of them give features at the module paths `embedding` ([b, d], what the head reads) and `head` (logits); those with
 convolutions at `stage1`, `stage2`, ... (what each resolution ends with), those with hidden dense layers at `hidden1`,
 ...; each file lists what else its family has.
+
+A generator is a module `(noise [b, d], label=None, train=False) -> image [b, h, w, c]` in [-1, 1]; a discriminator of
+images `(image [b, h, w, c], label=None, train=False) -> score [b]`, a logit. The label, whole numbers [b], is given
+exactly where the module has `classes`. A variational autoencoder is `(image, train=False) -> {"mean", "log_variance",
+"decoded"}` with the methods `decode` and `generate`: see `kdgan.models.vae`. `Function` makes a module of any function.
 """
 
 import difflib
@@ -16,11 +21,15 @@ from typing import Any
 
 from flax import linen as nn
 
+from kdgan.models.adapters import Adapter, Function
 from kdgan.models.cnn import CNN
+from kdgan.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from kdgan.models.heads import SelectClasses
 from kdgan.models.lenet import KDGANLeNet, LeNet5
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
 from kdgan.models.resnet import ResNet
+from kdgan.models.sngan import SNGANDiscriminator, SNGANGenerator
+from kdgan.models.vae import VAE
 from kdgan.models.vgg import VGG
 from kdgan.models.wrn import WideResNet
 
@@ -28,12 +37,19 @@ __all__ = [
     "CNN",
     "MLP",
     "MODELS",
+    "VAE",
     "VGG",
+    "Adapter",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "Function",
     "KDGANLeNet",
     "LabelDiscriminator",
     "LeNet5",
     "OutputDiscriminator",
     "ResNet",
+    "SNGANDiscriminator",
+    "SNGANGenerator",
     "SelectClasses",
     "WideResNet",
     "build",
@@ -77,6 +93,14 @@ MODELS: Mapping[str, Constructor] = {
     "kdgan_discriminator": KDGANLeNet,
     "label_discriminator": LabelDiscriminator,
     "output_discriminator": OutputDiscriminator,
+    # Of images: generators and their discriminators.
+    "dcgan_generator": DCGANGenerator,
+    "dcgan_discriminator": DCGANDiscriminator,
+    "sngan_generator": SNGANGenerator,
+    "sngan_discriminator": SNGANDiscriminator,
+    "vae": VAE,
+    # Between the features of two networks.
+    "adapter": Adapter,
 }
 
 _OTHER_SIZES = "resnet{6n+2}, resnet{6n+2}x4, wrn_{6n+4}_{k}"

@@ -1,0 +1,146 @@
+"""Losses between intermediate features: a student's layers against the teacher's, matched by their order.
+
+Features come as mappings by module path, as `players.student(x, features=(...))` returns them, or as sequences. The i-th
+layer of the student meets the i-th of the teacher, whatever their names. Each is [b, ...] of any rank. No function here
+stops a gradient.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from kdgan.losses import images
+from kdgan.losses.arguments import at_least_float32
+
+Features = Mapping[str, Array] | Sequence[Array]
+Weights = Sequence[ArrayLike]
+
+
+def feature_l1(student: Features, teacher: Features, weights: Weights | None = None) -> Float[Array, " b"]:
+    """Σ_l w_l·mean |S_l − T_l|, the mean over all axes but the batch.
+
+    On features of the discriminator this is TinyGAN's (Chang & Lu 2020), with w = (1/32, 1/16, 1/8, 1/4, 1) from the first
+    layer to the last.
+
+    Args:
+        student: S_l [b, ...].
+        teacher: T_l of the same shapes.
+        weights: w_l, one a layer; 1 each where there are none.
+
+    Returns:
+        [b], at least 0 for weights at least 0.
+
+    Raises:
+        ValueError: no layers, other numbers of layers, names or weights, or a layer whose shapes differ.
+    """
+    return _weighted_sum(images.l1, student, teacher, weights)
+
+
+def feature_l2(student: Features, teacher: Features, weights: Weights | None = None) -> Float[Array, " b"]:
+    """Σ_l w_l·mean (S_l − T_l)², the mean over all axes but the batch.
+
+    GAN Compression (Li et al. 2020) with S_l behind a learned 1×1 convolution that gives it the teacher's width
+    (`kdgan.models.adapters`); FitNets (Romero et al. 2015) up to the factor.
+
+    Args:
+        student: S_l [b, ...].
+        teacher: T_l of the same shapes.
+        weights: w_l, one a layer; 1 each where there are none.
+
+    Returns:
+        [b], at least 0 for weights at least 0.
+
+    Raises:
+        ValueError: no layers, other numbers of layers, names or weights, or a layer whose shapes differ.
+    """
+    return _weighted_sum(images.l2, student, teacher, weights)
+
+
+def kernel_alignment(student: Features, teacher: Features, weights: Weights | None = None) -> Float[Array, ""]:
+    """CAT (Jin et al. 2021): Σ_l w_l·(1 − KA(S_l, T_l)), KA(X, Y) = ⟨XXᵀ, YYᵀ⟩_F / (‖XXᵀ‖_F·‖YYᵀ‖_F).
+
+    X [b, d] holds a layer's features flattened, one row an example; the kernels are [b, b], so that student and teacher
+    may differ in width and resolution and no adapter is needed. KA sees neither scale nor rotation (X → a·XQ). It is
+    not centred. The paper's term is −KA: the gradient is the same, and this one is 0 at best and at most 1 a layer.
+    Being a statistic of the batch (inside pmap of a device's share), it depends on the batch size.
+
+    Args:
+        student: S_l [b, ...].
+        teacher: T_l [b, ...], of any other shape behind the batch.
+        weights: w_l, one a layer; 1 each where there are none.
+
+    Returns:
+        A scalar. Where all features of a layer are 0 its KA counts as 0, with no gradient.
+
+    Raises:
+        ValueError: no layers, other numbers of layers, names or weights, other batches, or a batch of one, whose KA is 1
+            whatever the features.
+    """
+    total = jnp.zeros(())
+    for where, s, t, weight in _matched(student, teacher, weights):
+        if s.shape[0] != t.shape[0] or s.shape[0] < 2:
+            raise ValueError(
+                f"{where} have shapes {s.shape} and {t.shape}: kernel alignment compares examples with one another, and "
+                "needs the same batch of at least 2 from both"
+            )
+        total = total + weight * (1 - jnp.sum(_normalised_kernel(s) * _normalised_kernel(t)))
+    return total
+
+
+def _normalised_kernel(features: Array) -> Array:
+    """XXᵀ/‖XXᵀ‖_F [b, b]; zeros where X is 0."""
+    x = at_least_float32(features).reshape(features.shape[0], -1)
+    # In full float32: on GPU and TPU a matrix product would round its factors to 10 or 8 bits.
+    kernel = jnp.matmul(x, x.T, precision="highest")
+    squared = jnp.sum(jnp.square(kernel))
+    return jnp.where(squared > 0, kernel / jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+
+
+def _weighted_sum(
+    loss: Callable[[Array, Array], Array], student: Features, teacher: Features, weights: Weights | None
+) -> Array:
+    terms = []
+    for where, s, t, weight in _matched(student, teacher, weights):
+        if s.shape != t.shape:
+            raise ValueError(
+                f"{where} have shapes {s.shape} and {t.shape}, and must be the same: a learned adapter maps one width to "
+                "another, and kernel_alignment takes any two"
+            )
+        terms.append(loss(s, t) * weight)
+    return sum(terms[1:], terms[0])
+
+
+def _matched(
+    student: Features, teacher: Features, weights: Weights | None
+) -> list[tuple[str, Array, Array, ArrayLike]]:
+    """(which layers, for an error; the student's; the teacher's; weight) in order."""
+    (names, ours), (other_names, theirs) = _named(student), _named(teacher)
+    if not ours or len(ours) != len(theirs):
+        raise ValueError(
+            f"the student's features are {names} and the teacher's {other_names}: {len(ours)} and {len(theirs)} layers. "
+            "They are matched by their order, and there must be as many of both, at least 1"
+        )
+    if names != other_names and set(names) == set(other_names):
+        raise ValueError(
+            f"the student's features are {names} and the teacher's {other_names}: the same names in another order. They "
+            "are matched by their order; state them alike"
+        )
+    if weights is None:
+        weights = [1.0] * len(ours)
+    if len(weights) != len(ours):
+        raise ValueError(f"weights has {len(weights)} numbers for {len(ours)} layers, {names}; one a layer is wanted")
+    return [
+        (f"the features {name!r} of the student and {other!r} of the teacher", s, t, weight)
+        for name, other, s, t, weight in zip(names, other_names, ours, theirs, weights, strict=True)
+    ]
+
+
+def _named(features: Features) -> tuple[list[str | int], list[Array]]:
+    if isinstance(features, Mapping):
+        return list(features), list(features.values())
+    if hasattr(features, "shape"):  # would iterate over its examples
+        raise ValueError(f"features is one array of shape {features.shape}; a mapping or sequence of layers is wanted")
+    return list(range(len(features))), list(features)
