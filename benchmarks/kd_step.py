@@ -41,6 +41,7 @@ from kdgan import data, methods, models, parallel
 from kdgan.data import splits
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
+from kdgan.run import starts
 from kdgan.run.config import resolve
 from kdgan.run.files import write_json
 from kdgan.run.population import Population
@@ -242,7 +243,7 @@ def our_run(work: Work, state: TrainState, image, label) -> tuple[Contestant, It
     stage = run.stages[1]
     (program,) = stages.build(run, stage, inputs)
     started = {"teacher": {"params": state.params["teacher"], "model_state": {}}}
-    first = stages.create_state(program, stage, "main", 0, started)
+    first = starts.create_state(program, stage, "main", 0, started)
     first = dataclasses.replace(first, params=jax.tree.map(jnp.copy, state.params))
     population = Population(run, stage, program, inputs, inputs.device_arrays(), [first])
     metrics: list[dict] = [{}]

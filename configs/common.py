@@ -87,17 +87,21 @@ def get_config() -> ConfigDict:
     )  # decay of a moving average of the parameters, evaluated beside them; None: none
     config.player.sync_batch_norm = False  # batch norm over all devices' examples (models with an axis_name field)
     config.player.classes = placeholder(tuple)  # these of its classes, in this order, stand for the data's classes
-    config.player.evaluate = placeholder(bool)  # whether to measure it as a classifier; None: by its role
+    config.player.evaluate = placeholder(
+        str
+    )  # measured as a "classifier", "generator", "autoencoder" or "nothing"; None: by its name and output
     config.players = named()  # name -> fields that differ from config.player
 
     # What every stage is unless config.stages.<name> says otherwise; an arm may set any of them again, but `arms`.
     config.stage = ConfigDict()
+    config.stage.players = ConfigDict()  # player -> fields of config.players that differ in this stage: another width
     config.stage.method = ConfigDict()
     config.stage.method.name = "supervised"  # a name of kdgan.methods, or a dotted path; beside it its hyper-parameters
     # leading player -> term -> λ: a number, or dict(kind="linear", start=0.0, end=1.0, warmup=0) over the stage
     config.stage.lambdas = ConfigDict()
     # player -> where it starts: a stage, "stage/arm", or a dict(stage=... | checkpoint=path, arm=..., player=...,
-    # only=("conv*",), skip=("head*",)) that takes a part of the parameters. Absent: fresh.
+    # only=("conv*",), skip=("head*",)) that takes a part of the parameters. Absent: fresh. From a wider or deeper network
+    # transfer="uniform" selects units and blocks; scale=0.5 keeps the variance of their sums (kdgan/transfer.py).
     config.stage.start = ConfigDict()
     config.stage.steps = 1_000
     config.stage.batch_size = 64  # examples per step, over all devices
@@ -123,6 +127,17 @@ def get_config() -> ConfigDict:
     )  # steps between evaluations on the validation split; None: a tenth of the stage
     config.evaluate.batch_size = 500
     config.evaluate.latency = True  # time each player's forward pass on this device, batch of one
+    config.evaluate.samples = 5_000  # images drawn from a generator for its final numbers
+    config.evaluate.validation_samples = 2_000  # and while training, against the validation split
+    # Whose features generators are measured by: a player of an earlier stage of this run (of its first seed), or of a
+    # checkpoint folder, or the weights of InceptionV3 (then the distance may be called FID).
+    config.evaluate.extractor = ConfigDict()
+    config.evaluate.extractor.stage = placeholder(str)  # "stage" or "stage/arm"
+    config.evaluate.extractor.checkpoint = placeholder(str)
+    config.evaluate.extractor.inception = placeholder(str)  # path of the .npz or .pth (kdgan/models/inception.py)
+    config.evaluate.extractor.player = "extractor"
+    config.evaluate.extractor.layer = "embedding"  # module path of the features
+    config.evaluate.extractor.name = placeholder(str)  # as in "FD-<name>"; None: the name of the player's model
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every = placeholder(int)  # steps between checkpoints; None: at every evaluation

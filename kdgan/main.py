@@ -1,9 +1,11 @@
 """The command line: `python -m kdgan.main --config=configs/x.py --workdir=runs/x`, and other modes on the same workdir."""
 
+import functools
 import logging
 import pathlib
 import re
 import sys
+from collections.abc import Callable
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -15,10 +17,21 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run's files; made 
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "evaluate", "report", "explain"],
+    ["train", "evaluate", "report", "explain", "sample"],
     "train: train what is not yet trained, evaluate, report. evaluate: measure a trained run again. report: write"
-    " report.html again. explain: print what a run would do, and do nothing.",
+    " report.html again. explain: print what a run would do, and do nothing. sample: draw from a trained generator.",
 )
+NUM = flags.DEFINE_integer("num", 64, "sample: number of images.")
+GRID = flags.DEFINE_string(
+    "grid", None, "sample: the PNG that they are drawn into; grid.png in the workdir by default."
+)
+COLUMNS = flags.DEFINE_integer("columns", None, "sample: images in a row; about as many as rows by default.")
+PLAYER = flags.DEFINE_string("player", None, "sample: whose images; the last trained generator's by default.")
+STAGE = flags.DEFINE_string("stage", None, "sample: the stage that trained it; the last by default.")
+ARM = flags.DEFINE_string("arm", None, "sample: the arm of that stage; the last by default.")
+MEMBER = flags.DEFINE_integer("member", None, "sample: the seed of the run that trained it; the first by default.")
+SEED = flags.DEFINE_integer("seed", 0, "sample: of the noise.")
+LABEL = flags.DEFINE_integer("label", None, "sample: the class, of a conditional generator; all in turn by default.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0 of a run on several hosts, or 'auto'.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of a run on several hosts.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process, 0 .. num_processes-1.")
@@ -38,11 +51,16 @@ def main(arguments) -> None:
     except ValueError as error:
         sys.exit(f"error: {error}")
     workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
-    run = {
+    sample = functools.partial(
+        modes.sample, num=NUM.value, grid=None if GRID.value is None else pathlib.Path(GRID.value), columns=COLUMNS.value,
+        seed=SEED.value, label=LABEL.value, player=PLAYER.value, stage=STAGE.value, arm=ARM.value, member=MEMBER.value,
+    )  # fmt: skip
+    run: dict[str, Callable] = {
         "train": modes.train, "evaluate": modes.evaluate, "report": modes.report, "explain": modes.explain,
-    }[MODE.value]  # fmt: skip
+        "sample": sample,
+    }  # fmt: skip
     try:
-        run(CONFIG.value, workdir)
+        run[MODE.value](CONFIG.value, workdir)
     except Stopped as stopped:
         print(stopped, flush=True)
     except (ConfigError, DivergedError) as error:

@@ -13,8 +13,13 @@ README = pathlib.Path(__file__).parent.parent / "README.md"
 SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
 
 
+def snippet(containing):
+    (found,) = [code for code in SNIPPETS if containing in code]
+    return found
+
+
 def test_the_functional_snippet_trains_a_student(capsys):
-    code = SNIPPETS[0]
+    code = snippet("def fit(")
     lines = [line for line in code.splitlines() if line.strip()]
     assert len(lines) <= 30
     with jax.numpy_rank_promotion("raise"):
@@ -26,14 +31,18 @@ def test_the_functional_snippet_trains_a_student(capsys):
 def test_a_method_from_outside_is_named_by_its_dotted_path(tmp_path, monkeypatch):
     package = tmp_path / "my_project"
     package.mkdir()
-    (package / "methods.py").write_text(SNIPPETS[1])
+    (package / "methods.py").write_text(snippet("def trusting("))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_project", raising=False)
     config = tiny.config(steps=2, seeds=1)
     with config.unlocked():
-        exec(SNIPPETS[2], {"config": config})
+        exec(snippet("arms.trusting"), {"config": config})
     summary = train.train(config, tmp_path / "run")
     assert "student" in summary["stages"]["distill"]["arms"]["trusting"]["players"]
+
+
+def test_every_snippet_is_run_by_some_test():
+    assert len(SNIPPETS) == 4  # the one that draws from a generator: tests/run/test_generators.py
 
 
 def test_every_config_is_listed():

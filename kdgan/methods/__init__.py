@@ -7,6 +7,9 @@
 | together.py | `joint`, `mutual`: players that learn from each other |
 | adversarial.py | `adversarial`, `nagan`: a student against a discriminator |
 | kdgan.py | `kdgan`: teacher, student and discriminator |
+| gan.py | `gan`: a generator of images and its discriminator |
+| generators.py | `generator_mimic`, `generator_distill`, `fused`: a large generator teaches a small one |
+| vae.py | `vae`, `vae_distill`: variational autoencoders |
 
 A method from outside the package is named by its dotted path; nothing here needs to know of it.
 """
@@ -19,10 +22,13 @@ from typing import Any
 
 from kdgan.game import Method
 from kdgan.methods.adversarial import adversarial, nagan
+from kdgan.methods.gan import gan
+from kdgan.methods.generators import fused, generator_distill, generator_mimic
 from kdgan.methods.kdgan import kdgan
 from kdgan.methods.logits import kd, logistic, mimic, noisy
 from kdgan.methods.supervised import supervised
 from kdgan.methods.together import joint, mutual
+from kdgan.methods.vae import vae, vae_distill
 
 BY_NAME: dict[str, Callable[..., Method]] = {
     "supervised": supervised,
@@ -35,6 +41,12 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "adversarial": adversarial,
     "nagan": nagan,
     "kdgan": kdgan,
+    "gan": gan,
+    "generator_mimic": generator_mimic,
+    "generator_distill": generator_distill,
+    "fused": fused,
+    "vae": vae,
+    "vae_distill": vae_distill,
 }
 
 

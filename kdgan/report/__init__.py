@@ -8,16 +8,20 @@ else, so that a report is written on a machine without an accelerator, without J
     report.show(workdir)     tables and curves inline in a notebook; `tables_html` and `curves_html` give the parts
 
 read         the files of a workdir
-entries      which players a table shows, and under which name
+entries      which stages a run compares, which players a table shows, and under which name
+measured     the metrics: heads, units, which end is better, and which one a comparison goes by
 numbers      how a number is written
 tables       the table of results, as text, Markdown and HTML
 differences  arms compared seed by seed, and the sentence that says the outcome
 curves       learning curves: mean and interval over seeds at each step
+palette      which colour an arm has
 drawing      what figures share: colours, ground, SVG
-plots        curves and accuracies as inline SVG
+plots        curves, and a dot for every seed, as inline SVG
 pictures     confusion matrix and images
-sections     the parts of the page, each left out where its input is missing
-page, style  the HTML page
+grids        images side by side in one PNG; a run writes its files of samples with it
+sections     the parts of any run's page, each left out where its input is missing
+training, classification, generation   the parts about learning curves, a classifier's test images, and samples
+page, markup, style  the HTML page
 """
 
 from kdgan.report.page import curves_html, show, tables_html, text, write

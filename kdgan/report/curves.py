@@ -85,9 +85,9 @@ def varies(curves: Mapping[str, Curve]) -> bool:
 
 
 def first_looked_at(metrics: Iterable[Mapping[str, Any]], stage: str) -> list[tuple[str, str]]:
-    """(split, key) of what a reader looks at first, player by player: validation accuracy and NLL, then the objective."""
+    """(split, key) of what a reader looks at first, player by player: its validation metrics, then the objective."""
     lines = list(metrics)
-    wanted = [("validation", "accuracy"), ("validation", "nll"), ("train", "loss")]
+    wanted = [*(("validation", name) for name in ("accuracy", "nll", "fd", "elbo")), ("train", "loss")]
     logged = {split: keys(lines, stage, split) for split in ("validation", "train")}
     players = dict.fromkeys(key.rpartition("/")[0] for split in logged for key in logged[split])
     pairs = [(split, f"{player}/{name}") for player in players for split, name in wanted]

@@ -1,8 +1,8 @@
 """Which players a table shows, and under which name.
 
-The last stage's arms are what a run compares. A player that is frozen there is equal in every arm and stands once,
-under its own name; one that an arm trained stands once per arm; one of an earlier stage only where the last stage does
-not show it.
+A stage's arms are what a run compares: of every stage that has several, and of the last. A player that is frozen there
+is equal in every arm and stands once, under its own name; one that an arm trained stands once per arm; one of an earlier
+stage only where this stage does not show it. Later stages have no part in it.
 """
 
 import dataclasses
@@ -22,9 +22,11 @@ class Entry:
     Attributes:
         label: what it is called: "teacher", "student · kd".
         player: whose parameters these are.
-        arm: the arm of the last stage that trained it; None for a frozen player, or one of an earlier stage.
+        arm: the arm of the stage compared that trained it; None for a frozen player, or one of an earlier stage.
         variant: "" for the player at the last step; else what its parameters are: "best by validation".
         metrics: metric -> {"mean", "std", "ci95", "values"}.
+        name: its key in the summary and in evaluation.npz: "student (best by validation)".
+        source: (stage, arm) where it stands under that key: of those that have it as it is, the earliest.
     """
 
     label: str
@@ -32,26 +34,55 @@ class Entry:
     arm: str | None
     variant: str
     metrics: Mapping[str, Any]
+    name: str
+    source: tuple[str, str]
 
 
-def shown(summary: Mapping[str, Any]) -> tuple[Entry, ...]:
-    """The rows of a run, the teacher's first; each player's variants follow it."""
-    stages = summary.get("stages") or {}
+def comparisons(summary: Mapping[str, Any]) -> list[str]:
+    """The stages whose arms a report compares: every stage of several arms, and the last, where the run ended."""
+    last = last_stage(summary)
+    return [name for name in summary.get("stages") or {} if name == last or len(arm_names(summary, name)) > 1]
+
+
+def shown(summary: Mapping[str, Any], stage: str | None = None) -> tuple[Entry, ...]:
+    """The rows of a stage (the last one by default), the teacher's first; each player's variants follow it."""
+    stages = _until(summary, stage)
     if not stages:
         return ()
-    return tuple(entry for player in _players(stages) for entry in _of_player(summary, player))
+    return tuple(entry for player in _players(stages) for entry in _of_player(summary, stages, player))
 
 
-def compared(summary: Mapping[str, Any]) -> tuple[str | None, dict[str, Mapping[str, Any]]]:
-    """(the player that the last stage's arms are compared by, arm -> its metrics): the student, where there is one."""
+def compared(summary: Mapping[str, Any], stage: str | None = None) -> tuple[str | None, dict[str, Mapping[str, Any]]]:
+    """(the player that a stage's arms are compared by, arm -> its metrics): the student, where there is one."""
     arms: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for entry in shown(summary):
+    for entry in shown(summary, stage):
         if entry.arm is not None and not entry.variant:
             arms.setdefault(entry.player, {})[entry.arm] = entry.metrics
     if not arms:
         return None, {}
-    player = max(arms, key=lambda name: (name == STUDENT, name != TEACHER, len(arms[name])))
+    # A discriminator may be listed with nothing measured.
+    player = max(arms, key=lambda name: (name == STUDENT, name != TEACHER, any(arms[name].values()), len(arms[name])))
     return player, arms[player]
+
+
+def cost_of(summary: Mapping[str, Any], stage: str, player: str) -> Mapping[str, Any]:
+    """Parameters, FLOPs and latency of a player; it may have another size in another stage."""
+    own = (((summary.get("stages") or {}).get(stage) or {}).get("cost") or {}).get(player)
+    return own or (summary.get("cost") or {}).get(player) or {}
+
+
+def training_of(summary: Mapping[str, Any], entry: Entry, stage: str | None = None) -> Any:
+    """FLOPs of the training that made an entry's parameters; None where that is unknown, as from a checkpoint.
+
+    Args:
+        summary: the content of summary.json.
+        entry: as `shown` gives it.
+        stage: the stage it was shown for.
+    """
+    source, arm = entry.source
+    if entry.arm is None and source == (last_stage(summary) if stage is None else stage):
+        return None  # frozen there, and no earlier stage left it
+    return ((summary["stages"][source].get("arms") or {}).get(arm) or {}).get("train_flops")
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -70,6 +101,13 @@ def arm_names(summary: Mapping[str, Any], stage: str | None = None) -> list[str]
     return list(((summary.get("stages") or {}).get(stage) or {}).get("arms") or {})
 
 
+def _until(summary: Mapping[str, Any], stage: str | None) -> dict[str, Any]:
+    """The stages up to one, which stands last; all of them by default."""
+    stages = dict(summary.get("stages") or {})
+    names = list(stages)
+    return stages if stage is None else {name: stages[name] for name in names[: names.index(stage) + 1]}
+
+
 def _players(stages: Mapping[str, Any]) -> list[str]:
     names = dict.fromkeys(
         split_name(name)[0] for stage in stages.values() for players in _arms(stage).values() for name in players
@@ -81,8 +119,7 @@ def _arms(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {arm: record.get("players") or {} for arm, record in (stage.get("arms") or {}).items()}
 
 
-def _of_player(summary: Mapping[str, Any], player: str) -> Iterator[Entry]:
-    stages = summary["stages"]
+def _of_player(summary: Mapping[str, Any], stages: dict[str, Any], player: str) -> Iterator[Entry]:
     last = next(reversed(stages))
     arms = _arms(stages[last])
     trained_before = any(player in players for stage in list(stages)[:-1] for players in _arms(stages[stage]).values())
@@ -101,14 +138,15 @@ def _of_player(summary: Mapping[str, Any], player: str) -> Iterator[Entry]:
         label = player if len(frozen) == 1 else f"{player} · {', '.join(names)}"
         metrics = arms[names[0]][player]
         origin = _origin(stages, player, metrics)
-        yield Entry(label, player, None, "", metrics)
-        yield from _variants(label, player, None, _arms(stages[origin[0]])[origin[1]] if origin else {})
+        yield Entry(label, player, None, "", metrics, player, origin or (last, names[0]))
+        if origin is not None:
+            yield from _variants(label, player, None, origin, _arms(stages[origin[0]])[origin[1]])
     if not frozen and len(trained) < len(arms):
         yield from _earlier(stages, player)
     for arm in trained:
         label = player if list(arms) == [ALONE] else f"{player} · {arm}"
-        yield Entry(label, player, arm, "", arms[arm][player])
-        yield from _variants(label, player, arm, arms[arm])
+        yield Entry(label, player, arm, "", arms[arm][player], player, (last, arm))
+        yield from _variants(label, player, arm, (last, arm), arms[arm])
 
 
 def _earlier(stages: Mapping[str, Any], player: str) -> Iterator[Entry]:
@@ -117,17 +155,19 @@ def _earlier(stages: Mapping[str, Any], player: str) -> Iterator[Entry]:
         arms = {arm: players for arm, players in _arms(stages[stage]).items() if player in players}
         for arm, players in arms.items():
             label = player if len(arms) == 1 else f"{player} · {stage}/{arm}"
-            yield Entry(label, player, None, "", players[player])
-            yield from _variants(label, player, None, players)
+            yield Entry(label, player, None, "", players[player], player, (stage, arm))
+            yield from _variants(label, player, None, (stage, arm), players)
         if arms:
             return
 
 
-def _variants(label: str, player: str, arm: str | None, players: Mapping[str, Any]) -> Iterator[Entry]:
+def _variants(
+    label: str, player: str, arm: str | None, source: tuple[str, str], players: Mapping[str, Any]
+) -> Iterator[Entry]:
     for name, metrics in players.items():
         base, variant = split_name(name)
         if base == player and variant:
-            yield Entry(label, player, arm, variant, metrics)
+            yield Entry(label, player, arm, variant, metrics, name, source)
 
 
 def _origin(stages: Mapping[str, Any], player: str, metrics: Mapping[str, Any]) -> tuple[str, str] | None:

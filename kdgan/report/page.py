@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from kdgan.report import differences, sections, tables
+from kdgan.report import classification, differences, generation, sections, tables, training
+from kdgan.report.entries import comparisons
 from kdgan.report.read import Results, read
 from kdgan.report.style import CSS
 from kdgan.run import files
@@ -45,7 +46,7 @@ def tables_html(workdir: str | pathlib.Path) -> str:
 
 def curves_html(workdir: str | pathlib.Path) -> str:
     """The learning curves as HTML that brings its own style; of a run that still goes on, too."""
-    return _standalone(sections.all_curves(read(workdir)))
+    return _standalone(training.all_curves(read(workdir)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,25 +64,30 @@ class Shown:
 
 
 def show(workdir: str | pathlib.Path) -> Shown:
-    """Headline, tables and curves of a run, as the last line of a notebook's cell; curves alone while it goes on.
+    """Headline, tables, samples and curves of a run, as the last line of a notebook's cell; curves alone while it goes on.
 
     Raises:
         ValueError: the workdir is no folder, or holds a damaged file.
     """
     results = read(workdir)
-    body = sections.headline(results) + sections.tables_of(results) + sections.all_curves(results)
+    parts = (sections.headline, sections.tables_of, generation.strips, training.all_curves)
+    body = "".join(part(results) for part in parts)
     plain = _text(results.summary, bold=False) or f"{results.name}: no summary yet"
     return Shown(_standalone(body or f"<p>{escape(results.name)}: nothing to show yet</p>"), plain)
 
 
 def page(results: Results) -> str:
     """The whole page."""
+    compared = [
+        part(results, stage)
+        for stage in comparisons(results.summary)
+        for part in (sections.results, sections.comparison, generation.samples)
+    ]
     sheets = [
-        sections.results(results),
-        sections.comparison(results),
-        *sections.curves(results),
-        sections.confusion(results),
-        sections.disagreements(results),
+        *compared,
+        *training.curves(results),
+        classification.confusion(results),
+        classification.disagreements(results),
         sections.explanation(results),
         sections.config(results),
         sections.environment(results),
@@ -111,10 +117,18 @@ def _standalone(body: str) -> str:
 
 
 def _text(summary: Mapping[str, Any], bold: bool) -> str:
-    paired = differences.differences_table(summary)
+    stages = comparisons(summary)
+    blocks = [_text_of(summary, stage, bold) for stage in stages]
+    if len(stages) > 1:
+        blocks = [f"stage {stage}\n\n{block}" for stage, block in zip(stages, blocks, strict=True) if block]
+    return "\n\n\n".join(block for block in blocks if block)
+
+
+def _text_of(summary: Mapping[str, Any], stage: str, bold: bool) -> str:
+    paired = differences.differences_table(summary, stage)
     blocks = [
-        tables.as_text(tables.results_table(summary), bold=bold),
+        tables.as_text(tables.results_table(summary, stage), bold=bold),
         "" if paired is None else tables.as_text(paired, bold=bold),
-        "\n".join(differences.sentences(summary)),
+        "\n".join(differences.sentences(summary, stage)),
     ]
     return "\n\n".join(block for block in blocks if block)

@@ -1,12 +1,11 @@
 """What evaluation.npz holds, as pictures: the confusion matrix of the best student, and images seen differently."""
 
-import base64
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kdgan.report import grids
 from kdgan.report.drawing import INK, LINE, SERIES, drawing, shortened, svg
 
 RIGHT, WRONG = SERIES[1], SERIES[2]
@@ -129,11 +128,6 @@ def disagreements(evaluation: Mapping[str, np.ndarray]) -> list[Disagreement]:
 
 def png(image: np.ndarray) -> str:
     """An image uint8 [h, w, c] as a data URL; two or more than four channels show their first."""
-    from PIL import Image
-
     pixels = np.asarray(image, np.uint8)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    pixels = pixels[..., :3] if pixels.shape[-1] in (3, 4) else pixels[..., 0]
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return grids.data_url(pixels[..., :3] if pixels.shape[-1] in (3, 4) else pixels[..., :1])

@@ -1,4 +1,4 @@
-"""Learning curves of the arms, and their accuracies seed by seed, as inline SVG."""
+"""Learning curves of the arms, and what they reached seed by seed, as inline SVG."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from kdgan.report.curves import Curve
 from kdgan.report.drawing import INK, LINE, MUTED, SERIES, colours_of, drawing, shortened, svg
 
 PANEL = (302.0, 196.0)  # points, of a learning curve
+WIDE = 30.0  # times its least value: from there on a learning curve is drawn on a logarithmic scale
 
 
 def learning_curves(
@@ -39,12 +40,27 @@ def learning_curves(
     return curves(found, colours, percent=percent, label=f"{player} {metric}, {split}, stage {stage}")
 
 
-def curves(found: Mapping[str, Curve], colours: Mapping[str, str], *, percent: bool = False, label: str = "") -> str:
-    """Arms over the steps, each named at the end of its line."""
+def curves(
+    found: Mapping[str, Curve],
+    colours: Mapping[str, str],
+    *,
+    percent: bool = False,
+    wide: float = WIDE,
+    label: str = "",
+) -> str:
+    """Arms over the steps, each named at the end of its line.
+
+    Args:
+        found: arm -> curve.
+        colours: arm -> colour.
+        percent: the values are shares.
+        wide: as `spans_decades` takes it.
+        label: what the curves are.
+    """
     found = {arm: curve for arm, curve in found.items() if np.isfinite(curve.mean).any()}
     if not found:
         return ""
-    logarithmic = not percent and spans_decades(found)
+    logarithmic = not percent and spans_decades(found, wide)
     names = {arm: shortened(arm) for arm in found} if len(found) > 1 else {}
     right = 10.0 + 5.2 * max(map(len, names.values()), default=0)
     with drawing(*PANEL, left=38.0, right=right, bottom=30.0, top=8.0) as (figure, axes):
@@ -66,7 +82,7 @@ def curves(found: Mapping[str, Curve], colours: Mapping[str, str], *, percent: b
             axes.set_ylim(means.min() / 1.5, means.max() * 1.5)
         else:
             axes.set_ylim(*(scale * limit for limit in _limits(found)))
-        _ticks(axes, percent=percent, logarithmic=logarithmic)
+        _ticks(axes, percent=percent, logarithmic=logarithmic, dense=wide < WIDE)
         axes.set_xlim(left=min(0, *(int(curve.step[0]) for curve in found.values())))
         axes.margins(x=0.02)
         axes.set_xlabel("step", loc="right", labelpad=1)
@@ -75,15 +91,24 @@ def curves(found: Mapping[str, Curve], colours: Mapping[str, str], *, percent: b
         return svg(figure, label)
 
 
-def accuracies(
+def dots(
     rows: Sequence[tuple[str, Sequence[float | None], float | None, str]],
     reference: tuple[str, float] | None = None,
+    *,
+    percent: bool = False,
+    lowest: float | None = None,
+    highest: float | None = None,
+    what: str = "",
 ) -> str:
     """A row per arm: a dot for each seed, the mean with its 95 % interval beside them; the teacher as a line.
 
     Args:
-        rows: (label, values over seeds in per cent (None: diverged), half width of the mean's interval or None, colour).
-        reference: (label, accuracy in per cent).
+        rows: (label, values over seeds as shown (None: diverged), half width of the mean's interval or None, colour).
+        reference: (label, the teacher's value).
+        percent: the values are percentages.
+        lowest: least value that the metric can have, if any.
+        highest: largest one.
+        what: the values are.
     """
     if not rows:
         return ""
@@ -106,24 +131,27 @@ def accuracies(
             axes.annotate(shortened(reference[0], 22), (reference[1], 1), xycoords=("data", "axes fraction"), xytext=(0, 4),
                           textcoords="offset points", ha="center", color=MUTED, fontsize=8, parse_math=False)  # fmt: skip
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(*_span(rows, reference))
-        _ticks(axes, percent=True, along="x")
-        return svg(figure, "test accuracy of each arm, a dot per seed")
+        axes.set_xlim(*_span(rows, reference, lowest, highest))
+        _ticks(axes, percent=percent, along="x")
+        return svg(figure, f"{what} of each arm, a dot per seed".strip())
 
 
-def _span(rows: Sequence[Any], reference: tuple[str, float] | None) -> tuple[float, float]:
-    """Limits of the accuracies: every seed and the reference, and of the intervals what does not push these together."""
+def _span(
+    rows: Sequence[Any], reference: tuple[str, float] | None, lowest: float | None, highest: float | None
+) -> tuple[float, float]:
+    """Limits of the dots: every seed and the reference, and of the intervals what does not push these together."""
     means = [(np.mean(values), half) for _, values, half, _ in rows if half is not None and None not in values]
-    dots = [value for _, values, _, _ in rows for value in values if numbers.is_number(value)]
-    low, high = _frame([dots, [reference[1]] if reference else []], [[m - h, m + h] for m, h in means])
+    values = [value for _, values, _, _ in rows for value in values if numbers.is_number(value)]
+    low, high = _frame([values, [reference[1]] if reference else []], [[m - h, m + h] for m, h in means])
     margin = 0.06 * (high - low) or 1.0
-    return max(low, 0.0) - margin, min(high, 100.0) + margin
+    low = low if lowest is None else max(low, lowest)
+    return low - margin, (high if highest is None else min(high, highest)) + margin
 
 
-def spans_decades(found: Mapping[str, Curve]) -> bool:
-    """Whether curves are drawn on a logarithmic scale."""
+def spans_decades(found: Mapping[str, Curve], wide: float = WIDE) -> bool:
+    """Whether curves are drawn on a logarithmic scale: their largest mean is over `wide` times their least."""
     values = np.concatenate([curve.mean[np.isfinite(curve.mean)] for curve in found.values()])
-    return bool(len(values) and values.min() > 0 and values.max() / values.min() > 30)
+    return bool(len(values) and values.min() > 0 and values.max() / values.min() > wide)
 
 
 def _limits(found: Mapping[str, Curve]) -> tuple[float, float]:
@@ -183,12 +211,12 @@ def _name_ends(axes, ends: Mapping[str, tuple[str, np.ndarray, str]]) -> None:
                       color=colour, fontsize=9, va="center", annotation_clip=False, parse_math=False)  # fmt: skip
 
 
-def _ticks(axes, *, percent: bool, logarithmic: bool = False, along: str = "y") -> None:
+def _ticks(axes, *, percent: bool, logarithmic: bool = False, dense: bool = False, along: str = "y") -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     measured, other = (axes.yaxis, axes.xaxis) if along == "y" else (axes.xaxis, axes.yaxis)
     if logarithmic:
-        measured.set_major_locator(LogLocator(numticks=6))
+        measured.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if dense else (1.0,), numticks=6))
         measured.set_minor_locator(NullLocator())
         measured.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:

@@ -1,29 +1,24 @@
-"""The sections of the page: each takes a run's results and gives its HTML, or "" where its input is missing."""
+"""The sections of any run's page: each takes a run's results and gives its HTML, or "" where its input is missing."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-import numpy as np
-
-from kdgan.report import curves as learning
-from kdgan.report import differences, drawing, numbers, pictures, plots, tables
-from kdgan.report.entries import ALONE, TEACHER, arm_names, compared, last_stage, shown
+from kdgan.report import differences, numbers, plots, tables
+from kdgan.report import measured as metrics
+from kdgan.report.entries import TEACHER, arm_names, compared, comparisons, shown
+from kdgan.report.markup import section, sentence
+from kdgan.report.palette import colours, css_marks
 from kdgan.report.read import Results
 
-SMALL_IMAGE = 64  # pixels up to which an image is enlarged without smoothing
-LONG_NAME = 5  # characters of a class from which an image needs a wider place
 LINE_WIDTH = 110  # characters of a line of the config
 
 
 def header(results: Results) -> str:
     summary = results.summary
     data = summary.get("data") or {}
-    stage = last_stage(summary)
-    arms = arm_names(summary)
-    compares = f"{', '.join(arms)} compared in stage {stage}" if len(arms) > 1 else f"stage {stage}" if stage else ""
-    what = " · ".join(part for part in (str(data.get("name") or ""), compares) if part)
+    what = " · ".join(part for part in (str(data.get("name") or ""), _compares(summary)) if part)
     facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in _facts(summary))
     return (
         f'<header><p class="eyebrow">Report of a run</p><h1>{escape(results.name)}</h1>'
@@ -34,10 +29,21 @@ def header(results: Results) -> str:
     )
 
 
+def _compares(summary: Mapping[str, Any]) -> str:
+    """Which arms stand against each other, and where; stages of the same arms are named together."""
+    stages: dict[str, list[str]] = {}
+    for stage in comparisons(summary):
+        arms = arm_names(summary, stage)
+        stages.setdefault(f"{', '.join(arms)} compared in" if len(arms) > 1 else "", []).append(stage)
+    parts = [(arms, "stages" if len(names) > 1 else "stage", " and ".join(names)) for arms, names in stages.items()]
+    return "; ".join(" ".join(word for word in part if word) for part in parts)
+
+
 def headline(results: Results) -> str:
-    """The main result, in words."""
-    says = differences.headline(results.summary)
-    return f'<p class="headline">{_sentence(says)}</p>' if says else ""
+    """The main result, in words; a paragraph for each stage that compares."""
+    said = differences.headlines(results.summary)
+    several = " several" if len(said) > 1 else ""
+    return "".join(f'<p class="headline{several}">{sentence(each)}</p>' for each in said)
 
 
 def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -62,232 +68,85 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _seeds(summary: Mapping[str, Any]) -> int:
-    return max((len(r.get("values") or ()) for e in shown(summary) for r in e.metrics.values()), default=0)
+    entries = (entry for stage in comparisons(summary) for entry in shown(summary, stage))
+    return max((len(r.get("values") or ()) for e in entries for r in e.metrics.values()), default=0)
 
 
-def colours(results: Results) -> dict[str, str]:
-    """Arm -> colour, the same on the whole page: the arms compared first; a stage that compares none has its own."""
-    order = arm_names(results.summary) or learning.arms_logged(results.metrics)
-    found = drawing.colours_of(order) if order else {}
-    for arm in learning.arms_logged(results.metrics):
-        if arm not in found:
-            found[arm] = drawing.INK if arm == ALONE else drawing.SERIES[1 + len(found) % (len(drawing.SERIES) - 1)]
-    return found
+def title(results: Results, of: str, stage: str) -> str:
+    """A section's title, which says the stage where several have such a section."""
+    return f"{of}: {stage}" if len(comparisons(results.summary)) > 1 else of
 
 
-def _css_colours(results: Results) -> dict[str, str]:
-    """For the marks of a table's rows; a run of one arm needs none."""
-    if len(arm_names(results.summary)) < 2:
-        return {}
-    return {arm: drawing.css(colour) for arm, colour in colours(results).items()}
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
-
-
-def results(results: Results) -> str:
-    table = tables.results_table(results.summary)
-    return _section("Results", tables.as_html(table, colours=_css_colours(results))) if table.rows else ""
+def results(results: Results, stage: str) -> str:
+    table = tables.results_table(results.summary, stage)
+    html = tables.as_html(table, colours=css_marks(results, stage))
+    return section(title(results, "Results", stage), html) if table.rows else ""
 
 
 def tables_of(results: Results) -> str:
-    """Both tables, without sections around them."""
-    table, paired = tables.results_table(results.summary), differences.differences_table(results.summary)
-    chips = _css_colours(results)
-    parts = [tables.as_html(table, colours=chips)] if table.rows else []
-    if paired is not None:
-        parts.append("<h3>Paired differences</h3>" + _findings(results.summary) + tables.as_html(paired, colours=chips))
+    """Both tables of each stage that compares, without sections around them."""
+    stages = comparisons(results.summary)
+    parts = []
+    for stage in stages:
+        table = tables.results_table(results.summary, stage)
+        paired = differences.differences_table(results.summary, stage)
+        chips = css_marks(results, stage)
+        if table.rows and len(stages) > 1:
+            parts.append(f"<h3>Stage {escape(stage)}</h3>")
+        if table.rows:
+            parts.append(tables.as_html(table, colours=chips))
+        if paired is not None:
+            findings = _findings(results.summary, stage)
+            parts.append("<h3>Paired differences</h3>" + findings + tables.as_html(paired, colours=chips))
     return "".join(parts)
 
 
-def _findings(summary: Mapping[str, Any]) -> str:
-    said = "".join(f"<li>{_sentence(each)}.</li>" for each in differences.sentences(summary))
+def _findings(summary: Mapping[str, Any], stage: str) -> str:
+    said = "".join(f"<li>{sentence(each)}.</li>" for each in differences.sentences(summary, stage))
     return f'<ul class="findings">{said}</ul>' if said else ""
 
 
-def _sentence(text: str) -> str:
-    """Escaped, and no line break inside a number."""
-    return escape(text).replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
-
-
-def comparison(results: Results) -> str:
+def comparison(results: Results, stage: str) -> str:
     """Each arm against the baseline and the best other, beside a dot for every seed."""
-    paired = differences.differences_table(results.summary)
+    paired = differences.differences_table(results.summary, stage)
     if paired is None:
         return ""
-    findings, picture = _findings(results.summary), _dots(results)
+    findings, picture = _findings(results.summary, stage), _dots(results, stage)
     beside = f'<div class="two">{picture}<div>{findings}</div></div>' if picture else findings
-    table = tables.as_html(paired, colours=_css_colours(results))
-    return _section("Differences between the arms", beside + table)
+    table = tables.as_html(paired, colours=css_marks(results, stage))
+    return section(title(results, "Differences between the arms", stage), beside + table)
 
 
-def _dots(results: Results) -> str:
-    _, arms = compared(results.summary)
-    palette = colours(results)
+def _dots(results: Results, stage: str) -> str:
+    _, arms = compared(results.summary, stage)
+    measured = metrics.primary(results.summary, arms.values())
+    if measured is None:
+        return ""
+    scale, palette = measured.scale, colours(results)
     rows = []
-    for arm, metrics in arms.items():
-        record = metrics.get("accuracy") or {}
-        values = [100.0 * value if numbers.is_number(value) else None for value in record.get("values") or ()]
+    for arm, records in arms.items():
+        record = records.get(measured.name) or {}
+        values = [scale * value if numbers.is_number(value) else None for value in record.get("values") or ()]
         half = record.get("ci95") if len(values) > 1 else None
         if any(value is not None for value in values):
-            rows.append((arm, values, 100.0 * half if numbers.is_number(half) else None, palette[arm]))
-    teacher = next((e for e in shown(results.summary) if e.player == TEACHER and not e.variant), None)
-    mean = None if teacher is None else (teacher.metrics.get("accuracy") or {}).get("mean")
-    reference = (teacher.label, 100.0 * mean) if teacher is not None and numbers.is_number(mean) else None
-    drawn = plots.accuracies(rows, reference)
+            rows.append((arm, values, scale * half if numbers.is_number(half) else None, palette[arm]))
+    entries = shown(results.summary, stage)
+    teacher = next((e for e in entries if e.player == TEACHER and not e.variant), None)
+    mean = None if teacher is None else (teacher.metrics.get(measured.name) or {}).get("mean")
+    reference = (teacher.label, scale * mean) if teacher is not None and numbers.is_number(mean) else None
+    name = "test accuracy" if measured.name == "accuracy" else measured.head
+    if measured.unit == "%":
+        drawn = plots.dots(rows, reference, percent=True, lowest=0.0, highest=100.0, what=name)
+    else:
+        drawn = plots.dots(rows, reference, lowest=None if measured.higher_is_better else 0.0, what=name)
+    better = "" if measured.name == "accuracy" else f" ({'higher' if measured.higher_is_better else 'lower'} is better)"
     several = "a dot for each seed, a diamond for their mean with its 95 % interval"
-    caption = f"Test accuracy: {several if _seeds(results.summary) > 1 else 'one seed'}."
-    return f'<figure class="seeds">{drawn}<figcaption>{_sentence(caption)}</figcaption></figure>' if drawn else ""
-
-
-def curves(results: Results) -> list[str]:
-    """A section per stage: a row per player of validation accuracy, NLL and objective, then every loss term."""
-    return [_section(f"Learning curves: {stage}", body) for stage, body in _curves(results)]
-
-
-def all_curves(results: Results) -> str:
-    return "".join(f"<h3>Learning curves: {escape(stage)}</h3>{body}" for stage, body in _curves(results))
-
-
-def _curves(results: Results) -> Iterator[tuple[str, str]]:
-    """(stage, its figures)."""
-    palette = colours(results)
-    for stage in learning.stage_names(results.metrics):
-        lines = [line for line in results.metrics if line.get("stage") == stage]
-        own = [arm for arm in palette if any(line.get("arm") == arm for line in lines)]
-        first = learning.first_looked_at(lines, stage)
-        logged = [("train", key) for key in learning.keys(lines, stage, "train")]
-        terms = [pair for pair in logged if pair not in first and _is_term(lines, stage, pair[1])]
-        panels, others = _panels(lines, palette, stage, first), _panels(lines, palette, stage, terms)
-        if not panels and not others:
-            continue
-        body = _legend({arm: palette[arm] for arm in own})
-        body += "".join(f'<div class="panels">{row}</div>' for row in panels)
-        if others and len(terms) > 1:  # a single term is its objective again
-            drawn = "".join(f'<div class="panels">{row}</div>' for row in others)
-            body += f'<details class="more"><summary>Every loss term ({len(terms)})</summary>{drawn}</details>'
-        seeds = len({str(line.get("seed")) for line in lines})
-        note = f"Lines: mean over {seeds} seeds; bands: 95 % interval of the mean." if seeds > 1 else "One seed."
-        if len(own) > 1:
-            note += " Objectives of different arms are sums of different terms and do not compare."
-        yield stage, body + f'<p class="note">{_sentence(note)}</p>'
-
-
-def _legend(palette: Mapping[str, str]) -> str:
-    if len(palette) < 2:
-        return ""
-    chips = "".join(
-        f'<li><i class="chip" style="background:{drawing.css(colour)}"></i>{escape(arm)}</li>'
-        for arm, colour in palette.items()
-    )
-    return f'<ul class="chips">{chips}</ul>'
-
-
-def _is_term(lines: Sequence[Mapping[str, Any]], stage: str, key: str) -> bool:
-    """A loss term, or a λ that moves; one that stands still is in the explanation."""
-    return not key.startswith("lambda/") or learning.varies(learning.gather(lines, stage, "train", key))
-
-
-def _panels(
-    lines: Sequence[Mapping[str, Any]], palette: Mapping[str, str], stage: str, wanted: Sequence[tuple[str, str]]
-) -> list[str]:
-    """Figures of the (split, key) wanted, a string per player."""
-    rows: dict[str, list[str]] = {}
-    for split, key in wanted:
-        player, name = learning.player_and_name(key)
-        percent = name in ("accuracy", "agreement", "ece")
-        if player.startswith("lambda/"):
-            player, name = player.removeprefix("lambda/"), f"λ of {name}"
-        found = learning.gather(lines, stage, split, key)
-        figure = plots.curves(found, palette, percent=percent, label=f"{player} {name}, {split}, stage {stage}")
-        if figure:
-            title = {"nll": "NLL", "ece": "ECE", "loss": "objective"}.get(name, name)
-            where = "validation" if split == "validation" else "training"
-            where += ", log scale" if not percent and plots.spans_decades(found) else ""
-            caption = f"<figcaption>{escape(player)} · {escape(title)} <span>{where}</span></figcaption>"
-            rows.setdefault(player, []).append(f"<figure>{caption}{figure}</figure>")
-    return ["".join(row) for row in rows.values()]
-
-
-def confusion(results: Results) -> str:
-    """The confusion matrix of the arm with the best mean accuracy, all of its seeds counted together."""
-    player, arms = compared(results.summary)
-    arm = differences.best_other(arms, "", tables.MEASURED[0])
-    label = results.evaluation.get("label")
-    predicted = results.evaluation.get(f"prediction/{last_stage(results.summary)}/{arm}/{player}")
-    if arm is None or label is None or predicted is None or not label.size or not predicted.size:
-        return ""
-    names = class_names(results)
-    shares = pictures.confusion(label, predicted, len(names))
-    rows = "".join(
-        f'<tr><th scope="row">{escape(true)} → {escape(taken)}</th><td>{100 * share:.1f} %</td></tr>'
-        for true, taken, share in pictures.most_confused(shares, names)
-    )
-    errors = '<p class="note">No test image is misclassified.</p>'
-    if rows:
-        errors = (
-            '<h3 class="first">Most frequent errors</h3><table><thead><tr><td></td>'
-            f'<th scope="col">share of the class</th></tr></thead><tbody>{rows}</tbody></table>'
-            '<p class="note">True class → predicted class.</p>'
-        )
-    seeds = f", {len(predicted)} seeds together" if len(predicted) > 1 else ""
-    whose = player if arm == ALONE else f"{player} · {arm}"
-    caption = f"{whose}{seeds}, test split. Each row sums to 100 %; errors are shaded by the largest of them."
-    return _section(
-        f"Confusion matrix of the best {player}",
-        f'<div class="two"><figure class="matrix">{pictures.confusion_matrix(shares, names)}'
-        f'<figcaption>{_sentence(caption)}</figcaption></figure><div class="errors">{errors}</div></div>',
-    )
-
-
-def class_names(results: Results) -> list[str]:
-    """Names of the classes, as many as the labels and predictions speak of."""
-    names = [str(name) for name in (results.summary.get("data") or {}).get("class_names") or ()]
-    arrays = (
-        a for key, a in results.evaluation.items() if (key == "label" or key.startswith("prediction/")) and a.size
-    )
-    largest = max((int(np.max(array)) for array in arrays), default=-1)
-    return names + [str(i) for i in range(len(names), largest + 1)]
-
-
-def disagreements(results: Results) -> str:
-    found = pictures.disagreements(results.evaluation)
-    if not found:
-        return ""
-    names = class_names(results)
-    cards = "".join(_card(each, names) for each in found)
-    wide = " wide" if max(map(len, names), default=0) > LONG_NAME else ""
-    about = str(results.evaluation.get("disagreement/about", ""))
-    stage, _, rest = about.partition("/")
-    arm, _, seed = rest.rpartition("/")
-    whose = "" if not seed else f"seed {seed}, stage {stage}" if arm == ALONE else f"{arm}, seed {seed}"
-    student = sum(each.student == each.true for each in found)
-    teacher = sum(each.teacher == each.true for each in found)
-    counts = f"Of the {len(found)} shown, the student is right on {student}, the teacher on {teacher}"
-    neither = len(found) - student - teacher
-    counts += f", neither on {neither}." if neither else "."
-    intro = f'<p class="caption">{escape(counts)}{" Student: " + escape(whose) + "." if whose else ""}</p>'
-    return _section("Where student and teacher disagree", f'{intro}<div class="images{wide}">{cards}</div>')
-
-
-def _card(each: pictures.Disagreement, names: Sequence[str]) -> str:
-    def guess(who: str, taken: int) -> str:
-        kind, sign = ("right", "✓") if taken == each.true else ("wrong", "✗")
-        return f'<dt>{who}</dt><dd class="{kind}">{escape(name(taken))} {sign}</dd>'
-
-    name = lambda index: names[index] if 0 <= index < len(names) else str(index)
-    small = ' class="small"' if max(each.image.shape[:2]) <= SMALL_IMAGE else ""
-    alt = escape(f"test image {each.index}: {name(each.true)}")
-    return (
-        f'<figure><img{small} alt="{alt}" title="test image {each.index}" src="{pictures.png(each.image)}">'
-        f"<dl><dt>true</dt><dd>{escape(name(each.true))}</dd>"
-        f"{guess('student', each.student)}{guess('teacher', each.teacher)}</dl></figure>"
-    )
+    caption = f"{name[0].upper()}{name[1:]}{better}: {several if _seeds(results.summary) > 1 else 'one seed'}."
+    return f'<figure class="seeds">{drawn}<figcaption>{sentence(caption)}</figcaption></figure>' if drawn else ""
 
 
 def explanation(results: Results) -> str:
-    return _section("The run, as it explained itself", f"<pre>{escape(results.explanation.rstrip())}</pre>"
+    return section("The run, as it explained itself", f"<pre>{escape(results.explanation.rstrip())}</pre>"
                     if results.explanation.strip() else "")  # fmt: skip
 
 
@@ -326,4 +185,4 @@ def environment(results: Results) -> str:
             speed = f", {rate:,.0f} steps/s" if numbers.is_number(rate) else ""
             facts.append((f"stage {name}", numbers.duration(stage["seconds"]) + speed))
     body = "".join(f"<div><dt>{escape(str(name))}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    return _section("Environment", f'<dl class="facts" style="margin:0">{body}</dl>' if body else "")
+    return section("Environment", f'<dl class="facts" style="margin:0">{body}</dl>' if body else "")

@@ -39,6 +39,7 @@ div.kdgan .headline{{margin:1rem 0 1.4rem}}
 .kdgan .what{{color:var(--muted);margin:0}}
 .kdgan .headline{{font-size:1.4rem;line-height:1.42;letter-spacing:-.012em;
 margin:1.7rem 0 0;max-width:46rem;text-wrap:pretty}}
+.kdgan .headline.several{{font-size:1.15rem;margin-top:1.1rem}}
 .kdgan section{{background:var(--card);border:1px solid var(--line);border-radius:10px;
 padding:1.4rem 1.5rem;margin-top:1.25rem}}
 .kdgan .facts{{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.9rem 1.5rem;margin:1.9rem 0}}
@@ -81,15 +82,29 @@ gap:1.6rem 2.5rem;align-items:start}}
 .kdgan .matrix svg{{max-width:31rem}}
 .kdgan .errors{{max-width:24rem}}
 .kdgan .seeds svg{{max-width:30rem}}
+.kdgan .scroll+.scroll{{margin-top:1.2rem}}
 .kdgan .two+.scroll{{margin-top:1.6rem}}
 .kdgan .images{{display:grid;grid-template-columns:repeat(auto-fill,minmax(6.9rem,1fr));gap:1.1rem .9rem}}
 .kdgan .images.wide{{grid-template-columns:repeat(auto-fill,minmax(9rem,1fr))}}
 .kdgan .images img{{display:block;width:100%;aspect-ratio:1;object-fit:contain;border-radius:4px;background:var(--line)}}
-.kdgan .images img.small{{image-rendering:pixelated}}
 .kdgan .images dl{{display:grid;grid-template-columns:auto 1fr;gap:0 .5rem;
 margin:.35rem 0 0;font-size:.8rem;line-height:1.4}}
 .kdgan .images dt{{font-size:inherit}}
 .kdgan .images dd{{font-size:inherit;text-align:right}}
+.kdgan .strips{{display:grid;grid-template-columns:minmax(6rem,max-content) minmax(0,1fr);gap:.5rem 1.1rem;
+align-items:center;margin:0}}
+.kdgan .strips dt{{color:var(--ink);font-size:.88rem;display:flex;align-items:baseline;overflow-wrap:anywhere}}
+.kdgan .strips .chip{{flex:none}}
+.kdgan .strips .variant{{color:var(--muted);font-size:.8rem}}
+.kdgan .strips img,.kdgan .grids img{{display:block;max-width:100%;height:auto;background:var(--line)}}
+.kdgan img.small{{image-rendering:pixelated}}
+.kdgan .grids{{display:flex;flex-wrap:wrap;gap:1.3rem 1.6rem}}
+.kdgan .grids figcaption{{color:var(--ink);font-size:.88rem;margin-bottom:.35rem}}
+.kdgan .progress{{display:flex;gap:.7rem}}
+.kdgan .progress img{{min-width:0;flex:0 1 auto;align-self:flex-start}}
+.kdgan .progress ol{{display:flex;flex-direction:column;list-style:none;margin:0;padding:0;flex:none}}
+.kdgan .progress li{{flex:1;display:flex;align-items:center;justify-content:flex-end;
+color:var(--muted);font-size:.75rem;line-height:1;white-space:nowrap}}
 .kdgan .right{{color:var(--right)}}
 .kdgan .wrong{{color:var(--wrong)}}
 .kdgan pre{{font:.8rem/1.55 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-x:auto;margin:0;
@@ -108,6 +123,8 @@ color:inherit;background:none;border:0;padding:0;white-space:pre;tab-size:4}}
 .kdgan .facts{{grid-template-columns:1fr 1fr;gap:.7rem 1rem}}
 .kdgan .images{{grid-template-columns:repeat(3,1fr)}}
 .kdgan .images.wide{{grid-template-columns:repeat(2,1fr)}}
+.kdgan .strips{{grid-template-columns:1fr;gap:.25rem}}
+.kdgan .strips dd{{margin-bottom:.4rem}}
 }}
 @media print{{.kdgan section{{border:0;padding:0;break-inside:avoid-page}}.kdgan .scroll{{overflow:visible}}}}
 """

@@ -2,11 +2,14 @@
 
 import dataclasses
 import html
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kdgan.report import measured as metrics
 from kdgan.report import numbers
-from kdgan.report.entries import TEACHER, Entry, shown
+from kdgan.report.entries import TEACHER, Entry, cost_of, shown, training_of
+from kdgan.report.measured import CLASSIFIERS, DISTRIBUTIONS, Measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +21,14 @@ class Cell:
         mean: the number behind it, in the unit shown (accuracies in per cent); None where there is none.
         ci95: half width of its 95 % interval, in the same unit; None with one seed.
         best: the best mean of its column.
+        known: False where the row has no such number at all, which is other than one that diverged.
     """
 
     text: str
     mean: float | None = None
     ci95: float | None = None
     best: bool = False
+    known: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,30 +41,24 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
+    """Rows under columns.
+
+    Attributes:
+        columns: their heads.
+        rows: with a cell for each column.
+        notes: what stands below.
+        groups: how many columns belong together, from the left: a table too wide goes on below between two groups,
+            with the rows that have anything there. () is one group of all.
+    """
+
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """A metric's column: what the summary calls it, its head, its unit, and which end is better."""
-
-    name: str
-    head: str
-    scale: float
-    unit: str
-    higher_is_better: bool
-    digits: Mapping[str, int]
-
-
-PERCENT: dict[str, int] = {"default": 2, "lowest": 1, "highest": 2}
-MEASURED = (
-    Measured("accuracy", "accuracy", 100.0, "%", True, PERCENT),
-    Measured("nll", "NLL", 1.0, "", False, {"default": 3, "lowest": 2, "highest": 4}),
-    Measured("ece", "ECE", 100.0, "%", False, PERCENT),
-    Measured("agreement", "agreement", 100.0, "%", True, PERCENT),
-)
+TERMINAL = 120  # characters
+PAGE_COLUMNS = 7  # columns that a page has room for
 COST: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("parameters", "parameters", numbers.count),
     ("flops", "FLOPs", numbers.count),
@@ -67,37 +66,37 @@ COST: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 )
 
 
-def results_table(summary: Mapping[str, Any]) -> Table:
+def results_table(summary: Mapping[str, Any], stage: str | None = None) -> Table:
     """Teacher, then each arm's student: quality as mean ± 95 % interval over seeds, and cost.
 
-    The best mean of the last stage's arms is marked in each column of quality; the teacher and variants ("best by
+    The best mean of the stage's arms is marked in each column of quality; the teacher and variants ("best by
     validation") do not compete. A column that no row fills is left out.
 
     Args:
         summary: the content of summary.json.
+        stage: whose arms; the last one by default.
     """
-    entries = shown(summary)
-    cost = summary.get("cost") or {}
-    columns: list[str] = []
-    filled: list[list[Cell]] = []
-    for measured in MEASURED:
-        if any(measured.name in entry.metrics for entry in entries):
-            columns.append(measured.head)
-            filled.append(_measured_column(measured, entries))
+    entries = shown(summary, stage)
+    quality = [each for each in metrics.of(summary) if any(each.name in entry.metrics for entry in entries)]
+    columns = [(each.head, _measured_column(each, entries)) for each in quality]
+    classifying = sum(each.name in CLASSIFIERS for each in quality)
+    costs = [cost_of(summary, entry.source[0], entry.player) for entry in entries]
     for key, head, write in COST:
-        if any(numbers.is_number((cost.get(entry.player) or {}).get(key)) for entry in entries):
-            columns.append(head)
-            filled.append([_cost_cell(entry, (cost.get(entry.player) or {}).get(key), write) for entry in entries])
+        columns += _cost_column(head, entries, [cost.get(key) for cost in costs], write)
+    training = [training_of(summary, entry, stage) for entry in entries]
+    columns += _cost_column("training", entries, training, numbers.count)
     rows = tuple(
         Row(
             label=entry.variant or entry.label,
-            cells=tuple(column[i] for column in filled),
+            cells=tuple(column[i] for _, column in columns),
             arm=entry.arm,
             secondary=bool(entry.variant),
         )
         for i, entry in enumerate(entries)
     )
-    return Table(tuple(columns), rows, _notes(summary, columns, entries))
+    heads = tuple(head for head, _ in columns)
+    groups = (classifying, len(quality) - classifying, len(columns) - len(quality))
+    return Table(heads, rows, _notes(summary, quality, heads, entries), tuple(size for size in groups if size))
 
 
 def _measured_column(measured: Measured, entries: Sequence[Entry]) -> list[Cell]:
@@ -115,13 +114,24 @@ def _measured_column(measured: Measured, entries: Sequence[Entry]) -> list[Cell]
     for entry, mean, half in zip(entries, means, halves, strict=True):
         competes = entry.arm is not None and not entry.variant and entry.player != TEACHER
         text = numbers.with_interval(mean, half, places, unit=measured.unit)
-        cells.append(Cell(text, mean, half, best=competes and mean is not None and mean == best))
+        best_of_column = competes and mean is not None and mean == best
+        cells.append(Cell(text, mean, half, best_of_column, known=measured.name in entry.metrics))
     return cells
 
 
-def _cost_cell(entry: Entry, value: Any, write: Callable[[Any], str]) -> Cell:
+def _cost_column(
+    head: str, entries: Sequence[Entry], values: Sequence[Any], write: Callable[[Any], str]
+) -> list[tuple[str, list[Cell]]]:
+    """The column with its head; [] where nothing is known."""
+    if not any(map(numbers.is_number, values)):
+        return []
     # A variant is another set of the same player's parameters: it costs what the row above costs.
-    return Cell("") if entry.variant else Cell(write(value), float(value) if numbers.is_number(value) else None)
+    cells = [
+        Cell("", known=False) if entry.variant
+        else Cell(write(value), float(value)) if numbers.is_number(value) else Cell(numbers.MISSING, known=False)
+        for entry, value in zip(entries, values, strict=True)
+    ]  # fmt: skip
+    return [(head, cells)]
 
 
 def _scaled(value: Any, scale: float) -> float | None:
@@ -133,28 +143,68 @@ def _half_width(record: Mapping[str, Any], scale: float) -> float | None:
     return _scaled(record.get("ci95"), scale) if len(record.get("values") or ()) != 1 else None
 
 
-def _notes(summary: Mapping[str, Any], columns: Sequence[str], entries: Sequence[Entry]) -> tuple[str, ...]:
+def _notes(
+    summary: Mapping[str, Any], quality: Sequence[Measured], columns: Sequence[str], entries: Sequence[Entry]
+) -> tuple[str, ...]:
     seeds = max((len(record.get("values") or ()) for entry in entries for record in entry.metrics.values()), default=0)
-    test = ((summary.get("data") or {}).get("sizes") or {}).get("test")
-    where = "Test split" + (f", {numbers.plural(test, 'example')}" if isinstance(test, int) else "")
     spread = f"mean ± 95 % interval over {seeds} seeds (Student's t)" if seeds > 1 else "one seed"
-    notes = [f"{where}; {spread}; the last step's parameters"]
-    if any(entry.arm is not None for entry in entries) and "agreement" in columns:
+    parameters = "the last step's parameters"
+    names = {each.name for each in quality}
+    if names & {*CLASSIFIERS, "elbo"} or not quality:
+        test = ((summary.get("data") or {}).get("sizes") or {}).get("test")
+        where = "Test split" + (f", {numbers.plural(test, 'example')}" if isinstance(test, int) else "")
+        notes = [f"{where}; {spread}; {parameters}"]
+    else:
+        notes = [f"{spread[0].upper()}{spread[1:]}; {parameters}"]
+    if any(entry.arm is not None for entry in entries) and "agreement" in names:
         notes.append("Agreement: share of test examples on which a player predicts what its teacher predicts")
+    notes += _generation_notes(summary.get("generation") or {}, quality)
+    if "elbo" in names:
+        notes.append("ELBO: nats per example; higher is better")
     if "FLOPs" in columns or "latency" in columns:
         device = (summary.get("environment") or {}).get("device")
         costs = " and ".join(name for name in ("FLOPs", "latency") if name in columns)
         on = f", on {device}" if device and "latency" in columns else ""
         notes.append(f"{costs}: one forward pass of one example{on}")
+    if "training" in columns:
+        notes.append("Training: floating-point operations of all players' updates, of one seed")
     return tuple(notes)
 
 
-def as_text(table: Table, *, bold: bool = False) -> str:
-    """Aligned columns for a terminal.
+def _generation_notes(settings: Mapping[str, Any], quality: Sequence[Measured]) -> list[str]:
+    """What a distance between distributions must not be told without: sample sizes, extractor, neighbours."""
+    distributions = [each for each in quality if each.name in DISTRIBUTIONS]
+    if not distributions:
+        return []
+    samples, reference, features = (settings.get(name) for name in ("samples", "reference", "features"))
+    sizes = ""
+    if isinstance(samples, int) and isinstance(reference, int):
+        split = f" of the {settings['reference_split']} split" if settings.get("reference_split") else ""
+        heads = ", ".join(each.head for each in distributions)
+        sizes = f"{heads}: {samples:,} generated images against {reference:,} images{split}"
+    extractor = f"Features: {settings['extractor']}" if settings.get("extractor") else ""
+    extractor += f", {numbers.plural(features, 'dimension')}" if extractor and isinstance(features, int) else ""
+    names = {each.name for each in distributions}
+    most = settings.get("manifold")
+    among = f" among {most:,} of either side" if isinstance(most, int) else ""
+    neighbours = [
+        f"{' and '.join(measured)} by {settings[key]} nearest neighbours{among}"
+        for measured, key in ((("precision", "recall"), "k_precision"), (("density", "coverage"), "k_density"))
+        if key in settings and names & set(measured)
+    ]
+    how = "; ".join(part for part in (extractor, ", ".join(neighbours)) if part)
+    lower = " and ".join(each.head for each in distributions if not each.higher_is_better)
+    notes = (sizes, how[:1].upper() + how[1:], f"Lower is better for {lower}" if lower else "")
+    return [note for note in notes if note]
+
+
+def as_text(table: Table, *, bold: bool = False, width: int = TERMINAL) -> str:
+    """Aligned columns for a terminal; a table that is too wide goes on below, between groups of columns.
 
     Args:
         table: what to show.
         bold: mark the best means by ANSI bold, and dim secondary rows; else a star follows them.
+        width: characters of a line; names of arms and columns are not shortened for it.
     """
     if not table.rows:
         return ""
@@ -165,18 +215,39 @@ def as_text(table: Table, *, bold: bool = False) -> str:
     widths = [max(len(head), *map(len, column)) for head, column in zip(table.columns, columns, strict=True)]
     heads = [head.center(width) if "±" in "".join(column) else head.rjust(width)
              for head, width, column in zip(table.columns, widths, columns, strict=True)]  # fmt: skip
-    lines = ["  ".join([" " * label_width, *heads]).rstrip()]
-    lines.append("─" * (label_width + sum(width + 2 for width in widths)))
-    for i, row in enumerate(table.rows):
-        cells = [column[i].rjust(width) for column, width in zip(columns, widths, strict=True)]
-        if bold and not row.secondary:
-            cells = [
-                f"\033[1m{text}\033[0m" if cell.best else text for text, cell in zip(cells, row.cells, strict=True)
-            ]
-        line = "  ".join([labels[i].ljust(label_width), *cells]).rstrip()
-        lines.append(f"\033[2m{line}\033[0m" if bold and row.secondary else line)
+    parts = _blocks(table.groups or (len(columns),), [each + 2 for each in widths], width - label_width)
+    blocks = []
+    for chosen in parts:
+        lines = ["  ".join([" " * label_width, *(heads[i] for i in chosen)]).rstrip()]
+        lines.append("─" * (label_width + sum(widths[i] + 2 for i in chosen)))
+        for label, row, *cells in zip(labels, table.rows, *(columns[i] for i in chosen), strict=True):
+            if len(parts) == 1 or any(row.cells[i].known for i in chosen):
+                lines.append(_line(label.ljust(label_width), row, cells, [widths[i] for i in chosen], chosen, bold))
+        blocks.append("\n".join(lines))
     notes = [*table.notes, *(["*: best mean of the arms"] if mark else [])]
-    return "\n".join([*lines, *notes])
+    return "\n".join(["\n\n".join(blocks), *(textwrap.fill(note, width, subsequent_indent="  ") for note in notes)])
+
+
+def _blocks(groups: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
+    """Columns of each block: as many groups as there is room for, and one at least."""
+    blocks: list[list[int]] = []
+    start = 0
+    for size in groups:
+        group = list(range(start, start + size))
+        start += size
+        if blocks and sum(widths[i] for i in (*blocks[-1], *group)) <= room:
+            blocks[-1] += group
+        else:
+            blocks.append(group)
+    return blocks
+
+
+def _line(label: str, row: Row, cells: Sequence[str], widths: Sequence[int], chosen: Sequence[int], bold: bool) -> str:
+    shown = [text.rjust(width) for text, width in zip(cells, widths, strict=True)]
+    if bold and not row.secondary:
+        shown = [f"\033[1m{text}\033[0m" if row.cells[i].best else text for text, i in zip(shown, chosen, strict=True)]
+    line = "  ".join([label, *shown]).rstrip()
+    return f"\033[2m{line}\033[0m" if bold and row.secondary else line
 
 
 def _aligned(cells: Sequence[Cell], mark: bool) -> list[str]:
@@ -219,7 +290,7 @@ def _markdown(text: str) -> str:
 
 
 def as_html(table: Table, *, colours: Mapping[str, str] | None = None, caption: str = "") -> str:
-    """An HTML table in a box that scrolls sideways on a narrow screen.
+    """An HTML table in a box that scrolls sideways on a narrow screen; one of many columns goes on in a second table.
 
     Args:
         table: what to show.
@@ -227,24 +298,29 @@ def as_html(table: Table, *, colours: Mapping[str, str] | None = None, caption: 
         caption: a caption above, as text.
     """
     escape = html.escape
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
-    body = []
-    for row in table.rows:
-        colour = (colours or {}).get(row.arm or "")
-        chip = (
-            f'<i class="chip" style="background:{escape(colour or "none")}"></i>'
-            if colours and not row.secondary
-            else ""
-        )
-        cells = "".join(
-            f'<td class="best">{escape(cell.text)}</td>' if cell.best else f"<td>{escape(cell.text)}</td>"
-            for cell in row.cells
-        )
-        kind = ' class="secondary"' if row.secondary else ""
-        body.append(f'<tr{kind}><th scope="row">{chip}{escape(row.label)}</th>{cells}</tr>')
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    parts = _blocks(table.groups or (len(table.columns),), [1] * len(table.columns), PAGE_COLUMNS)
     notes = f'<p class="note">{" ".join(f"{escape(note)}." for note in table.notes)}</p>' if table.notes else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption or "table")}"><table>{title}'
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>{notes}"
+    boxes = []
+    for i, chosen in enumerate(parts):
+        title = f"<caption>{escape(caption)}</caption>" if caption and i == 0 else ""
+        head = "".join(f'<th scope="col">{escape(table.columns[j])}</th>' for j in chosen)
+        rows = [row for row in table.rows if len(parts) == 1 or any(row.cells[j].known for j in chosen)]
+        body = "".join(_html_row(row, [row.cells[j] for j in chosen], colours or {}) for row in rows)
+        boxes.append(
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption or "table")}"><table>{title}'
+            f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+    return "".join(boxes) + notes
+
+
+def _html_row(row: Row, cells: Sequence[Cell], colours: Mapping[str, str]) -> str:
+    escape = html.escape
+    colour = colours.get(row.arm or "")
+    chip = (
+        f'<i class="chip" style="background:{escape(colour or "none")}"></i>' if colours and not row.secondary else ""
     )
+    shown = "".join(
+        f'<td class="best">{escape(cell.text)}</td>' if cell.best else f"<td>{escape(cell.text)}</td>" for cell in cells
+    )
+    kind = ' class="secondary"' if row.secondary else ""
+    return f'<tr{kind}><th scope="row">{chip}{escape(row.label)}</th>{shown}</tr>'

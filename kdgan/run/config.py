@@ -1,7 +1,7 @@
-"""A config as typed, checked values: `resolve(config)` turns nested mappings into `Run`, or raises one clear error.
+"""A config checked: `resolve(config)` turns nested mappings into a `Run` (`run/schema.py`), or raises one clear error.
 
-Defaults stand in `configs/common.py`, each field once; here stand the names and types of the fields. Nothing is computed
-and nothing is built: that a method or a model exists is checked where it is built (`run/stage.py`).
+Defaults stand in `configs/common.py`, each field once. Nothing is computed and nothing is built: that a method or a model
+exists is checked where it is built (`run/stage.py`).
 """
 
 import dataclasses
@@ -12,159 +12,32 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdgan.run.schema import (
+    Arm,
+    Checkpoint,
+    Data,
+    Evaluate,
+    Extractor,
+    Log,
+    Optimizer,
+    Parallel,
+    Player,
+    Population,
+    Run,
+    Stage,
+    Start,
+)
+
 
 class ConfigError(ValueError):
     """A config that cannot run; the message names the field, the value found, and what is accepted."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
-    name: str
-    data_dir: str | None
-    train: str
-    test: str
-    image_key: str
-    label_key: str
-    labelled: int | None
-    validation: int
-    unlabelled_batch_size: int
-    mean: float | Sequence[float]
-    std: float | Sequence[float]
-    memory_mb: int
-    workers: int
-    prefetch: int
-    image_size: Sequence[int] | None
-    on_bad_image: str
-    augment: Mapping
-
-
-@dataclasses.dataclass(frozen=True)
-class Optimizer:
-    name: str
-    learning_rate: float
-    schedule: str
-    warmup: int
-    end: float
-    boundaries: Sequence[float]
-    factor: float
-    momentum: float
-    nesterov: bool
-    b1: float
-    b2: float
-    eps: float
-    weight_decay: float
-    decay_all: bool
-    clip_norm: float | None
-    accumulate: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Player:
-    model: str
-    model_args: Mapping
-    optimizer: Optimizer
-    ema: float | None
-    sync_batch_norm: bool
-    classes: Sequence[int] | None
-    evaluate: bool | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """Where a player starts: a stage of this run (and its arm), or a checkpoint folder; all of it or a part.
-
-    From a stage every seed takes its own; from a checkpoint all take the same, `member` of a population's seeds.
-    """
-
-    stage: str | None = None
-    arm: str | None = None
-    checkpoint: str | None = None
-    member: int = 0
-    player: str = ""
-    only: Sequence[str] = ()
-    skip: Sequence[str] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Arm:
-    name: str
-    method: Mapping
-    lambdas: Mapping
-    start: Mapping[str, Start]
-    steps: int
-    batch_size: int
-    optimizers: Mapping
-    augment: Mapping
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    name: str
-    index: int
-    arms: tuple[Arm, ...]
-
-    @property
-    def steps(self) -> int:
-        return max(arm.steps for arm in self.arms)
-
-
-@dataclasses.dataclass(frozen=True)
-class Population:
-    seeds: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Parallel:
-    devices: int
-    members: str
-    seeds_per_chunk: int | None
-    steps_per_call: int | None
-    compute: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluate:
-    every: int | None
-    batch_size: int
-    latency: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    every: int | None
-    keep: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Log:
-    every: int | None
-    tensorboard: bool
-    progress: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A whole config. `stages` are in order, each with its arms (one, `main`, where none are named)."""
-
-    seed: int
-    data: Data
-    players: Mapping[str, Player]
-    stages: tuple[Stage, ...]
-    population: Population
-    parallel: Parallel
-    evaluate: Evaluate
-    checkpoint: Checkpoint
-    log: Log
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        return tuple(range(self.seed, self.seed + self.population.seeds))
-
-
 SECTIONS = (
     "seed", "data", "player", "players", "stage", "stages", "population", "parallel", "evaluate", "checkpoint", "log",
 )  # fmt: skip
-_STAGE_FIELDS = ("method", "lambdas", "start", "steps", "batch_size", "optimizers", "augment", "arms")
+_STAGE_FIELDS = ("players", "method", "lambdas", "start", "steps", "batch_size", "optimizers", "augment", "arms")
+EVALUATIONS = ("classifier", "generator", "autoencoder", "nothing")
 
 
 def plain(config: Any) -> Any:
@@ -185,12 +58,13 @@ def resolve(config: Any) -> Run:
     raw = plain(config)
     _check_names(raw, SECTIONS, "config", required=SECTIONS)
     data = _build(Data, raw["data"], "data")
-    players = {
-        name: _player(_merge(raw["player"], fields, f"players.{name}", free=("model_args",)), f"players.{name}")
+    fields = {
+        name: _merge(raw["player"], fields, f"players.{name}", free=("model_args",))
         for name, fields in raw["players"].items()
     }
+    players = {name: _player(own, f"players.{name}") for name, own in fields.items()}
     _check_names(raw["stage"], _STAGE_FIELDS, "stage", required=_STAGE_FIELDS)
-    stages = tuple(_stages(raw, players))
+    stages = tuple(_stages(raw, fields))
     run = Run(
         seed=_typed(raw["seed"], int, "seed"),
         data=data,
@@ -198,7 +72,7 @@ def resolve(config: Any) -> Run:
         stages=stages,
         population=_build(Population, raw["population"], "population"),
         parallel=_build(Parallel, raw["parallel"], "parallel"),
-        evaluate=_build(Evaluate, raw["evaluate"], "evaluate"),
+        evaluate=_evaluate(raw["evaluate"]),
         checkpoint=_build(Checkpoint, raw["checkpoint"], "checkpoint"),
         log=_build(Log, raw["log"], "log"),
     )
@@ -219,12 +93,21 @@ def differences(old: Mapping, new: Mapping, path: str = "") -> list[str]:
     return lines
 
 
+def _evaluate(raw: Any) -> Evaluate:
+    mapping = _mapping(raw, "evaluate")
+    extractor = _build(Extractor, mapping.get("extractor", {}), "evaluate.extractor")
+    given = [name for name in ("stage", "checkpoint", "inception") if getattr(extractor, name) is not None]
+    if len(given) > 1:
+        raise ConfigError(f"config.evaluate.extractor: {' and '.join(given)} are set; name one source of weights")
+    return _build(Evaluate, {**mapping, "extractor": extractor}, "evaluate")
+
+
 def _player(fields: Mapping, path: str) -> Player:
     optimizer = _build(Optimizer, fields["optimizer"], f"{path}.optimizer")
     return _build(Player, {**fields, "optimizer": optimizer}, path)
 
 
-def _stages(raw: Mapping, players: Mapping[str, Player]):
+def _stages(raw: Mapping, players: Mapping[str, Mapping]):
     known: dict[str, tuple[str, ...]] = {}
     for index, (name, own) in enumerate(raw["stages"].items()):
         path = f"stages.{name}"
@@ -248,8 +131,12 @@ def _stages(raw: Mapping, players: Mapping[str, Player]):
 
 def _arm(name, fields, path, augment, players, known) -> Arm:
     _check_names(fields, _STAGE_FIELDS[:-1], path, required=_STAGE_FIELDS[:-1])
-    for field in ("start", "optimizers"):
+    for field in ("start", "optimizers", "players"):
         _check_names(fields[field], tuple(players), f"{path}.{field}")
+    own_players = {
+        player: _override(defaults, fields["players"].get(player, {}), f"{path}.players.{player}")
+        for player, defaults in players.items()
+    }
     for player, terms in fields["lambdas"].items():
         for term, value in _mapping(terms, f"{path}.lambdas.{player}").items():
             if isinstance(value, Mapping):
@@ -264,9 +151,16 @@ def _arm(name, fields, path, augment, players, known) -> Arm:
     start = {
         player: _start(player, where, f"{path}.start.{player}", known) for player, where in fields["start"].items()
     }
-    fields = {**fields, "start": start, "name": name}
+    fields = {**fields, "start": start, "name": name, "players": own_players}
     fields["augment"] = augment if fields["augment"] is None else fields["augment"]
     return _build(Arm, fields, path)
+
+
+def _override(defaults: Mapping, own: Any, path: str) -> Player:
+    """A player with the fields in which a stage differs; another model starts with no arguments of the first one."""
+    if _mapping(own, path).get("model", defaults["model"]) != defaults["model"]:
+        defaults = {**defaults, "model_args": {}}
+    return _player(_merge(defaults, own, path, free=("model_args",)), path)
 
 
 def _start(player: str, where: Any, path: str, known: Mapping[str, tuple[str, ...]]) -> Start:
@@ -319,7 +213,7 @@ def _merge_stage(defaults: Mapping, own: Any, path: str) -> dict:
     if method is not None and method.get("name", defaults["method"]["name"]) == defaults["method"]["name"]:
         merged["method"] = {**defaults["method"], **method}
     same_method = merged["method"]["name"] == defaults["method"]["name"]
-    for field in ("lambdas", "start", "optimizers"):
+    for field in ("lambdas", "start", "optimizers", "players"):
         mine = _mapping(own.get(field, {}), f"{path}.{field}")
         base = defaults[field] if field != "lambdas" or same_method else {}
         merged[field] = {
@@ -380,6 +274,8 @@ def _check_ranges(run: Run) -> None:
         "data.unlabelled_batch_size": (run.data.unlabelled_batch_size, 0),
         "data.workers": (run.data.workers, 0),
         "evaluate.batch_size": (run.evaluate.batch_size, 1),
+        "evaluate.samples": (run.evaluate.samples, 1),
+        "evaluate.validation_samples": (run.evaluate.validation_samples, 1),
         "evaluate.every": (run.evaluate.every, 1),
         "checkpoint.every": (run.checkpoint.every, 1),
         "checkpoint.keep": (run.checkpoint.keep, 1),
@@ -411,6 +307,16 @@ def _check_ranges(run: Run) -> None:
         )
     if not run.stages:
         raise ConfigError("config.stages is empty: name at least one stage")
-    for name, player in run.players.items():
-        if player.ema is not None and not 0 < player.ema < 1:
-            raise ConfigError(f"config.players.{name}.ema = {player.ema}: must be between 0 and 1, or None")
+    for stage in run.stages:
+        for arm in stage.arms:
+            for name, player in arm.players.items():
+                _check_player(name, player)
+
+
+def _check_player(name: str, player: Player) -> None:
+    if player.ema is not None and not 0 < player.ema < 1:
+        raise ConfigError(f"config.players.{name}.ema = {player.ema}: must be between 0 and 1, or None")
+    if player.evaluate is not None and player.evaluate not in EVALUATIONS:
+        raise ConfigError(
+            f"config.players.{name}.evaluate = {player.evaluate!r}: accepted are {', '.join(EVALUATIONS)}, or None"
+        )

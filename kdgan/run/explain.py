@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from kdgan.game import call_module
 from kdgan.metrics import cost
-from kdgan.run import stage as stages
-from kdgan.run.config import Run, Stage
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import how_members_run
-from kdgan.run.stage import Program
+from kdgan.run.program import Program
+from kdgan.run.schema import Arm, Run, Stage
+from kdgan.state import variable_shapes
 
 LABEL = 10  # width of the first column
 
@@ -54,7 +54,7 @@ def _stage(run: Run, stage: Stage, programs: Sequence[Program], inputs: Inputs) 
     seeds, arms = len(run.seeds), len(stage.arms)
     compiled = f"{len(programs)} compiled step" + ("s" if len(programs) > 1 else "")
     head = f"{stage.name}: {stage.steps:,} steps of {stage.arms[0].batch_size}"
-    blocks = ["", _lines("stage", [head]), _lines("players", _players(run, stage, programs))]
+    blocks = ["", _lines("stage", [head]), _lines("players", _players(stage, programs))]
     blocks.append(_lines("moves", _moves(programs)))
     population = f"{_count(seeds, 'seed')} × {_count(arms, 'arm')}, {how_members_run(run, programs[0])}"
     size = f"about {_bytes(memory(programs, seeds, inputs))} of arrays"
@@ -66,17 +66,16 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
-def _players(run: Run, stage: Stage, programs: Sequence[Program]) -> list[str]:
+def _players(stage: Stage, programs: Sequence[Program]) -> list[str]:
     rows: dict[tuple, str] = {}
     for program in programs:
         for name in program.modules:
             trained = name in program.method.trained
-            fate = _optimizer(run, stage, program, name) if trained else "frozen"
-            start = program.start.get(name)
-            source = "" if start is None else f" (from {start.checkpoint or f'{start.stage}/{start.arm}'})"
+            fate = _optimizer(stage, program, name) if trained else "frozen"
+            source = _sources(program, name)
             parameters, operations = player_cost(program, name)
             flops = "?" if operations is None else f"{operations / 1e6:.3g}"
-            model = run.players[name].model
+            model = _arm(stage, program).players[name].model
             row = f"{name:<14} {model:<18} {parameters:>12,} parameters {flops:>8} MFLOP   {fate}{source}"
             if row not in rows.values():
                 rows[program.arms, name] = (
@@ -85,10 +84,25 @@ def _players(run: Run, stage: Stage, programs: Sequence[Program]) -> list[str]:
     return list(rows.values())
 
 
+def _sources(program: Program, name: str) -> str:
+    """` (from teacher/main)`; arms that start it elsewhere are named."""
+    found: dict[str, list[str]] = {}
+    for arm in program.arms:
+        start = program.start[arm].get(name)
+        where = "fresh" if start is None else f"from {start.checkpoint or f'{start.stage}/{start.arm}'}"
+        if start is not None and start.transfer is not None:
+            where += f", transfer {start.transfer}" + (f", scale {start.scale:g}" if start.scale else "")
+        found.setdefault(where, []).append(arm)
+    if len(found) == 1:
+        where = next(iter(found))
+        return "" if where == "fresh" else f" ({where})"
+    return " (" + "; ".join(f"{', '.join(arms)}: {where}" for where, arms in found.items()) + ")"
+
+
 def player_cost(program: Program, name: str) -> tuple[int, float | None]:
     """(parameters, floating-point operations per example of the forward pass) of a player as this program calls it."""
     forward, args = forward_of_one(program, name)
-    variables = stages.variable_shapes(program.local_modules[name], program.inspection.inputs[name])
+    variables = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
     return cost.parameters(variables.get("params", {})), cost.flops(forward, variables, *args)
 
 
@@ -106,10 +120,14 @@ def _zeros(shapes):
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
-def _optimizer(run: Run, stage: Stage, program: Program, name: str) -> str:
-    arm = next(arm for arm in stage.arms if arm.name == program.arms[0])
+def _arm(stage: Stage, program: Program) -> Arm:
+    return next(arm for arm in stage.arms if arm.name == program.arms[0])
+
+
+def _optimizer(stage: Stage, program: Program, name: str) -> str:
+    arm = _arm(stage, program)
     own = arm.optimizers.get(name, {})
-    field = lambda key: own.get(key, getattr(run.players[name].optimizer, key))
+    field = lambda key: own.get(key, getattr(arm.players[name].optimizer, key))
     rate = f"{field('learning_rate'):g}"
     shape = "" if field("schedule") == "constant" else f" {field('schedule')}"
     average = "" if name not in program.ema else f", average {program.ema[name]:g}"

@@ -18,7 +18,8 @@ from kdgan import parallel
 from kdgan.data import augment, order, sources, splits, stream
 from kdgan.data.batches import gather, normalise
 from kdgan.data.dataset import Dataset
-from kdgan.run.config import ConfigError, Data, Run
+from kdgan.run.config import ConfigError
+from kdgan.run.schema import Data, Run
 
 HostBatch = dict[str, Any]
 UNLABELLED_STREAM = 1 << 16  # added to a stage's number: the unlabelled images have an order of their own

@@ -1,5 +1,6 @@
-"""What `--mode` names: train, evaluate, report and explain, each on a config, a workdir, or both."""
+"""What `--mode` names: train, evaluate, report, explain and sample, each on a config, a workdir, or both."""
 
+import math
 import pathlib
 import sys
 from typing import Any
@@ -58,6 +59,43 @@ def explain(config: Any, workdir: pathlib.Path | None) -> None:
     run = resolve(recorded_config(workdir) if config is None else config)
     loaded = inputs.load(run)
     print(explanation.explain(run, loaded, stage.build_all(run, loaded)))
+
+
+MAX_SIDE = 16_384  # pixels of a grid
+
+
+def sample(
+    config: Any, workdir: pathlib.Path | None, *, num: int, grid: pathlib.Path | None, columns: int | None, seed: int,
+    label: int | None, **which: Any,
+) -> None:  # fmt: skip
+    """Draw `num` images from a trained generator of a workdir into one PNG.
+
+    Raises:
+      ConfigError: no such generator, or a grid that is empty or too large.
+    """
+    if workdir is None:
+        raise ConfigError("--mode=sample needs --workdir: the folder of a trained run")
+    if num < 1 or (columns is not None and not 1 <= columns <= num):
+        raise ConfigError(f"--num={num}, --columns={columns}: at least one image, and 1 to {max(num, 1)} columns")
+    path = grid or workdir / "grid.png"
+    if path.suffix != ".png":
+        raise ConfigError(f"--grid={path}: a name that ends in .png is wanted")
+    import jax
+
+    from kdgan.report import grids
+    from kdgan.run import sampling
+
+    columns = columns or math.ceil(math.sqrt(num))
+    draw = sampling.load(workdir, **which)
+    height, width = draw(jax.random.key(seed), 1, label).shape[1:3]
+    size = (math.ceil(num / columns) * height, columns * width)
+    if max(size) > MAX_SIDE:
+        raise ConfigError(
+            f"--num={num}: a grid of {size[1]}×{size[0]} pixels; up to {MAX_SIDE:,} a side are accepted: fewer images, or"
+            " another --columns"
+        )
+    grids.save_png(path, grids.grid(draw(jax.random.key(seed), num, label), columns))
+    print(f"{num} images: {path}")
 
 
 def recorded_config(workdir: pathlib.Path | None) -> Any:

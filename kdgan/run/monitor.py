@@ -98,18 +98,15 @@ class Monitor:
         """A text (Markdown) for TensorBoard."""
         self._events.text(tag, text, step)
 
-    def advance(
-        self, count: int = 1, *, loss: SupportsFloat | None = None, accuracy: SupportsFloat | None = None
-    ) -> None:
+    def advance(self, count: int = 1, **numbers: SupportsFloat | None) -> None:
         """`count` more steps, of whichever members, are done."""
         self._progress.advance(count)
-        if loss is not None or accuracy is not None:
-            self.show(loss=loss, accuracy=accuracy)
+        if numbers:
+            self.show(**numbers)
 
-    def show(self, *, loss: SupportsFloat | None = None, accuracy: SupportsFloat | None = None) -> None:
-        """The numbers beside the bar; None leaves what is there."""
-        given = {"loss": loss, "accuracy": accuracy}
-        self._progress.show({name: float(value) for name, value in given.items() if value is not None})
+    def show(self, **numbers: SupportsFloat | None) -> None:
+        """The numbers beside the bar (`loss=0.4, accuracy=0.9`); None leaves what is there."""
+        self._progress.show({name: float(value) for name, value in numbers.items() if value is not None})
 
     def end_stage(self) -> None:
         """The stage is done."""

@@ -8,13 +8,16 @@ import jax
 import numpy as np
 
 from kdgan import parallel
+from kdgan.metrics import cost
 from kdgan.parallel import Runner
 from kdgan.run import inputs as run_inputs
+from kdgan.run import players
 from kdgan.run import stage as stages
-from kdgan.run.config import Run, Stage
 from kdgan.run.inputs import Inputs
-from kdgan.run.stage import Program
+from kdgan.run.program import Program
+from kdgan.run.schema import Run, Stage
 from kdgan.state import TrainState
+from kdgan.step import make_train_step
 
 MEMORY_SHARE = 0.8  # of a device's memory that a chunk of members may take
 
@@ -33,7 +36,7 @@ class Population:
     ):
         self.program, self._run, self._stage, self._inputs = program, run, stage, inputs
         self.members = [(seed, arm) for seed in run.seeds for arm in program.arms]
-        count = stages.device_count(run)
+        count = players.device_count(run)
         if chosen_members(run, len(program.arms)) == "devices":
             count = min(len(jax.local_devices()), len(self.members))
         self._arrays = arrays if count == 1 else parallel.replicate(arrays, jax.local_devices()[:count])
@@ -90,6 +93,15 @@ class Population:
         self.step = target
         return metrics
 
+    def flops(self) -> float | None:
+        """Floating-point operations of training one member to the last step, as XLA counts those of a step."""
+        program = self.program
+        step = make_train_step(
+            program.method, program.local_modules, program.optimizers, schedules=program.schedules, ema=program.ema
+        )
+        per_step = cost.flops(step, self.states()[0], program.example)
+        return None if per_step is None else per_step * program.steps
+
     def _batch(self, number: int, chunk: Sequence[int]) -> Any:
         by_seed = {}
         for seed, batches in zip(self._seeds(chunk), self._batches[number], strict=True):
@@ -136,7 +148,7 @@ def how_members_run(run: Run, program: Program) -> str:
     text = words[chosen_members(run, arms)]
     if run.parallel.members == "auto" and len(run.seeds) * arms > 1:
         text += f" (auto: {jax.default_backend()})"
-    count = stages.device_count(run) * jax.process_count()
+    count = players.device_count(run) * jax.process_count()
     return text + (f", each batch split over {count} devices" if count > 1 else "")
 
 
@@ -147,8 +159,8 @@ def make_runner(run: Run, stage: Stage, program: Program, example: TrainState, k
     members: dict[str, Any] = {"seeds": len(run.seeds), "arms": len(program.arms)}
     axis = 1 if k > 1 else 0  # of the examples in a member's batch
     wrap, place = lambda step, batch_axis: parallel.jit(step), lambda state: state
-    if stages.splits_batch(run):
-        devices = jax.local_devices()[: stages.device_count(run)]
+    if players.splits_batch(run):
+        devices = jax.local_devices()[: players.device_count(run)]
         chosen = devices if jax.process_count() == 1 else None  # several processes: every device of each
         wrap = lambda step, batch_axis: parallel.pmap(step, devices=chosen, batch_axis=batch_axis, shared=1)
         place = lambda state: parallel.replicate(state, devices)
@@ -159,7 +171,7 @@ def make_runner(run: Run, stage: Stage, program: Program, example: TrainState, k
     def vmap():
         common = [
             name
-            for name, start in program.start.items()
+            for name, start in program.start[program.arms[0]].items()
             if start.checkpoint is not None and not start.only and not start.skip
         ]
         per_chunk = run.parallel.seeds_per_chunk or seeds_that_fit(example, **members)

@@ -1,11 +1,12 @@
 """The final numbers of a run, from the test split and over seeds, written as summary.json and evaluation.npz."""
 
 import datetime
+import hashlib
 import io
 import pathlib
 import platform
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,54 +15,69 @@ import kdgan
 from kdgan import parallel
 from kdgan.metrics import cost
 from kdgan.metrics.intervals import mean_ci
-from kdgan.run import explain, files
-from kdgan.run import stage as stages
-from kdgan.run.config import Run
+from kdgan.run import explain, files, shown
 from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator, player_of
+from kdgan.run.generators import KINDS, SHOWN
 from kdgan.run.inputs import Inputs
-from kdgan.run.stage import Program, Variables
+from kdgan.run.program import Program, Variables, program_of
+from kdgan.run.schema import Arm, Run, Stage
 
+Metrics = dict[str, float]
+Programs = Mapping[str, Sequence[Program]]
 # stage -> arm -> seed -> entry -> variables
 Finished = dict[str, dict[str, dict[int, dict[str, Variables]]]]
+
+
+class Training(NamedTuple):
+    """What training a stage took: seconds of all members together, and arm -> FLOPs of one member."""
+
+    seconds: float
+    flops: Mapping[str, float | None]
 
 
 def summarise(
     run: Run,
     inputs: Inputs,
-    programs: Mapping[str, Sequence[Program]],
+    programs: Programs,
     finished: Finished,
-    seconds: Mapping[str, float | None],
+    training: Mapping[str, Training],
     config: Mapping[str, Any],
     evaluator: Evaluator,
+    workdir: pathlib.Path,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(summary, arrays for the report) of a finished run; every number from the test split and the last step."""
-    predictions: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     results: dict[str, Any] = {}
+    known: dict[str, Metrics] = {}
     for stage in run.stages:
-        steps = len(run.seeds) * sum(arm.steps for arm in stage.arms)
-        took = seconds.get(stage.name)
         arms = {}
-        for arm in (arm.name for arm in stage.arms):
-            values: dict[str, list[dict[str, float]]] = {}
+        for arm in stage.arms:
+            values: dict[str, list[Metrics]] = {}
             classes: dict[str, list[np.ndarray]] = {}
             for seed in run.seeds:
-                measured, predicted = _measure(run, stage.name, arm, seed, finished, evaluator)
+                measured, predicted = _measure(run, programs, stage, arm, seed, finished, evaluator, known)
                 for entry, metrics in measured.items():
                     values.setdefault(entry, []).append(metrics)
-                    classes.setdefault(entry, []).append(predicted[entry])
-            arms[arm] = {
+                for entry, found in predicted.items():
+                    classes.setdefault(entry, []).append(found)
+            for entry, per_seed in classes.items():
+                arrays[f"prediction/{stage.name}/{arm.name}/{entry}"] = np.stack(per_seed).astype(np.int32)
+            arms[arm.name] = {
                 "players": {
                     entry: {name: mean_ci([m[name] for m in per_seed]) for name in per_seed[0]}
                     for entry, per_seed in values.items()
-                }
+                },
+                "train_flops": training[stage.name].flops.get(arm.name),
             }
-            for entry, per_seed in classes.items():
-                predictions[f"prediction/{stage.name}/{arm}/{entry}"] = np.stack(per_seed).astype(np.int32)
+            arrays |= _pictures(run, programs, stage.name, arm.name, finished, evaluator, workdir)
+        took = training[stage.name].seconds
+        steps = len(run.seeds) * sum(arm.steps for arm in stage.arms)
         results[stage.name] = {
             "arms": arms,
             "steps": stage.steps,
             "seconds": took,
             "steps_per_second": steps / took if took else None,
+            "cost": _cost(run, programs[stage.name], finished[stage.name]),
         }
     partition = next(iter(inputs.partitions.values()))
     summary = {
@@ -77,96 +93,160 @@ def summarise(
             },
         },
         "stages": results,
-        "cost": _cost(run, programs, finished),
+        # Of a player that differs between stages, the first stage's.
+        "cost": {name: cost for stage in reversed(results.values()) for name, cost in stage["cost"].items()},
         "environment": environment(),
     }
-    arrays = {"label": evaluator.labels("test"), **predictions, **_disagreements(run, finished, evaluator, predictions)}
+    arrays["label"] = evaluator.splits.labels("test")
+    arrays |= _disagreements(run, programs, finished, evaluator, arrays)
+    if evaluator.generators.extractor is not None:
+        summary["generation"] = evaluator.generators.about()
+        arrays["real"] = evaluator.splits.images("test", np.arange(min(SHOWN, evaluator.splits.size("test"))))
     return summary, arrays
 
 
-def _measure(run: Run, stage: str, arm: str, seed: int, finished: Finished, evaluator: Evaluator):
-    """({entry: metrics}, {entry: predicted classes}) of one member; agreement is with its own teacher."""
-    entries = {
-        entry: variables
-        for entry, variables in finished[stage][arm][seed].items()
-        if stages.is_classifier(run, player_of(entry))
-    }
-    teacher = entries.get(REFERENCE) or _teacher(run, stage, arm, seed, finished)
-    reference = None if teacher is None else evaluator.logits(REFERENCE, teacher, "test")
-    measured, predicted = {}, {}
-    for entry, variables in entries.items():
-        logits = evaluator.logits(entry, variables, "test")
-        compared = None if player_of(entry) == REFERENCE else reference
-        measured[entry] = evaluator.measure(logits, "test", compared)
-        predicted[entry] = evaluator.predictions(logits, "test")
+def _measure(
+    run: Run, programs: Programs, stage: Stage, arm: Arm, seed: int, finished: Finished, evaluator: Evaluator,
+    known: dict[str, Metrics],
+) -> tuple[dict[str, Metrics], dict[str, np.ndarray]]:  # fmt: skip
+    """({entry: metrics}, {entry: predicted classes}) of one member; what generates and was measured is not again."""
+    program, classifiers = program_of(programs[stage.name], arm.name), evaluator.classifiers
+    reference = _teacher_logits(run, programs, stage.name, arm.name, seed, finished, evaluator)
+    measured: dict[str, Metrics] = {}
+    predicted: dict[str, np.ndarray] = {}
+    for entry, variables in finished[stage.name][arm.name][seed].items():
+        player = player_of(entry)
+        kind = program.kinds.get(player)
+        if kind == "classifier":
+            logits = classifiers.logits(program.local_modules[player], variables, "test")
+            measured[entry] = classifiers.measure(logits, "test", None if player == REFERENCE else reference)
+            predicted[entry] = classifiers.predictions(logits, "test")
+        elif kind is not None:
+            content = _digest(program.local_modules[player], variables)
+            if content not in known:
+                known[content] = evaluator.measure(program, player, variables, "test")
+            measured[entry] = known[content]
     return measured, predicted
 
 
-def _teacher(run: Run, stage: str, arm: str, seed: int, finished: Finished) -> Variables | None:
-    """The teacher that an arm would start from, though its method never asks for it (as training from scratch)."""
+def _digest(module: Any, variables: Variables) -> str:
+    """Equal for equal players: a frozen teacher of many arms, a best step that is the last."""
+    digest = hashlib.sha256(repr(module).encode())
+    for leaf in jax.tree.leaves(variables):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _pictures(
+    run: Run, programs: Programs, stage: str, arm: str, finished: Finished, evaluator: Evaluator, workdir: pathlib.Path
+) -> dict[str, np.ndarray]:
+    """What the first seed's generators make: samples, interpolations, neighbours, and the samples of while it trained."""
+    program, found = program_of(programs[stage], arm), {}
+    for entry, variables in finished[stage][arm][run.seed].items():
+        player = player_of(entry)
+        if program.kinds.get(player) in KINDS:
+            for name, images in evaluator.generators.pictures(program, player, variables).items():
+                found[f"{name}/{stage}/{arm}/{entry}"] = images
+            steps, images = shown.read(workdir, stage, arm, entry)
+            if steps:
+                found[f"progress/{stage}/{arm}/{entry}"] = images
+                found[f"progress_step/{stage}/{arm}/{entry}"] = np.array(steps)
+    return found
+
+
+def _teacher(
+    run: Run, programs: Programs, stage: str, arm: str, seed: int, finished: Finished
+) -> tuple[Any, Variables] | None:
+    """(module, variables) of an arm's teacher: its own, or the one it would start from, though its method never asks."""
+    program = program_of(programs[stage], arm)
+    own = finished[stage][arm][seed].get(REFERENCE)
+    if own is not None and program.kinds.get(REFERENCE) == "classifier":
+        return program.local_modules[REFERENCE], own
     start = next(a for s in run.stages if s.name == stage for a in s.arms if a.name == arm).start.get(REFERENCE)
     if start is None or start.stage is None:
         return None
-    return finished[start.stage][start.arm or "main"][seed].get(start.player or REFERENCE)
+    source = program_of(programs[start.stage], start.arm or "")
+    player = player_of(start.player or REFERENCE)
+    variables = finished[start.stage][start.arm or "main"][seed].get(start.player or REFERENCE)
+    if variables is None or source.kinds.get(player) != "classifier":
+        return None
+    return source.local_modules[player], variables
 
 
-def _cost(run: Run, programs: Mapping[str, Sequence[Program]], finished: Finished) -> dict[str, dict[str, Any]]:
-    """Parameters, operations per example and latency of a batch of one, of every player."""
+def _teacher_logits(
+    run: Run, programs: Programs, stage: str, arm: str, seed: int, finished: Finished, evaluator: Evaluator
+) -> list[jax.Array] | None:
+    teacher = _teacher(run, programs, stage, arm, seed, finished)
+    return None if teacher is None else evaluator.classifiers.logits(*teacher, "test")
+
+
+def _cost(run: Run, several: Sequence[Program], finished: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Parameters, operations per example and latency of a batch of one, of every player of a stage."""
     costs: dict[str, dict[str, Any]] = {}
-    for stage, several in programs.items():
-        for program in several:
-            for name in program.modules:
-                if name in costs:
-                    continue
-                parameters, operations = explain.player_cost(program, name)
-                variables = finished[stage][program.arms[0]][run.seed].get(name)
-                timed = run.evaluate.latency and variables is not None
-                costs[name] = {
-                    "parameters": parameters,
-                    "flops": operations,
-                    "latency_ms": 1e3 * _latency(program, name, variables) if timed else None,
-                }
+    for program in several:
+        for name in program.modules:
+            if name in costs:
+                continue
+            parameters, operations = explain.player_cost(program, name)
+            variables = finished[program.arms[0]][run.seed].get(name)
+            timed = run.evaluate.latency and variables is not None
+            costs[name] = {
+                "parameters": parameters,
+                "flops": operations,
+                "latency_ms": 1e3 * _latency(program, name, variables) if timed else None,
+            }
     return costs
 
 
 def _latency(program: Program, name: str, variables: Any) -> float:
     forward, args = explain.forward_of_one(program, name)
-    return cost.latency(parallel.compiled(forward), jax.device_put(variables), *jax.tree.map(jax.numpy.asarray, args))
+    full = jax.device_put({"params": variables["params"], **variables["model_state"]})
+    return cost.latency(parallel.compiled(forward), full, *jax.tree.map(jax.numpy.asarray, args))
 
 
-def _disagreements(run: Run, finished: Finished, evaluator: Evaluator, predictions: Mapping[str, np.ndarray]):
+def _disagreements(
+    run: Run, programs: Programs, finished: Finished, evaluator: Evaluator, arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Test images that a student of the last stage and its teacher see differently."""
-    stage = run.stages[-1]
-    chosen = _shown_student(run, finished[stage.name], evaluator)
+    stage = run.stages[-1].name
+    chosen = _shown_student(run, programs[stage], finished[stage], evaluator)
     if chosen is None:
         return {}
     arm, seed = chosen
-    teacher = finished[stage.name][arm][seed].get(REFERENCE) or _teacher(run, stage.name, arm, seed, finished)
-    if teacher is None:
+    taught = _teacher_logits(run, programs, stage, arm, seed, finished, evaluator)
+    if taught is None:
         return {}
-    student = predictions[f"prediction/{stage.name}/{arm}/student"][run.seeds.index(seed)]
-    taught = evaluator.predictions(evaluator.logits(REFERENCE, teacher, "test"), "test")
-    index = np.flatnonzero(student != taught)[:DISAGREEMENTS]
+    student = arrays[f"prediction/{stage}/{arm}/student"][run.seeds.index(seed)]
+    teacher = evaluator.classifiers.predictions(taught, "test")
+    index = np.flatnonzero(student != teacher)[:DISAGREEMENTS]
     if not len(index):
         return {}
     return {
-        "disagreement/image": evaluator.images("test", index),
+        "disagreement/image": evaluator.splits.images("test", index),
         "disagreement/index": index,
         "disagreement/student": student[index],
-        "disagreement/teacher": taught[index],
-        "disagreement/about": np.array(f"{stage.name}/{arm}/{seed}"),
+        "disagreement/teacher": teacher[index],
+        "disagreement/about": np.array(f"{stage}/{arm}/{seed}"),
     }
 
 
-def _shown_student(run: Run, arms: Mapping[str, Any], evaluator: Evaluator) -> tuple[str, int] | None:
+def _shown_student(
+    run: Run, several: Sequence[Program], arms: Mapping[str, Any], evaluator: Evaluator
+) -> tuple[str, int] | None:
     """(arm, seed) of the student that a report shows: the best on the validation split, never by the test split."""
-    members = [(arm, seed) for arm, by_seed in arms.items() for seed in run.seeds if "student" in by_seed[seed]]
-    if not members or not evaluator.size("validation"):
+    members = [
+        (arm, seed)
+        for arm, by_seed in arms.items()
+        for seed in run.seeds
+        if "student" in by_seed[seed] and program_of(several, arm).kinds.get("student") == "classifier"
+    ]
+    if not members or not evaluator.splits.size("validation"):
         return members[-1] if members else None
 
     def accuracy(member):
-        logits = evaluator.logits("student", arms[member[0]][member[1]]["student"], "validation")
-        return evaluator.measure(logits, "validation")["accuracy"]
+        arm, seed = member
+        program = program_of(several, arm)
+        return evaluator.measure(program, "student", arms[arm][seed]["student"], "validation")["accuracy"]
 
     return max(members, key=accuracy)
 

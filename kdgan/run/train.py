@@ -5,6 +5,7 @@ its checkpoints, its batches and random numbers are functions of (seed, stage, s
 """
 
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -14,18 +15,20 @@ import jax
 import numpy as np
 
 from kdgan import parallel
-from kdgan.run import explain, files, summary
+from kdgan.run import explain, files, shown, starts, summary
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
 from kdgan.run.checkpoint import Checkpoints, load_player
-from kdgan.run.config import ConfigError, Run, Stage, Start, differences, plain, resolve
-from kdgan.run.evaluate import BEST, Evaluator, classifiers, entries_of
+from kdgan.run.config import ConfigError, differences, plain, resolve
+from kdgan.run.evaluate import BEST, SELECTS, Evaluator, entries_of, measured_players, player_of
+from kdgan.run.generators import KINDS
 from kdgan.run.inputs import Inputs
 from kdgan.run.interrupt import DivergedError, Interrupt, Stopped
 from kdgan.run.monitor import Monitor
 from kdgan.run.population import Population, intervals
-from kdgan.run.stage import Program, Variables
-from kdgan.run.summary import Finished
+from kdgan.run.program import Program, Variables, variables_of
+from kdgan.run.schema import Run, Stage, Start
+from kdgan.run.summary import Finished, Training
 from kdgan.state import TrainState
 
 # What may change between the first start of a run and its continuation: how it runs, and what it tells of itself.
@@ -74,16 +77,17 @@ def train(config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = Fal
         print(text, flush=True)
         files.write_atomic(workdir / "explanation.txt", text + "\n")
     finished: Finished = {}
-    seconds: dict[str, float] = {}
+    training: dict[str, Training] = {}
     with (
         Monitor(workdir, tensorboard=run.log.tensorboard, progress=run.log.progress) as monitor,
         Interrupt() as interrupt,
     ):
-        evaluator = Evaluator(run, inputs)
+        evaluator = Evaluator(run, inputs, programs)
         context = Context(run, inputs, inputs.device_arrays(), evaluator, monitor, interrupt, workdir, only_evaluate)
         for stage in run.stages:
-            finished[stage.name], seconds[stage.name] = train_stage(context, stage, programs[stage.name], finished)
-        result, arrays = summary.summarise(run, inputs, programs, finished, seconds, plain(config), evaluator)
+            finished[stage.name], training[stage.name] = train_stage(context, stage, programs[stage.name], finished)
+            evaluator.generators.learn(stage.name, finished[stage.name])
+        result, arrays = summary.summarise(run, inputs, programs, finished, training, plain(config), evaluator, workdir)
     if parallel.is_writer():
         summary.write(workdir, result, arrays)
     return result
@@ -125,8 +129,8 @@ def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def train_stage(
     context: Context, stage: Stage, programs: Sequence[Program], finished: Finished
-) -> tuple[dict[str, dict[int, dict[str, Variables]]], float]:
-    """One stage to its last step -> (arm -> seed -> entry -> variables, seconds of training, with those before a stop)."""
+) -> tuple[dict[str, dict[int, dict[str, Variables]]], Training]:
+    """One stage to its last step -> (arm -> seed -> entry -> variables, what it took, with the time before a stop)."""
     run, monitor = context.run, context.monitor
     populations = [
         Population(
@@ -166,25 +170,26 @@ def train_stage(
                     " The same command goes on from there."
                 )
     monitor.end_stage()
-    return outcome(populations, best), seconds
+    flops = {arm: population.flops() for population in populations for arm in population.program.arms}
+    return outcome(populations, best), Training(seconds, flops)
 
 
 def initial_states(context: Context, stage: Stage, program: Program, finished: Finished) -> list[TrainState]:
     """The members' states before their first step, seed-major."""
-    states = []
-    loaded = {  # once: every seed takes the same
-        name: from_checkpoint(start.checkpoint, start)
-        for name, start in program.start.items()
-        if start.checkpoint is not None
-    }
-    for seed in context.run.seeds:
-        started = dict(loaded)
-        for name, start in program.start.items():
-            if name not in loaded:
-                started[name] = finished[start.stage or ""][start.arm or ""][seed][start.player]
-        for arm in program.arms:
-            states.append(stages.create_state(program, stage, arm, seed, started))
-    return states
+    read = functools.cache(from_checkpoint)  # once: every seed takes the same
+
+    def variables(start: Start, seed: int) -> Variables:
+        if start.checkpoint is not None:
+            return read(start.checkpoint, start)
+        return finished[start.stage or ""][start.arm or ""][seed][start.player]
+
+    return [
+        starts.create_state(
+            program, stage, arm, seed, {name: variables(start, seed) for name, start in program.start[arm].items()}
+        )
+        for seed in context.run.seeds
+        for arm in program.arms
+    ]
 
 
 def from_checkpoint(folder: str, start: Start) -> Variables:
@@ -255,39 +260,58 @@ def check_parameters(context: Context, stage: Stage, step: int, tree: Mapping[st
 
 
 def evaluate(context: Context, stage: Stage, population: Population, best: list[Best]) -> list[Best]:
-    """Measure the trained classifiers on the validation split, and keep the best of each member by accuracy."""
-    if not context.evaluator.size("validation"):
-        return best
+    """Measure the trained players on the validation split, keep the best of each member, and show what is generated."""
+    program, evaluator = population.program, context.evaluator
+    trained = measured_players(program, trained_only=True)
     kept = []
     for (seed, arm), state, before in zip(population.members, population.states(), best, strict=True):
+        entries = entries_of(state, trained)
+        if seed == context.run.seed:
+            show_generated(context, stage, program, arm, population.step, entries)
+        if not evaluator.splits.size("validation"):
+            continue
         scalars: dict[str, float] = {}
         now = dict(before)
-        trained = classifiers(context.run, population.program, trained_only=True)
-        for entry, variables in entries_of(state, trained).items():
-            measured = context.evaluator.measure(context.evaluator.logits(entry, variables, "validation"), "validation")
+        for entry, variables in entries.items():
+            player = player_of(entry)
+            measured = evaluator.measure(program, player, variables, "validation")
             scalars |= {f"{entry}/{name}": value for name, value in measured.items()}
-            if entry in now and measured["accuracy"] > now[entry]["value"]:
-                value, step = np.float32(measured["accuracy"]), np.int32(population.step)
+            metric, sign = SELECTS[program.kinds[player]]
+            if entry in now and sign * measured[metric] > now[entry]["value"]:
+                value, step = np.float32(sign * measured[metric]), np.int32(population.step)
                 now[entry] = jax.device_get({"value": value, "step": step, **variables})
         context.monitor.write(
             stage=stage.name, arm=arm, seed=seed, step=population.step, split="validation", scalars=scalars
         )
-        shown = next(
-            (scalars[f"{name}/accuracy"] for name in (population.program.lead, *trained) if name in trained), None
-        )
-        context.monitor.show(accuracy=shown)
+        shown = next((name for name in (program.lead, *trained) if name in trained), None)
+        if shown is not None:
+            metric, _ = SELECTS[program.kinds[shown]]
+            context.monitor.show(**{metric: scalars[f"{shown}/{metric}"]})
         kept.append(now)
-    return kept
+    return kept or best
+
+
+def show_generated(
+    context: Context, stage: Stage, program: Program, arm: str, step: int, entries: Mapping[str, Variables]
+) -> None:
+    """The first seed's samples at this step, always of the same noise: a PNG of each in `samples/`, and TensorBoard's."""
+    for entry, variables in entries.items():
+        if program.kinds[player_of(entry)] in KINDS:
+            images = context.evaluator.generators.shown(program, player_of(entry), variables)
+            if parallel.is_writer():
+                shown.write(context.workdir, stage.name, arm, entry, step, images)
+            tag = f"{stage.name}/{arm}/{entry}".replace(" (", "/").replace(")", "").replace(" ", "_")
+            context.monitor.image(tag, shown.sheet(images), step=step)
 
 
 def first_best(context: Context, population: Population) -> list[Best]:
     """Each member's best players before any was measured: its first ones; nothing where there is no validation split."""
-    if not context.evaluator.size("validation"):
+    if not context.evaluator.splits.size("validation"):
         return [{} for _ in population.members]
-    trained = classifiers(context.run, population.program, trained_only=True)
+    trained = measured_players(population.program, trained_only=True)
     return [
         {
-            name: jax.device_get({"value": np.float32(-1), "step": np.int32(0), **stages.variables_of(state, name)})
+            name: jax.device_get({"value": np.float32(-np.inf), "step": np.int32(0), **variables_of(state, name)})
             for name in trained
         }
         for state in population.states()

@@ -10,9 +10,11 @@ import pytest
 
 import players as small
 from kdgan import game, methods, parallel
+from kdgan.models.adapters import Adapter
 from kdgan.step import make_train_step
 
 CLASSIFIERS = {"student": small.Plain(), "teacher": small.Plain(7)}
+PAINTERS, CRITIC = {"student": small.Paints(), "teacher": small.Paints(9)}, {"discriminator": small.Critic()}
 SCORES = {**CLASSIFIERS, "discriminator": small.Plain(6)}
 # method -> (hyper-parameters that make it the same on any devices, players)
 CASES = {
@@ -26,6 +28,15 @@ CASES = {
     "adversarial": ({"discriminator_repeats": 2}, {**CLASSIFIERS, "discriminator": small.Judge()}),
     "nagan": ({"labels": "expected"}, SCORES),
     "kdgan": ({"labels": "expected", "distillation": "kl", "temperature": 2.0}, SCORES),
+    "gan": ({"latent": 3, "penalty": "r1", "discriminator_repeats": 2}, {"generator": small.Paints(), **CRITIC}),
+    "generator_mimic": ({"latent": 3, "adapted": ("hidden",)}, {**PAINTERS, "adapter": Adapter()}),
+    "generator_distill": ({"latent": 3, "seen": ("hidden",), "conditional": True}, {**PAINTERS, **CRITIC}),
+    "fused": (
+        {"latent": 3, "match": ("outputs", "weights"), "seen": ("hidden",), "penalty": "r1"},
+        {**PAINTERS, "generator": small.Paints(9), **CRITIC},
+    ),
+    "vae": ({}, {"student": small.Coder()}),
+    "vae_distill": ({}, {"student": small.Coder(), "teacher": small.Coder()}),
 }
 
 
@@ -37,6 +48,9 @@ def example(name, seed=0):
     batch = small.batch(seed=seed)
     if CASES[name][0].get("unlabelled"):
         batch["unlabelled"] = {"image": small.batch(seed=50 + seed)["image"]}
+    latent = CASES[name][0].get("latent", 2 if name == "vae_distill" else 0)
+    if latent:  # carried by the batch: drawn, it would differ from device to device
+        batch["noise"] = np.random.default_rng(seed).normal(size=(8, latent)).astype(np.float32)
     return batch
 
 

@@ -9,7 +9,7 @@ from test_report_tables import small_summary
 from test_report_workdir import make_summary
 
 from kdgan.report import differences
-from kdgan.report.tables import MEASURED
+from kdgan.report.measured import MEASURED
 
 ACCURACY, NLL = MEASURED[0], MEASURED[1]
 

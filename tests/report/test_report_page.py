@@ -58,13 +58,15 @@ def page_of(folder):
     assert path == folder / "report.html"
     text = path.read_text(encoding="utf-8")
     page = Page(text)
-    assert "http" not in text
-    assert "@import" not in text
-    assert not re.search(r"url\((?!#)", text)
+    # Pixels of an image may spell anything.
+    written = re.sub(r'src="data:image/png;base64,[^"]*"', 'src=""', text)
+    assert "http" not in written
+    assert "@import" not in written
+    assert not re.search(r"url\((?!#)", written)
     assert all(reference.startswith(("#", "data:image/png;base64,")) for reference in page.references)
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert {reference[1:] for reference in page.references if reference.startswith("#")} <= set(page.ids)
-    assert not re.search(r"\bnan\b", re.sub(r'src="[^"]*"', "", text), re.IGNORECASE)
+    assert not re.search(r"\bnan\b", written, re.IGNORECASE)
     return text, page
 
 

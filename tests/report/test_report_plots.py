@@ -135,7 +135,7 @@ def test_a_wide_interval_does_not_rule_the_frame():
     ticks = tick_values(plots.learning_curves(lines, "distill", "student", "accuracy"))
     assert min(ticks) >= 81
     assert max(ticks) <= 94
-    narrow = plots.accuracies([("kd", [88.0, 92.0], 25.4, drawing.SERIES[1])], ("teacher", 97.0))
+    narrow = plots.dots([("kd", [88.0, 92.0], 25.4, drawing.SERIES[1])], ("teacher", 97.0), percent=True)
     assert min(tick_values(narrow)) >= 82
     assert max(tick_values(narrow)) <= 102
 
@@ -152,13 +152,13 @@ def test_more_arms_than_colours_differ_by_dashes():
     assert plots.learning_curves(lines, "distill", "student", "accuracy").count("stroke-dasharray") == 1
 
 
-def test_accuracies_have_a_dot_for_each_seed():
+def test_arms_have_a_dot_for_each_seed():
     rows = [("kd", [90.0, 91.0, 92.0], 1.0, drawing.SERIES[1]), ("bad", [None], None, drawing.SERIES[2])]
-    svg = plots.accuracies(rows, ("teacher", 97.0))
+    svg = plots.dots(rows, ("teacher", 97.0))
     root = well_formed(svg)
     assert sum(node.tag == "use" for node in root.iter()) >= 3 + 1
     assert {"kd", "bad", "teacher"} <= set(texts(svg))
-    assert plots.accuracies([]) == ""
+    assert plots.dots([]) == ""
 
 
 def test_confusion_is_scikit_learns():

@@ -6,8 +6,8 @@ import pytest
 
 import tiny
 from configs import common
-from kdgan.run import config as schema
-from kdgan.run.config import ConfigError, differences, plain, resolve
+from kdgan.run import schema
+from kdgan.run.config import SECTIONS, ConfigError, differences, plain, resolve
 
 
 def changed(path, value):
@@ -22,15 +22,16 @@ def changed(path, value):
 
 
 def test_common_has_exactly_the_fields_of_the_schema():
-    """Each field stands once with a comment in configs/common.py, and once with its type in run/config.py."""
+    """Each field stands once with a comment in configs/common.py, and once with its type in run/schema.py."""
     defaults = plain(common.get_config())
-    assert set(defaults) == set(schema.SECTIONS)
+    assert set(defaults) == set(SECTIONS)
     classes = {
         "data": schema.Data, "player": schema.Player, "population": schema.Population, "parallel": schema.Parallel,
         "evaluate": schema.Evaluate, "checkpoint": schema.Checkpoint, "log": schema.Log,
     }  # fmt: skip
     for section, cls in classes.items():
         assert set(defaults[section]) == {field.name for field in dataclasses.fields(cls)}, section
+    assert set(defaults["evaluate"]["extractor"]) == {field.name for field in dataclasses.fields(schema.Extractor)}
     assert set(defaults["player"]["optimizer"]) == {field.name for field in dataclasses.fields(schema.Optimizer)}
 
 

@@ -8,7 +8,9 @@ import tiny
 from configs import common
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
-from kdgan.run.config import ConfigError, Start, resolve
+from kdgan.run import starts
+from kdgan.run.config import ConfigError, resolve
+from kdgan.run.schema import Start
 
 
 def build(config, stage=1):
@@ -108,20 +110,20 @@ def test_classes_map_a_teachers_label_space_onto_the_datas():
 def test_a_part_of_the_parameters_can_be_taken_and_a_new_head_stays_fresh():
     fresh = {"conv": {"kernel": np.zeros(3)}, "head": {"kernel": np.zeros(5)}}
     source = {"conv": {"kernel": np.ones(3)}, "head": {"kernel": np.ones(7)}}
-    merged = stages.merge_parameters(fresh, source, Start(only=("conv/*",)), "student")
+    merged = starts.merge_parameters(fresh, source, Start(only=("conv/*",)), "student")
     np.testing.assert_array_equal(merged["conv"]["kernel"], np.ones(3))
     np.testing.assert_array_equal(merged["head"]["kernel"], np.zeros(5))
-    skipped = stages.merge_parameters(fresh, source, Start(skip=("head/*",)), "student")
+    skipped = starts.merge_parameters(fresh, source, Start(skip=("head/*",)), "student")
     np.testing.assert_array_equal(skipped["conv"]["kernel"], np.ones(3))
     with pytest.raises(ConfigError, match=r"head/kernel is \(7,\) there and \(5,\) here; add it to skip"):
-        stages.merge_parameters(fresh, source, Start(), "student")
+        starts.merge_parameters(fresh, source, Start(), "student")
     with pytest.raises(ConfigError, match="leave nothing to take"):
-        stages.merge_parameters(fresh, source, Start(only=("body/*",)), "student")
+        starts.merge_parameters(fresh, source, Start(only=("body/*",)), "student")
 
 
 def test_a_population_checkpoint_gives_one_of_its_members():
     population = {"params": {"w": np.arange(6.0).reshape(2, 3)}, "model_state": {"mean": np.arange(2.0)}}
-    taken = stages.one_member(population, {"w": np.zeros(3)}, 1)
+    taken = starts.one_member(population, {"w": np.zeros(3)}, 1)
     np.testing.assert_array_equal(taken["params"]["w"], [3.0, 4.0, 5.0])
     single = {"params": {"w": np.arange(3.0)}, "model_state": {}}
-    assert stages.one_member(single, {"w": np.zeros(3)}, 1) is single
+    assert starts.one_member(single, {"w": np.zeros(3)}, 1) is single

@@ -1,0 +1,202 @@
+"""GANs: a generator of images against a discriminator, and the pieces that the distilling methods share with them.
+
+A generator is any Flax module `noise [b, d] -> image [b, h, w, c]`, or `(noise, label [b]) -> image` where the game is
+conditional; a discriminator gives a score [b] of an image (and label). Noise is standard normal, drawn anew by every
+move; a batch that holds "noise" [b, d] is taken at its word (equality tests, fixed pairs).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kdgan.data.diffaugment import diffaugment
+from kdgan.game import Batch, Method, Move, Players, Terms, fold_in_name
+from kdgan.losses import penalties
+from kdgan.losses.adversarial import GANLoss, gan_loss
+
+PENALTIES = ("r1", "gradient")
+
+
+def noise_of(batch: Batch, key: Any, latent: int, name: str = "method.latent") -> jax.Array:
+    """Standard normal noise [b, latent]: the batch's own where it holds some, else drawn from `key`.
+
+    Raises:
+      ValueError: the batch's noise is of another dimension than what `name` says.
+    """
+    if "noise" not in batch:
+        return jax.random.normal(fold_in_name(key, "noise"), (batch["image"].shape[0], latent))
+    if batch["noise"].shape[-1] != latent:
+        raise ValueError(f"{name} = {latent}, but the batch holds noise of dimension {batch['noise'].shape[-1]}")
+    return batch["noise"]
+
+
+def generate(players: Players, name: str, noise: jax.Array, batch: Batch, conditional: bool) -> jax.Array:
+    """Images of a generator, of the shape of the batch's.
+
+    Raises:
+      ValueError: they are of another shape.
+    """
+    image = players[name](noise, *labels_of(batch, conditional))
+    check_images(name, image, batch)
+    return image
+
+
+def labels_of(batch: Batch, conditional: bool) -> tuple[Any, ...]:
+    """What players are given behind an image or noise: the labels [b] in a conditional game, else nothing.
+
+    Raises:
+      ValueError: the game is conditional, and the batch has no labels.
+    """
+    if not conditional:
+        return ()
+    if "label" not in batch:
+        raise ValueError(f"method.conditional = True, but the batch has no 'label'; it holds {', '.join(batch)}")
+    return (batch["label"],)
+
+
+def check_images(name: str, image: Any, batch: Batch) -> None:
+    if jnp.shape(image) != jnp.shape(batch["image"]):
+        raise ValueError(
+            f"players.{name} makes images of shape {jnp.shape(image)[1:]}, the data's are"
+            f" {jnp.shape(batch['image'])[1:]}; set its model_args image_size and channels"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Adversary:
+    """How a discriminator judges: its loss, what it sees, and what keeps it smooth.
+
+    Attributes:
+      loss: a name of `kdgan.losses.adversarial.GAN_LOSSES`.
+      real_label: one-sided label smoothing (Salimans et al. 2016): the target of real images.
+      penalty: None, "r1" (½‖∇_x D‖² on real images) or "gradient" (WGAN-GP's (‖∇D‖ − 1)² between real and made ones).
+      penalty_every: the penalty is taken at every so many steps, as many times as large (lazy regularisation).
+      diffaugment: changes that real and made images go through before the discriminator, e.g. "color,translation".
+      conditional: generator and discriminator are given the labels.
+    """
+
+    loss: str = "nonsaturating"
+    real_label: float = 1.0
+    penalty: str | None = None
+    penalty_every: int = 1
+    diffaugment: str = ""
+    conditional: bool = False
+
+    def __post_init__(self):
+        try:
+            gan_loss(self.loss, real_label=self.real_label)
+        except ValueError as error:
+            raise ValueError(f"method.loss, method.real_label: {error}") from error
+        _check_policy(self.diffaugment)
+        if self.penalty not in (None, *PENALTIES):
+            raise ValueError(f"method.penalty = {self.penalty!r}: accepted are {', '.join(PENALTIES)}, or None")
+        if self.penalty_every < 1:
+            raise ValueError(f"method.penalty_every = {self.penalty_every}: must be at least 1")
+
+    @property
+    def losses(self) -> GANLoss:
+        return gan_loss(self.loss, real_label=self.real_label)
+
+    def view(self, image: jax.Array, key: Any) -> jax.Array:
+        """What the discriminator sees of an image."""
+        return diffaugment(key, image, policy=self.diffaugment) if self.diffaugment else image
+
+    def score(self, players: Players, image: jax.Array, batch: Batch, key: Any) -> jax.Array:
+        """The discriminator's score [b] of images as it sees them."""
+        seen = self.view(image, key)
+        scores = players.discriminator(seen, *labels_of(batch, self.conditional))
+        if jnp.shape(scores) != jnp.shape(image)[:1]:
+            raise ValueError(
+                f"players.discriminator gives scores of shape {jnp.shape(scores)}; one number per image is wanted, [b]"
+            )
+        return scores
+
+    def penalty_terms(self, players: Players, image: jax.Array, fake: jax.Array, batch: Batch, key: Any) -> Terms:
+        """The smoothness term of the discriminator, or none."""
+        if self.penalty is None:
+            return {}
+
+        def score(x):
+            return players.discriminator.stateless(x, *labels_of(batch, self.conditional))
+
+        seen = self.view(image, fold_in_name(key, "real"))
+        taken: Mapping[str, Callable[[], jax.Array]] = {
+            "r1": lambda: penalties.r1(score, seen),
+            "gradient": lambda: penalties.gradient_penalty(
+                score, seen, self.view(fake, fold_in_name(key, "fake")), fold_in_name(key, "penalty")
+            ),
+        }
+        return {self.penalty: penalties.lazy(self.penalty_every, players.step, taken[self.penalty])}
+
+    def details(self) -> Mapping[str, str]:
+        every = f"every {self.penalty_every}" if self.penalty_every > 1 else ""
+        return {self.penalty: every} if self.penalty and every else {}
+
+
+def _check_policy(policy: str) -> None:
+    image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
+    try:
+        jax.eval_shape(lambda image: diffaugment(jax.random.key(0), image, policy=policy), image)
+    except ValueError as error:
+        raise ValueError(f"method.diffaugment: {error}") from error
+
+
+def gan(
+    *, generator: str = "generator", latent: int = 64, loss: str = "nonsaturating", real_label: float = 1.0,
+    penalty: str | None = None, penalty_every: int = 1, diffaugment: str = "", conditional: bool = False,
+    discriminator_repeats: int = 1,
+) -> Method:  # fmt: skip
+    """A generative adversarial network (Goodfellow et al. 2014), with the losses and regularisers that came since.
+
+    Terms `real`, `fake` of the discriminator (with λ 1 each its loss), and `r1` or `gradient` where there is a penalty;
+    term `adv` of the generator. By default −log D(x) − log(1 − D(G(z))), and −log D(G(z)).
+
+    Args:
+      generator: the player that generates: `teacher` where one is trained to teach, `student` for a scratch baseline.
+      latent: dimension of the noise.
+      loss: nonsaturating, minimax, least_squares, hinge, wasserstein, relativistic or relativistic_average.
+      real_label: one-sided label smoothing: the discriminator's target for real images.
+      penalty: None, "r1" or "gradient"; its λ is γ of R1 (½ is in the term), 10 of WGAN-GP.
+      penalty_every: lazy regularisation: at every so many steps, as many times as large.
+      diffaugment: differentiable augmentation of what the discriminator sees: "color", "translation", "cutout", joined
+        by commas; "" for none.
+      conditional: whether both players are given the labels.
+      discriminator_repeats: the discriminator's moves per step.
+    """
+    adversary = Adversary(loss, real_label, penalty, penalty_every, diffaugment, conditional)
+    check_latent("latent", latent)
+
+    def discriminator(players, batch, key):
+        image, fake = batch["image"], generate(players, generator, noise_of(batch, key, latent), batch, conditional)
+        real, made = adversary.losses.discriminator(
+            adversary.score(players, image, batch, fold_in_name(key, "real")),
+            adversary.score(players, fake, batch, fold_in_name(key, "fake")),
+        )
+        return {"real": real, "fake": made, **adversary.penalty_terms(players, image, fake, batch, key)}
+
+    def generator_terms(players, batch, key):
+        fake = generate(players, generator, noise_of(batch, key, latent), batch, conditional)
+        return {"adv": fooling(adversary, players, fake, batch, key)}
+
+    return Method(
+        Move("discriminator", discriminator, repeats=discriminator_repeats, details=adversary.details()),
+        Move(generator, generator_terms, details={"adv": loss}),
+    )
+
+
+def fooling(adversary: Adversary, players: Players, fake: jax.Array, batch: Batch, key: Any) -> jax.Array:
+    """A generator's adversarial term [b]; relativistic losses read the scores of real images beside those of its own."""
+    scores = adversary.score(players, fake, batch, fold_in_name(key, "fake"))
+    if not adversary.losses.reads_real:
+        return adversary.losses.generator(scores, None)
+    return adversary.losses.generator(
+        scores, adversary.score(players, batch["image"], batch, fold_in_name(key, "real"))
+    )
+
+
+def check_latent(name: str, latent: int) -> None:
+    if not isinstance(latent, int) or latent < 1:
+        raise ValueError(f"method.{name} = {latent!r}: the noise's dimension is a whole number of at least 1")

@@ -1,0 +1,130 @@
+"""The classifier whose features generators are measured by: found in the config, and checked before anything compiles."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from kdgan.game import call_module
+from kdgan.metrics.features import Extractor, inception_extractor, make_extractor
+from kdgan.run import starts
+from kdgan.run.checkpoint import load_player
+from kdgan.run.config import ConfigError
+from kdgan.run.inputs import Inputs
+from kdgan.run.players import build_module
+from kdgan.run.program import Program, Variables, program_of
+from kdgan.run.schema import Run
+from kdgan.state import check_same_shapes, variable_shapes
+
+WHERE = "config.evaluate.extractor"
+INCEPTION_FEATURES = 2048
+KINDS = {"generator", "autoencoder"}  # of players that make images
+
+
+def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -> None:
+    """Where a run has generators: there is an extractor before the first of them, and there are enough images for it.
+
+    Raises:
+      ConfigError: none is named, it does not exist, comes too late, lacks the layer, or has as many features as images.
+    """
+    generating = [name for name, several in programs.items() if any(KINDS & {*p.kinds.values()} for p in several)]
+    if not generating:
+        return
+    first = generating[0]
+    spec = run.evaluate.extractor
+    if (spec.stage, spec.checkpoint, spec.inception) == (None, None, None):
+        raise ConfigError(
+            f"{WHERE}: stage {first} has generators, which are measured by a classifier's features, and none is named;"
+            " set .stage to an earlier stage that trains one, .checkpoint or .inception; or players.<name>.evaluate ="
+            " 'nothing'"
+        )
+    for field, path in (("checkpoint", spec.checkpoint), ("inception", spec.inception)):
+        if path is not None and not pathlib.Path(path).exists():
+            raise ConfigError(f"{WHERE}.{field} = {path!r}: there is no such file or folder")
+    if spec.inception is not None:
+        _check_counts(run, inputs, INCEPTION_FEATURES)
+    if spec.stage is None:
+        return
+    name, _, arm = spec.stage.partition("/")
+    order = [stage.name for stage in run.stages]
+    if name not in order or order.index(name) >= order.index(first):
+        raise ConfigError(
+            f"{WHERE}.stage = {spec.stage!r}: must be a stage before {first}, where generators are measured first;"
+            f" those are {', '.join(order[: order.index(first)]) or 'none'}"
+        )
+    arms = [a for program in programs[name] for a in program.arms]
+    if arm and arm not in arms:
+        raise ConfigError(f"{WHERE}.stage = {spec.stage!r}: stage {name} has the arms {', '.join(arms)}")
+    program = program_of(programs[name], arm)
+    if spec.player not in program.modules:
+        raise ConfigError(
+            f"{WHERE}.player = {spec.player!r}: stage {name} has the players {', '.join(program.modules)}"
+        )
+    module, shapes = program.local_modules[spec.player], program.inspection.inputs[spec.player]
+    try:
+        features = jax.eval_shape(lambda variables, image: call_module(
+            module, variables, image, train=False, features=(spec.layer,)
+        )[2][spec.layer], variable_shapes(module, shapes), shapes[0][0])  # fmt: skip
+    except ValueError as error:
+        raise ConfigError(f"{WHERE}.layer = {spec.layer!r}: {error}") from error
+    _check_counts(run, inputs, features.shape[-1])
+
+
+def _check_counts(run: Run, inputs: Inputs, features: int) -> None:
+    counts = {
+        "evaluate.samples": run.evaluate.samples,
+        "evaluate.validation_samples": run.evaluate.validation_samples,
+        "data.validation": len(next(iter(inputs.partitions.values())).validation),
+        f"data.test (split {inputs.test.split!r})": len(inputs.test),
+    }
+    for field, count in counts.items():
+        if count and count <= features:
+            raise ConfigError(
+                f"config.{field} = {count}: a Fréchet distance of {features} features ({WHERE}) needs more images than"
+                " that; with fewer, their covariance is singular"
+            )
+
+
+def from_files(run: Run, inputs: Inputs) -> Extractor | None:
+    """The extractor of a checkpoint folder, or InceptionV3; None where a stage of the run trains it.
+
+    Raises:
+      ConfigError: the files do not hold what they should.
+    """
+    spec = run.evaluate.extractor
+    if spec.inception is not None:
+        try:
+            return inception_extractor(spec.inception)
+        except (ValueError, OSError, ImportError) as error:
+            raise ConfigError(f"{WHERE}.inception = {spec.inception!r}: {error}") from error
+    return None if spec.checkpoint is None else _from_checkpoint(run, inputs)
+
+
+def _from_checkpoint(run: Run, inputs: Inputs) -> Extractor:
+    spec = run.evaluate.extractor
+    if spec.player not in run.players:
+        raise ConfigError(f"{WHERE}.player = {spec.player!r}: players are {', '.join(run.players)}")
+    module = build_module(spec.player, run.players[spec.player], inputs)
+    image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
+    shapes = variable_shapes(module, ((image,), {}))
+    try:
+        params, model_state = load_player(spec.checkpoint or "", spec.player)
+        found = starts.one_member({"params": params, "model_state": model_state}, shapes["params"], 0)
+        check_same_shapes(found["params"], shapes["params"], spec.player)
+    except (ValueError, LookupError, OSError) as error:
+        raise ConfigError(f"{WHERE}.checkpoint = {spec.checkpoint!r}: {error}") from error
+    return of_player(run, module, found)
+
+
+def of_player(run: Run, module: nn.Module, variables: Variables) -> Extractor:
+    """The extractor that a classifier with these variables is."""
+    spec = run.evaluate.extractor
+    return make_extractor(
+        module,
+        {"params": variables["params"], **variables.get("model_state", {})},
+        layer=spec.layer,
+        name=spec.name or type(module).__name__.lower(),
+        batch_size=run.evaluate.batch_size,
+    )

@@ -1,0 +1,56 @@
+"""The splits that a run evaluates on: validation and test, each example once, in batches that are kept where they fit."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from kdgan.data.dataset import Dataset
+from kdgan.run import inputs as run_inputs
+from kdgan.run.inputs import Inputs
+from kdgan.run.schema import Run
+
+
+class Splits:
+    """Rows, labels, images and evaluation batches of the validation and the test split."""
+
+    def __init__(self, run: Run, inputs: Inputs):
+        validation = next(iter(inputs.partitions.values())).validation
+        self._rows: Mapping[str, tuple[Dataset, np.ndarray]] = {
+            "validation": (inputs.train, validation),
+            "test": (inputs.test, np.arange(len(inputs.test))),
+        }
+        self._batch_size = min(run.evaluate.batch_size, max(len(validation), len(inputs.test)))
+        self._batches: dict[str, list] = {}
+
+    def size(self, split: str) -> int:
+        return len(self._rows[split][1])
+
+    def labels(self, split: str) -> np.ndarray:
+        dataset, rows = self._rows[split]
+        return dataset.label[rows]
+
+    def images(self, split: str, positions) -> np.ndarray:
+        """uint8 [n, h, w, c]."""
+        dataset, rows = self._rows[split]
+        return dataset.fetch(rows[positions])
+
+    def batches(self, split: str) -> Iterable[Mapping[str, Any]]:
+        """image, label and mask; kept on the device where the set lies in memory, else read again each time."""
+        dataset, rows = self._rows[split]
+        if split in self._batches:
+            return self._batches[split]
+        batches = run_inputs.evaluation_batches(dataset, rows, self._batch_size)
+        if dataset.image is None:
+            return batches
+        self._batches[split] = [jax.device_put(batch) for batch in batches]
+        return self._batches[split]
+
+    def fingerprint(self, split: str) -> str:
+        """Of the split's rows and of its first images: what a cache of features is kept under."""
+        dataset, rows = self._rows[split]
+        digest = hashlib.sha256(np.ascontiguousarray(rows, np.int64).tobytes())
+        digest.update(np.ascontiguousarray(dataset.fetch(rows[:256])).tobytes())
+        return f"{dataset.split or split}-{digest.hexdigest()[:16]}"

@@ -1,0 +1,168 @@
+"""Where a stage's players start: fresh, as an earlier stage or a checkpoint left them, whole, in part, or cut to size.
+
+Every mistake is found from shapes alone, before anything compiles; `create_state` then makes a member's first state.
+"""
+
+import fnmatch
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdgan import game
+from kdgan.run import schema
+from kdgan.run.config import ConfigError
+from kdgan.run.program import Program, Variables
+from kdgan.run.schema import Stage
+from kdgan.state import TrainState, check_same_shapes, initialise, variable_shapes
+from kdgan.transfer import transfer
+
+
+def stage_key(seed: int, stage: Stage) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), stage.index)
+
+
+def check(stage: str, program: Program, earlier: Mapping[str, Sequence[Program]]) -> None:
+    """What a program's players start from exists in an earlier stage, and fits.
+
+    Raises:
+      ConfigError: it does not; the message says how, and what would.
+    """
+    for name, start in ((name, start) for arm in program.start.values() for name, start in arm.items()):
+        where = f"config.stages.{stage}.start.{name}"
+        if start.transfer is not None and (start.only or start.skip):
+            raise ConfigError(f"{where}: transfer cuts a whole network to size; leave out only and skip")
+        if start.transfer is None and start.scale:
+            raise ConfigError(
+                f"{where}.scale = {start.scale:g}: only a start with transfer is scaled; set transfer, too"
+            )
+        if start.checkpoint is not None:
+            if not pathlib.Path(start.checkpoint).is_dir():
+                raise ConfigError(f"{where}.checkpoint = {start.checkpoint!r}: there is no such folder")
+            continue
+        source = next(other for other in earlier[start.stage or ""] if start.arm in other.arms)
+        player = start.player.partition(" (")[0]
+        if player not in source.modules:
+            raise ConfigError(
+                f"{where}: stage {start.stage} (arm {start.arm}) has no player {start.player!r};"
+                f" it has {', '.join(source.modules)}"
+            )
+        inputs, own_inputs = source.inspection.inputs[player], program.inspection.inputs[name]
+        there = variable_shapes(source.local_modules[player], inputs)
+        here = variable_shapes(program.local_modules[name], own_inputs)
+        try:
+            jax.eval_shape(functools.partial(_fitted, start=start, name=name), here, there)
+        except ValueError as error:
+            shapes = [[tuple(leaf.shape[1:]) for leaf in jax.tree.leaves(i)] for i in (inputs, own_inputs)]
+            hint = ""
+            if shapes[0] != shapes[1]:
+                hint = (
+                    f"; it was given {shapes[0]} there and is given {shapes[1]} here"
+                    " (for noise: method.latent, and method.teacher_latent where the teacher's differs)"
+                )
+            elif not (start.only or start.skip or start.transfer):
+                hint = "; take a part of it with only or skip, or cut it to size with transfer='uniform'"
+            raise ConfigError(f"{where}: {error}{hint}") from error
+
+
+def create_state(program: Program, stage: Stage, arm: str, seed: int, started: Mapping[str, Variables]) -> TrainState:
+    """A member's state before its first step; `started` holds the variables of the players that do not start fresh."""
+    key = stage_key(seed, stage)
+    params, model_state = {}, {}
+    for name, variables in started.items():
+        start = program.start[arm][name]
+        fresh = initialise(program.local_modules[name], program.inspection.inputs[name], game.fold_in_name(key, name))
+        if start.checkpoint is not None:
+            variables = one_member(variables, fresh["params"], start.member)
+        try:
+            fitted = _fitted(fresh, {"params": variables["params"], **variables.get("model_state", {})}, start, name)
+        except ValueError as error:
+            raise ConfigError(f"config.stages.{stage.name}.start.{name} (arm {arm}): {error}") from error
+        params[name] = fitted.pop("params")
+        model_state[name] = fitted
+    try:
+        return TrainState.create(
+            program.method,
+            program.local_modules,
+            program.optimizers,
+            program.example,
+            key=key,
+            lambdas=program.lambdas[arm],
+            params=params,
+            model_state=model_state,
+            ema=tuple(program.ema),
+        )
+    except ValueError as error:
+        raise ConfigError(f"config.stages.{stage.name} (arm {arm}): {error}") from error
+
+
+def _fitted(fresh: Mapping[str, Any], given: Mapping[str, Any], start: schema.Start, name: str) -> dict[str, Any]:
+    """`fresh` variables replaced by `given` ones as `start` says; ValueError where they do not fit."""
+    fresh, given = dict(fresh), dict(given)
+    if start.transfer is not None:
+        return dict(transfer(given, fresh, how=start.transfer, scale=start.scale))
+    if start.only or start.skip:
+        params = merge_parameters(fresh["params"], given["params"], start, name)
+        # The statistics of the layers that are taken, and of no others.
+        return {
+            kind: params if kind == "params" else take_matching(tree, given.get(kind, {}), start)[0]
+            for kind, tree in fresh.items()
+        }
+    check_same_shapes(given["params"], fresh["params"], name)
+    return given
+
+
+def one_member(variables: Variables, like: Any, member: int) -> Variables:
+    """The variables of one member where they are a population's (one more axis than a single player's has)."""
+    axes = lambda tree: [np.ndim(leaf) for leaf in jax.tree.leaves(tree)]
+    if axes(variables["params"]) != [n + 1 for n in axes(like)]:
+        return variables
+    members = len(jax.tree.leaves(variables["params"])[0])
+    if not 0 <= member < members:
+        raise ConfigError(f"config start.member = {member}: the checkpoint has members 0 to {members - 1}")
+    return jax.tree.map(lambda leaf: leaf[member], variables)
+
+
+def merge_parameters(fresh: Any, source: Any, start: schema.Start, player: str) -> Any:
+    """`fresh` with the leaves of `source` whose path (`conv1/kernel`) matches `only` (all if empty) and not `skip`.
+
+    Raises:
+      ConfigError: nothing matches, or a matching leaf has another shape.
+    """
+    try:
+        merged, taken = take_matching(fresh, source, start)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if not taken:
+        there = sorted(_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(source))
+        raise ConfigError(
+            f"only={tuple(start.only)}, skip={tuple(start.skip)} leave nothing to take; the parameters of {player} are"
+            f" {', '.join(there)}"
+        )
+    return merged
+
+
+def take_matching(fresh: Any, source: Any, start: schema.Start) -> tuple[Any, list[str]]:
+    """(`fresh` with the wanted leaves of `source`, their paths); ValueError where one has another shape."""
+    given = {_path(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(source)}
+    taken = []
+
+    def choose(path, leaf):
+        name = _path(path)
+        wanted = not start.only or any(fnmatch.fnmatch(name, pattern) for pattern in start.only)
+        if not wanted or any(fnmatch.fnmatch(name, pattern) for pattern in start.skip) or name not in given:
+            return leaf
+        if given[name].shape != leaf.shape:
+            raise ValueError(f"{name} is {given[name].shape} there and {leaf.shape} here; add it to skip")
+        taken.append(name)
+        return jnp.asarray(given[name])
+
+    return jax.tree_util.tree_map_with_path(choose, fresh), taken
+
+
+def _path(path) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
