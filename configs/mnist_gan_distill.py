@@ -1,7 +1,14 @@
 """Generators distilled on MNIST: a DCGAN teaches students of a half and a quarter of its width, in five arms.
 
-python -m kdgan.main --config=configs/mnist_gan_distill.py --workdir=runs/mnist_gan_distill      # TIME
-TABLE
+python -m kdgan.main --config=configs/mnist_gan_distill.py --workdir=runs/mnist_gan_distill      # 45 min on 2 busy CPU cores
+FD-lenet5 of 5,000 images, last step, 3 seeds (teacher 25.3 ± 11.1):
+
+    width      scratch        mse    adversarial      fused    fused_init
+    1/2      77 ± 36    58 ± 32      39 ±  2     23 ±  3      19 ± 7
+    1/4     100 ±  5   105 ± 59      88 ± 36     60 ± 33    22.3 ± 0.4
+
+All arms have the same steps, batches, discriminator and learning rates. The whole table, what it costs and how the setting
+was chosen: results/gan_distill.md. FD-lenet5 is the Fréchet distance of features of a LeNet-5 that the first stage trains.
 """
 
 from configs import common

@@ -158,7 +158,12 @@ def train_stage(
             step = advance(context, stage, populations, target, every["log"])
             stopping = parallel.any_process(context.interrupt())
             if step % every["evaluate"] == 0 or step == stage.steps:
-                best = [evaluate(context, stage, *pair) for pair in zip(populations, best, strict=True)]
+                before = (step - 1) // every["evaluate"] * every["evaluate"]
+                best = [
+                    # Arms of fewer steps were measured when they were done.
+                    evaluate(context, stage, population, own) if before < population.program.steps else own
+                    for population, own in zip(populations, best, strict=True)
+                ]
             seconds = time.monotonic() - started
             if stopping or step % every["checkpoint"] == 0 or step == stage.steps:
                 tree = pack(populations, best)

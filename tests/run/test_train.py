@@ -194,6 +194,22 @@ def test_a_run_goes_on_with_another_number_of_steps_per_call(finished, tmp_path,
     assert small.largest_difference(last_state(finished[0], "distill"), last_state(tmp_path, "distill")) < 1e-6
 
 
+def test_an_arm_of_fewer_steps_is_measured_until_it_is_done(tmp_path):
+    ce = dict(lambdas=dict(student=dict(ce=1.0)))
+    config = tiny.config(steps=7, seeds=1, arms=common.named(short=dict(**ce, steps=3), long=ce))
+    train.train(config, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = {
+        arm: [
+            line["step"]
+            for line in lines
+            if (line["stage"], line["arm"], line["split"]) == ("distill", arm, "validation")
+        ]
+        for arm in ("short", "long")
+    }
+    assert steps == {"short": [2, 3], "long": [2, 4, 6, 7]}  # evaluate.every = 2
+
+
 def test_averages_and_bfloat16_from_a_config(tmp_path):
     config = tiny.config(steps=2, seeds=1)
     config.parallel.compute = "bfloat16"
