@@ -1,7 +1,18 @@
-"""Weight distillation on MNIST with 1,000 labels.
+"""Weight distillation on MNIST with 1,000 labels: an MLP of 100-100 units starts from selected units of one of 800-800.
 
-python -m kdgan.main --config=configs/mnist_weights.py --workdir=runs/mnist_weights      # TIME
-TABLE
+python -m kdgan.main --config=configs/mnist_weights.py --workdir=runs/mnist_weights      # 27 min on 2 busy CPU cores
+test accuracy of the student in % (5 seeds, teacher 91.1 ± 0.6); paired with random, 95 % intervals:
+
+    steps         random       selected          first             kd    selected_kd
+      100    89.3 ± 0.6     +0.8 ± 0.9     +0.9 ± 0.6     +0.6 ± 0.6     +1.3 ± 0.8
+    1,000    90.2 ± 0.6     +0.0 ± 0.4     +0.2 ± 0.3     +0.8 ± 0.2     +0.9 ± 0.2
+
+The teacher has the same 1,000 labels, so that what selection gives is a start and no labels: nearly a point after 100
+steps, and nothing after 1,000, where a random start has caught up. What lasts is soft labels: kd sees 64 images without
+labels a step beside (and costs 15 times the operations); selected weights make it faster, and at the end no better.
+`selected` takes every eighth unit, `first` the leading ones; both with sums kept at equal variance (scale 0.5).
+
+Rates and temperature were chosen on the 1,000 validation images, of seeds that are not these.
 """
 
 from configs import common
