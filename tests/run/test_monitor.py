@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import select
 import struct
 import sys
 import termios
@@ -289,8 +290,11 @@ def test_a_bar_in_a_terminal_of_any_size(columns, rows):
         shown.start("distill", 4000, 1000)
         shown.advance(3000)
         shown.end()
-        drawn = os.read(outer, 100_000).decode().strip().split("\r")
+        written = b""
+        while select.select([outer], [], [], 1.0)[0]:  # a terminal hands on what was written in several pieces
+            written += os.read(outer, 100_000)
     os.close(outer)
+    drawn = written.decode().strip().split("\r")
     assert drawn[-1].startswith("distill 4,000/4,000 100%|███")
     assert len(drawn[-1]) <= (columns or 100)
 
