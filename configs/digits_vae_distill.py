@@ -1,18 +1,23 @@
-"""Variational autoencoders distilled on the UCI digits: a student of a tenth of the parameters, from scratch or taught.
+"""Variational autoencoders distilled on the UCI digits: a student of 1/11 of its teacher's parameters.
 
-python -m kdgan.main --config=configs/digits_vae_distill.py --workdir=runs/digits_vae_distill      # 17 min on busy cores
-test split, 3 seeds, 95 % intervals; FD-cnn is the Fréchet distance of features of a CNN that the first stage trains:
+python -m kdgan.main --config=configs/digits_vae_distill.py --workdir=runs/digits_vae_distill      # 2.5 min on 2 busy cores
+test split (3 seeds)            ELBO, nats           FD-cnn       ELBO − scratch    FD-cnn − scratch
+teacher                       −24.38 ± 0.15        6.8 ± 0.9
+student, scratch              −24.84 ± 0.12        9.5 ± 1.2          baseline            baseline
+student, scratch_long         −24.33 ± 0.15        7.1 ± 0.6      +0.51 ± 0.09          −2.4 ± 1.3
+student, distill              −24.65 ± 0.27        7.9 ± 1.0      +0.19 ± 0.38          −1.6 ± 1.9
+student, decoder_only         −24.64 ± 0.19        8.3 ± 1.9      +0.20 ± 0.28          −1.2 ± 2.7
+(mean ± 95 % interval, differences paired. The pixels' own entropy bounds the ELBO at −13.8, for grey values are no coin
+flips; pixels drawn independently about the mean image reach −27.2. KID has the scale of this extractor's features.)
 
-                    steps    training FLOPs      ELBO (nats)       FD-cnn
-    teacher         2,000             110 G    -24.38 ± 0.15    6.8 ± 0.9
-    scratch         1,000             4.8 G    -24.84 ± 0.12    9.5 ± 1.2
-    scratch_long    4,000            19.0 G    -24.33 ± 0.15    7.1 ± 0.6
-    distill         1,000            25.7 G    -24.65 ± 0.27    7.9 ± 1.0
-    decoder_only    1,000            25.7 G    -24.64 ± 0.19    8.3 ± 1.9
+At equal steps distillation is ahead in every mean, by 1.6 of FD and 0.2 nats, but with 3 seeds no interval leaves zero
+out. What the teacher gives is speed: trained four times as long the student alone (scratch_long, 19 GFLOPs; distillation
+takes 26, the teacher's own 110 not counted) is as good as its teacher and better than either distilled one. Distilling for
+longer did not help: after 3,000 of 4,000 steps −24.5 nats against −24.3 without a teacher (validation, 2 seeds).
 
-At equal steps the teacher helps (FD -1.6 ± 1.9, beyond two standard errors). At equal operations it does not: its
-forward pass costs more than the student's own training, and four times the steps from scratch are better and cheaper. The
-setting was chosen by validation on seeds that are not these.
+Chosen on the validation split with seeds 100 and 101: learning rates, weights, and the slow start of the KL term, which
+matters more than the teacher does. Without it (and at a rate of 4e-3) scratch ended at −25.5 nats and FD 18, for latent
+variables that the KL term had switched off stayed off, and distillation, at −24.8 and 9.7, seemed to gain far more.
 """
 
 from configs import common

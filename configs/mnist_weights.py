@@ -1,18 +1,25 @@
-"""Weight distillation on MNIST with 1,000 labels: an MLP of 100-100 units starts from selected units of one of 800-800.
+"""Weight distillation on MNIST with 1,000 labels: an MLP 100-100 starts as every eighth unit of a trained MLP 800-800.
 
-python -m kdgan.main --config=configs/mnist_weights.py --workdir=runs/mnist_weights      # 27 min on 2 busy CPU cores
-test accuracy of the student in % (5 seeds, teacher 91.1 ± 0.6); paired with random, 95 % intervals:
+python -m kdgan.main --config=configs/mnist_weights.py --workdir=runs/mnist_weights      # 3 min on 2 busy CPU cores
+test accuracy (5 seeds; mean ± 95 % interval, differences paired); teacher 0.911 ± 0.006
+               after 100 steps     − random            after 1,000 steps   − random
+random         0.893 ± 0.006       baseline            0.903 ± 0.006       baseline
+selected       0.901 ± 0.006       +0.8 ± 0.9 points   0.903 ± 0.007       +0.0 ± 0.4 points
+first          0.902 ± 0.005       +0.9 ± 0.6          0.904 ± 0.005       +0.2 ± 0.3
+kd             0.898 ± 0.003       +0.6 ± 0.6          0.910 ± 0.005       +0.8 ± 0.2
+selected_kd    0.906 ± 0.006       +1.3 ± 0.8          0.911 ± 0.006       +0.8 ± 0.2
 
-    steps         random       selected          first             kd    selected_kd
-      100    89.3 ± 0.6     +0.8 ± 0.9     +0.9 ± 0.6     +0.6 ± 0.6     +1.3 ± 0.8
-    1,000    90.2 ± 0.6     +0.0 ± 0.4     +0.2 ± 0.3     +0.8 ± 0.2     +0.9 ± 0.2
+Who may use what: all arms take equal steps on the same 1,000 labels; kd and selected_kd also see 58,000 images without
+labels, 64 a step, through the teacher's soft labels. The teacher itself had those 1,000 labels only, so its weights hold
+nothing that a student could not learn from the same data: selection is a head start. It shows after 100 steps, also on top
+of soft labels (+0.7 ± 0.4 over kd), and is gone after 1,000. The gain that lasts is the soft labels', on the images without
+labels: on the others the teacher is certain (its cross-entropy there ends below 0.001) and says what the labels say. Which
+units are taken, every eighth or the leading 100, makes no difference; an MLP's units have no order.
 
-The teacher has the same 1,000 labels, so that what selection gives is a start and no labels: nearly a point after 100
-steps, and nothing after 1,000, where a random start has caught up. What lasts is soft labels: kd sees 64 images without
-labels a step beside (and costs 15 times the operations); selected weights make it faster, and at the end no better.
-`selected` takes every eighth unit, `first` the leading ones; both with sums kept at equal variance (scale 0.5).
-
-Rates and temperature were chosen on the 1,000 validation images, of seeds that are not these.
+Chosen on the 1,000 validation images with seeds 100 and 101: learning rates, temperature, and scale = 0.5. Plain selection
+(scale = 0) was no better than random, neither early nor late, and scale = 1 ended below it (1,000 steps at a rate of 1e-3:
+random 0.890, scale 0: 0.885, ½: 0.895, 1: 0.883). A rate too low for random would make the head start look lasting. With
+affine augmentation it is the same: 0.909 and 0.920 after 250 steps, 0.949 and 0.951 after 1,000 (random, selected).
 """
 
 from configs import common

@@ -11,6 +11,14 @@ from kdgan.run.config import resolve
 
 CONFIGS = sorted({path.stem for path in (pathlib.Path(__file__).parent.parent / "configs").glob("*.py")} - {"common"})
 
+# config -> stage -> arms that compile once more what another config or stage has (none: the whole stage).
+REPEATED = {
+    "digits_gan_distill": {"quarter": ("scratch_matched", "mse")},
+    "digits_vae_distill": {"distill": ("scratch_long",)},
+    "mnist_gan_distill": {"quarter": (), "half": ("scratch", "adversarial", "fused", "fused_init")},
+    "mnist_weights": {"full": ()},
+}
+
 
 def shrunk(name):
     """A config with its own stages, arms and players, on the digits, for two steps of one seed."""
@@ -29,9 +37,11 @@ def shrunk(name):
             player.model_args.image_size = 8
     if config.evaluate.extractor.stage:  # a Fréchet distance needs more images than features
         (config.players.extractor.model, config.players.extractor.model_args) = ("mlp", dict(hidden=(4,)))
-    if name == "mnist_gan_distill":  # every program of it but its widths is in its twin on the digits
-        del config.stages["quarter"]
-        config.stages.half.arms = {"mse": config.stages.half.arms.mse}
+    for stage, arms in REPEATED.get(name, {}).items():
+        if not arms:
+            del config.stages[stage]
+        for arm in arms:
+            del config.stages[stage].arms[arm]
     config.evaluate.samples = config.evaluate.validation_samples = 8
     config.evaluate.every, config.evaluate.latency = 1, False
     config.log.progress = config.log.tensorboard = False
