@@ -127,6 +127,9 @@ def get_config() -> ConfigDict:
     )  # steps between evaluations on the validation split; None: a tenth of the stage
     config.evaluate.batch_size = 500
     config.evaluate.latency = True  # time each player's forward pass on this device, batch of one
+    # Also measure the test split at every evaluation, for its curve and for "best on test", the number that some papers
+    # report, since it stands beside theirs. It selects nothing here.
+    config.evaluate.watch_test = False
     config.evaluate.samples = 5_000  # images drawn from a generator for its final numbers
     config.evaluate.validation_samples = 2_000  # and while training, against the validation split
     # Whose features generators are measured by: a player of an earlier stage of this run (of its first seed), or of a
@@ -147,4 +150,30 @@ def get_config() -> ConfigDict:
     config.log.every = placeholder(int)  # steps between logged losses; None: a fiftieth of the stage
     config.log.tensorboard = True
     config.log.progress = True
+
+    config.report = ConfigDict()  # what stands beside this run's numbers in its table
+    config.report.published = ConfigDict()  # stage -> arm -> text, as "77.95 ± 0.05"
+    config.report.source = ""  # where those stand
     return config
+
+
+def arguments(text: str | None, **accepted) -> dict:
+    """What stands behind a config's name: `--config=configs/x.py:n=100,part=search`.
+
+    Args:
+      text: that, "n=100,part=search".
+      **accepted: of each argument what is accepted, first what it is by default; a string accepts any other.
+
+    Raises:
+      ValueError: an argument that the config does not have, or a value that is not accepted.
+    """
+    given = {name: values if isinstance(values, str) else next(iter(values)) for name, values in accepted.items()}
+    for pair in filter(None, (text or "").split(",")):
+        name, _, value = pair.partition("=")
+        if name not in accepted:
+            raise ValueError(f"--config=...:{pair}: no argument {name!r}; there are {', '.join(accepted)}")
+        values = (value,) if isinstance(accepted[name], str) else accepted[name]
+        given[name] = next((each for each in values if str(each) == value), None)
+        if given[name] is None:
+            raise ValueError(f"--config=...:{pair}: accepted are {', '.join(map(str, values))}")
+    return given

@@ -80,7 +80,9 @@ def parse_flags(arguments: list[str]) -> list[str]:
     except OSError as error:
         sys.exit(f"error: --config: {' '.join(str(error).split())}")
     except flags.Error as error:
-        sys.exit(f"error: {error}")
+        # What a config says of its arguments stands at the end of a traceback, which is of use for other mistakes only.
+        about_arguments = re.search(r"ValueError: (--config=.*)\Z", str(error).strip(), re.DOTALL)
+        sys.exit(f"error: {about_arguments[1] if about_arguments else error}")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ def start(*options):
         (["--config=configs/quickstart.py", "--config.data.nmae=x"], "no field 'nmae'; did you mean 'name'?"),
         (["--config=configs/nope.py"], "No such file or directory: 'configs/nope.py'"),
         (["--config=configs/quickstart.py"], "--workdir is missing"),
+        (["--config=configs/kdgan_mnist.py:n=7"], "--config=...:n=7: accepted are 100, 1000, 10000"),
         (["--mode=report", "--workdir=/nonexistent"], "holds no finished run"),
         (["--mode=evaluate", "--workdir=/nonexistent", "--config=configs/quickstart.py"], "holds no run"),
     ],

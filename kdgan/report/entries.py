@@ -71,18 +71,26 @@ def cost_of(summary: Mapping[str, Any], stage: str, player: str) -> Mapping[str,
     return own or (summary.get("cost") or {}).get(player) or {}
 
 
-def training_of(summary: Mapping[str, Any], entry: Entry, stage: str | None = None) -> Any:
-    """FLOPs of the training that made an entry's parameters; None where that is unknown, as from a checkpoint.
+def training_of(summary: Mapping[str, Any], entry: Entry, stage: str | None = None, what: str = "train_flops") -> Any:
+    """What the training took that made an entry's parameters; None where that is unknown, as from a checkpoint.
 
     Args:
         summary: the content of summary.json.
         entry: as `shown` gives it.
+        what: `train_flops`, or `train_seconds`: of one seed.
         stage: the stage it was shown for.
     """
     source, arm = entry.source
     if entry.arm is None and source == (last_stage(summary) if stage is None else stage):
         return None  # frozen there, and no earlier stage left it
-    return ((summary["stages"][source].get("arms") or {}).get(arm) or {}).get("train_flops")
+    return ((summary["stages"][source].get("arms") or {}).get(arm) or {}).get(what)
+
+
+def best_on_test_of(summary: Mapping[str, Any], entry: Entry) -> Mapping[str, Any]:
+    """The highest test accuracy that an entry's player had in any evaluation of its stage; {} where none was made."""
+    stage, arm = entry.source
+    of_players = (((summary["stages"].get(stage) or {}).get("arms") or {}).get(arm) or {}).get("best_on_test") or {}
+    return of_players.get(entry.player) or {}
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kdgan.report import measured as metrics
 from kdgan.report import numbers
-from kdgan.report.entries import TEACHER, Entry, cost_of, shown, training_of
+from kdgan.report.entries import TEACHER, Entry, best_on_test_of, cost_of, shown, training_of
 from kdgan.report.measured import CLASSIFIERS, DISTRIBUTIONS, Measured
 
 
@@ -58,6 +58,7 @@ class Table:
 
 
 TERMINAL = 120  # characters
+BEST_ON_TEST, PUBLISHED = "best on test", "published"  # heads of columns
 PAGE_COLUMNS = 7  # columns that a page has room for
 COST: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("parameters", "parameters", numbers.count),
@@ -80,11 +81,15 @@ def results_table(summary: Mapping[str, Any], stage: str | None = None) -> Table
     quality = [each for each in metrics.of(summary) if any(each.name in entry.metrics for entry in entries)]
     columns = [(each.head, _measured_column(each, entries)) for each in quality]
     classifying = sum(each.name in CLASSIFIERS for each in quality)
+    beside = [*_selected_by_test(summary, entries), *_published(summary, entries)]
+    columns += beside
     costs = [cost_of(summary, entry.source[0], entry.player) for entry in entries]
     for key, head, write in COST:
         columns += _cost_column(head, entries, [cost.get(key) for cost in costs], write)
     training = [training_of(summary, entry, stage) for entry in entries]
     columns += _cost_column("training", entries, training, numbers.count)
+    seconds = [training_of(summary, entry, stage, "train_seconds") for entry in entries]
+    columns += _cost_column("time", entries, seconds, numbers.duration)
     rows = tuple(
         Row(
             label=entry.variant or entry.label,
@@ -95,7 +100,8 @@ def results_table(summary: Mapping[str, Any], stage: str | None = None) -> Table
         for i, entry in enumerate(entries)
     )
     heads = tuple(head for head, _ in columns)
-    groups = (classifying, len(quality) - classifying, len(columns) - len(quality))
+    costs_shown = len(columns) - len(quality) - len(beside)
+    groups = (classifying, len(quality) - classifying, len(beside), costs_shown)
     return Table(heads, rows, _notes(summary, quality, heads, entries), tuple(size for size in groups if size))
 
 
@@ -117,6 +123,34 @@ def _measured_column(measured: Measured, entries: Sequence[Entry]) -> list[Cell]
         best_of_column = competes and mean is not None and mean == best
         cells.append(Cell(text, mean, half, best_of_column, known=measured.name in entry.metrics))
     return cells
+
+
+def _selected_by_test(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[tuple[str, list[Cell]]]:
+    """The highest test accuracy of any evaluation, where the test split was watched; it never competes."""
+    accuracy = metrics.MEASURED[0]
+    found = [{} if entry.variant else best_on_test_of(summary, entry) for entry in entries]
+    means = [_scaled(record.get("mean"), accuracy.scale) for record in found]
+    if all(mean is None for mean in means):
+        return []
+    halves = [_half_width(record, accuracy.scale) for record in found]
+    places = numbers.decimals(halves, **accuracy.digits)
+    cells = [
+        Cell("" if mean is None else numbers.with_interval(mean, half, places, unit=accuracy.unit), mean, half,
+             known=mean is not None)
+        for mean, half in zip(means, halves, strict=True)
+    ]  # fmt: skip
+    return [(BEST_ON_TEST, cells)]
+
+
+def _published(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[tuple[str, list[Cell]]]:
+    """What a publication reports for an arm, as the config quotes it."""
+    quoted = ((summary.get("config") or {}).get("report") or {}).get("published") or {}
+    texts = [
+        "" if entry.variant or (entry.player == TEACHER and entry.arm is not None)
+        else str((quoted.get(entry.source[0]) or {}).get(entry.source[1], ""))
+        for entry in entries
+    ]  # fmt: skip
+    return [(PUBLISHED, [Cell(text, known=bool(text)) for text in texts])] if any(texts) else []
 
 
 def _cost_column(
@@ -166,8 +200,17 @@ def _notes(
         costs = " and ".join(name for name in ("FLOPs", "latency") if name in columns)
         on = f", on {device}" if device and "latency" in columns else ""
         notes.append(f"{costs}: one forward pass of one example{on}")
+    if BEST_ON_TEST in columns:
+        notes.append(
+            "Best on test: the highest test accuracy of any evaluation; some papers report it, nothing uses it"
+        )
+    if PUBLISHED in columns:
+        source = ((summary.get("config") or {}).get("report") or {}).get("source")
+        notes.append(f"Published: {source}" if source else "Published: as the config quotes it")
     if "training" in columns:
         notes.append("Training: floating-point operations of all players' updates, of one seed")
+    if "time" in columns:
+        notes.append("Time: seconds of one seed's steps, compilation shared among the members")
     return tuple(notes)
 
 

@@ -23,6 +23,7 @@ from kdgan.run.schema import (
     Parallel,
     Player,
     Population,
+    Report,
     Run,
     Stage,
     Start,
@@ -35,6 +36,7 @@ class ConfigError(ValueError):
 
 SECTIONS = (
     "seed", "data", "player", "players", "stage", "stages", "population", "parallel", "evaluate", "checkpoint", "log",
+    "report",
 )  # fmt: skip
 _STAGE_FIELDS = ("players", "method", "lambdas", "start", "steps", "batch_size", "optimizers", "augment", "arms")
 EVALUATIONS = ("classifier", "generator", "autoencoder", "nothing")
@@ -75,8 +77,10 @@ def resolve(config: Any) -> Run:
         evaluate=_evaluate(raw["evaluate"]),
         checkpoint=_build(Checkpoint, raw["checkpoint"], "checkpoint"),
         log=_build(Log, raw["log"], "log"),
+        report=_build(Report, raw["report"], "report"),
     )
     _check_ranges(run)
+    _check_published(run)
     return run
 
 
@@ -311,6 +315,13 @@ def _check_ranges(run: Run) -> None:
         for arm in stage.arms:
             for name, player in arm.players.items():
                 _check_player(name, player)
+
+
+def _check_published(run: Run) -> None:
+    known = {stage.name: tuple(arm.name for arm in stage.arms) for stage in run.stages}
+    _check_names(run.report.published, tuple(known), "report.published")
+    for stage, arms in run.report.published.items():
+        _check_names(arms, known[stage], f"report.published.{stage}")
 
 
 def _check_player(name: str, player: Player) -> None:

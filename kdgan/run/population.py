@@ -1,6 +1,7 @@
 """A stage's members while they train: which runner advances them, their states, batches and best-by-validation players."""
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ class Population:
       program: what its members share.
       members: (seed, arm) of each.
       step: steps done by each of them.
+      seconds: that training took, of all of them together; a resumed run goes on counting.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Population:
         if chosen_members(run, len(program.arms)) == "devices":
             count = min(len(jax.local_devices()), len(self.members))
         self._arrays = arrays if count == 1 else parallel.replicate(arrays, jax.local_devices()[:count])
+        self.seconds = 0.0
         self.load(states)
 
     def load(self, states: Sequence[TrainState]) -> None:
@@ -78,7 +81,7 @@ class Population:
           on_step: called with the number of member-steps just dispatched.
           stop: asked between calls; where it turns true before the first chunk is through, all stop at that step.
         """
-        first, metrics = self.step, []
+        first, metrics, started = self.step, [], time.monotonic()
         for number, chunk in enumerate(self.runner.chunks):
             calls, step = [], first
             while step < target:
@@ -91,6 +94,7 @@ class Population:
                     target = step
             metrics += self._fetch(calls, len(chunk))
         self.step = target
+        self.seconds += time.monotonic() - started
         return metrics
 
     def flops(self) -> float | None:

@@ -130,6 +130,7 @@ class Evaluate:
     every: int | None
     batch_size: int
     latency: bool
+    watch_test: bool
     samples: int
     validation_samples: int
     extractor: Extractor
@@ -149,6 +150,14 @@ class Log:
 
 
 @dataclasses.dataclass(frozen=True)
+class Report:
+    """What a table shows beside this run's numbers: stage -> arm -> a published one, and where it stands."""
+
+    published: Mapping
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """A whole config. `stages` are in order, each with its arms (one, `main`, where none are named)."""
 
@@ -161,6 +170,7 @@ class Run:
     evaluate: Evaluate
     checkpoint: Checkpoint
     log: Log
+    report: Report
 
     @property
     def seeds(self) -> tuple[int, ...]:

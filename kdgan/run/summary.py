@@ -19,6 +19,7 @@ from kdgan.run import explain, files, shown
 from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator, player_of
 from kdgan.run.generators import KINDS, SHOWN
 from kdgan.run.inputs import Inputs
+from kdgan.run.monitor import read_metrics
 from kdgan.run.program import Program, Variables, program_of
 from kdgan.run.schema import Arm, Run, Stage
 
@@ -29,10 +30,17 @@ Finished = dict[str, dict[str, dict[int, dict[str, Variables]]]]
 
 
 class Training(NamedTuple):
-    """What training a stage took: seconds of all members together, and arm -> FLOPs of one member."""
+    """What training a stage took.
+
+    Attributes:
+      seconds: from its start to its end: of all members together, evaluations and checkpoints included.
+      flops: arm -> floating-point operations of one member.
+      seconds_each: arm -> seconds of one member's steps, its share of their compilation included.
+    """
 
     seconds: float
     flops: Mapping[str, float | None]
+    seconds_each: Mapping[str, float]
 
 
 def summarise(
@@ -49,6 +57,7 @@ def summarise(
     arrays: dict[str, np.ndarray] = {}
     results: dict[str, Any] = {}
     known: dict[str, Metrics] = {}
+    watched = [line for line in read_metrics(workdir) if line.get("split") == "test"]
     for stage in run.stages:
         arms = {}
         for arm in stage.arms:
@@ -67,7 +76,9 @@ def summarise(
                     entry: {name: mean_ci([m[name] for m in per_seed]) for name in per_seed[0]}
                     for entry, per_seed in values.items()
                 },
+                "best_on_test": _best_on_test(watched, stage.name, arm.name),
                 "train_flops": training[stage.name].flops.get(arm.name),
+                "train_seconds": training[stage.name].seconds_each.get(arm.name),
             }
             arrays |= _pictures(run, programs, stage.name, arm.name, finished, evaluator, workdir)
         took = training[stage.name].seconds
@@ -127,6 +138,20 @@ def _measure(
                 known[content] = evaluator.measure(program, player, variables, "test")
             measured[entry] = known[content]
     return measured, predicted
+
+
+def _best_on_test(watched: Sequence[Mapping[str, Any]], stage: str, arm: str) -> dict[str, Any]:
+    """Player -> the highest test accuracy of any evaluation of the stage: what the test split itself selects."""
+    found: dict[str, dict[int, float]] = {}
+    for line in watched:
+        if (line["stage"], line["arm"]) != (stage, arm):
+            continue
+        for name, value in line.items():
+            player, _, metric = name.partition("/")
+            if metric == "accuracy":
+                of_seeds = found.setdefault(player, {})
+                of_seeds[line["seed"]] = max(value, of_seeds.get(line["seed"], value))
+    return {player: mean_ci([of_seeds[seed] for seed in sorted(of_seeds)]) for player, of_seeds in found.items()}
 
 
 def _digest(module: Any, variables: Variables) -> str:

@@ -32,7 +32,7 @@ from kdgan.run.summary import Finished, Training
 from kdgan.state import TrainState
 
 # What may change between the first start of a run and its continuation: how it runs, and what it tells of itself.
-FREE_FIELDS = ("log", "checkpoint")
+FREE_FIELDS = ("log", "checkpoint", "report")
 FREE_PARALLEL = ("devices", "members", "seeds_per_chunk", "steps_per_call")
 
 Best = dict[str, dict[str, Any]]  # entry -> {"value", "step", "params", "model_state"}
@@ -143,6 +143,8 @@ def train_stage(
     with Checkpoints(context.workdir / "checkpoints" / stage.name, keep=run.checkpoint.keep) as checkpoints:
         if restored := checkpoints.restore_latest(pack(populations, best)):
             step, seconds = restored.step, restored.metadata["seconds"]
+            for population, spent in zip(populations, restored.metadata["training"], strict=True):
+                population.seconds = spent
             best = unpack(populations, restored.tree)
         if context.only_evaluate and step < stage.steps:
             raise ConfigError(
@@ -168,7 +170,8 @@ def train_stage(
             if stopping or step % every["checkpoint"] == 0 or step == stage.steps:
                 tree = pack(populations, best)
                 check_parameters(context, stage, step, tree)
-                checkpoints.save(step, tree, metadata={"seconds": seconds})
+                spent = [population.seconds for population in populations]
+                checkpoints.save(step, tree, metadata={"seconds": seconds, "training": spent})
             if stopping and step < stage.steps:
                 raise Stopped(
                     f"stopped in stage {stage.name} at step {step:,} of {stage.steps:,}; everything is saved."
@@ -176,7 +179,12 @@ def train_stage(
                 )
     monitor.end_stage()
     flops = {arm: population.flops() for population in populations for arm in population.program.arms}
-    return outcome(populations, best), Training(seconds, flops)
+    per_member = {
+        arm: population.seconds / len(population.members)
+        for population in populations
+        for arm in population.program.arms
+    }
+    return outcome(populations, best), Training(seconds, flops, per_member)
 
 
 def initial_states(context: Context, stage: Stage, program: Program, finished: Finished) -> list[TrainState]:
@@ -268,14 +276,20 @@ def evaluate(context: Context, stage: Stage, population: Population, best: list[
     """Measure the trained players on the validation split, keep the best of each member, and show what is generated."""
     program, evaluator = population.program, context.evaluator
     trained = measured_players(program, trained_only=True)
+    shown = next((name for name in (program.lead, *trained) if name in trained), None)
     kept = []
     for (seed, arm), state, before in zip(population.members, population.states(), best, strict=True):
         entries = entries_of(state, trained)
+        tell = functools.partial(context.monitor.write, stage=stage.name, arm=arm, seed=seed, step=population.step)
         if seed == context.run.seed:
             show_generated(context, stage, program, arm, population.step, entries)
+        if context.run.evaluate.watch_test and shown is not None:
+            measured = evaluator.measure(program, shown, entries[shown], "test")
+            scalars = {f"{shown}/{name}": value for name, value in measured.items()}
+            tell(split="test", scalars=scalars)
         if not evaluator.splits.size("validation"):
             continue
-        scalars: dict[str, float] = {}
+        scalars = {}
         now = dict(before)
         for entry, variables in entries.items():
             player = player_of(entry)
@@ -285,10 +299,7 @@ def evaluate(context: Context, stage: Stage, population: Population, best: list[
             if entry in now and sign * measured[metric] > now[entry]["value"]:
                 value, step = np.float32(sign * measured[metric]), np.int32(population.step)
                 now[entry] = jax.device_get({"value": value, "step": step, **variables})
-        context.monitor.write(
-            stage=stage.name, arm=arm, seed=seed, step=population.step, split="validation", scalars=scalars
-        )
-        shown = next((name for name in (program.lead, *trained) if name in trained), None)
+        tell(split="validation", scalars=scalars)
         if shown is not None:
             metric, _ = SELECTS[program.kinds[shown]]
             context.monitor.show(**{metric: scalars[f"{shown}/{metric}"]})

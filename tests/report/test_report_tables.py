@@ -106,6 +106,36 @@ def test_cost_is_written_with_units_and_once_per_player():
     assert "latency" not in results_table(without).columns
 
 
+def test_the_best_on_test_and_the_published_number_stand_beside_and_never_compete():
+    summary = make_summary()
+    arms = summary["stages"]["distill"]["arms"]
+    arms["scratch"]["best_on_test"] = {"student": summarised([0.9999, 0.9997])}
+    summary["config"]["report"] = {"source": "Somebody, Table 1", "published": {"distill": {"kd": "68.34 ± 0.06"}}}
+    table = results_table(summary)
+    assert table.columns[4:6] == ("best on test", "published")
+    assert cell(table, "student · scratch", "best on test").mean == pytest.approx(99.98)
+    assert cell(table, "student · kd", "best on test").text == ""
+    assert cell(table, "student · kd", "published").text == "68.34 ± 0.06"
+    assert not any(row.cells[i].best for row in table.rows for i in (4, 5))
+    assert "Published: Somebody, Table 1" in table.notes
+    assert cell(table, "student · scratch", "accuracy") == cell(
+        results_table(make_summary()), "student · scratch", "accuracy"
+    )
+
+
+def test_the_time_of_training_is_of_one_seed_and_of_the_stage_that_trained():
+    summary = make_summary()
+    summary["stages"]["teacher"]["arms"]["main"]["train_seconds"] = 75.2
+    for arm, seconds in zip(summary["stages"]["distill"]["arms"].values(), (1.5, 12.0, 90.0), strict=True):
+        arm["train_seconds"] = seconds
+    table = results_table(summary)
+    times = {row.label: row.cells[-1].text for row in table.rows if not row.secondary}
+    assert times == {
+        "teacher": "1 min 15 s", "teacher · kdgan": "1 min 30 s", "student · scratch": "1.5 s", "student · kd": "12 s",
+        "student · kdgan": "1 min 30 s",
+    }  # fmt: skip
+
+
 def labels(summary):
     return [entry.label for entry in shown(summary) if not entry.variant]
 

@@ -23,7 +23,13 @@ def last_state(workdir, stage):
 
 def without_times(summary):
     """The numbers of a summary that are no times."""
-    stages = {name: stage["arms"] for name, stage in summary["stages"].items()}
+    stages = {
+        name: {
+            arm: {field: value for field, value in record.items() if field != "train_seconds"}
+            for arm, record in stage["arms"].items()
+        }
+        for name, stage in summary["stages"].items()
+    }
     return json.loads(json.dumps([stages, summary["data"], summary["config"]]))
 
 
@@ -67,6 +73,31 @@ def test_the_summary_has_every_number_per_seed(finished):
     assert "student (best by validation)" in summary["stages"]["distill"]["arms"]["kd"]["players"]
     assert summary["cost"]["teacher"]["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
     assert summary["data"]["sizes"] == {"train": 40, "validation": 20, "unlabelled": 1297 - 60, "test": 500}
+
+
+def test_the_time_of_the_members_is_part_of_the_stage_s(finished):
+    _, summary = finished
+    for stage in summary["stages"].values():
+        members = [2 * arm["train_seconds"] for arm in stage["arms"].values()]  # two seeds
+        assert all(seconds > 0 for seconds in members)
+        assert sum(members) < stage["seconds"]
+
+
+def test_the_best_on_test_is_of_the_lines_that_the_test_split_was_watched_by(tmp_path):
+    config = tiny.config()
+    config.evaluate.watch_test = True
+    summary = train.train(config, tmp_path)
+    lines = [line for line in monitor.read_metrics(tmp_path) if line["split"] == "test"]
+    for arm in ("scratch", "kd"):
+        record = summary["stages"]["distill"]["arms"][arm]
+        by_seed = {}
+        for line in lines:
+            if line["arm"] == arm:
+                by_seed.setdefault(line["seed"], {})[line["step"]] = line["student/accuracy"]
+        assert len(by_seed) == 2
+        last = [curve[max(curve)] for curve in by_seed.values()]
+        np.testing.assert_allclose(last, record["players"]["student"]["accuracy"]["values"], rtol=1e-6)
+        assert record["best_on_test"]["student"]["values"] == [max(curve.values()) for curve in by_seed.values()]
 
 
 def test_reported_accuracy_is_that_of_the_predictions_kept(finished):
