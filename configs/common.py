@@ -119,7 +119,12 @@ def get_config() -> ConfigDict:
     config.parallel.members = "auto"
     config.parallel.seeds_per_chunk = placeholder(int)  # seeds vmapped together; None: as many as memory holds
     config.parallel.steps_per_call = placeholder(int)  # steps in one compiled call; None: 1 on a CPU, 10 elsewhere
+    # "direct": as XLA has them; "patches": as a matrix product, which under vmap beats a grouped convolution on a CPU;
+    # "auto": patches under vmap on a CPU
+    config.parallel.convolutions = "auto"
     config.parallel.compute = "float32"  # "bfloat16": players compute in it on float32 parameters
+    # Compiled programs are kept for the next run in $JAX_COMPILATION_CACHE_DIR, else in the user's cache folder.
+    config.parallel.keep_compiled = True
 
     config.evaluate = ConfigDict()
     config.evaluate.every = placeholder(
@@ -150,6 +155,10 @@ def get_config() -> ConfigDict:
     config.log.every = placeholder(int)  # steps between logged losses; None: a fiftieth of the stage
     config.log.tensorboard = True
     config.log.progress = True
+
+    config.profile = ConfigDict()  # a trace of some steps, in the workdir's folder profile/
+    config.profile.steps = ()  # (first, last), e.g. (10, 20)
+    config.profile.stage = placeholder(str)  # None: the first
 
     config.report = ConfigDict()  # what stands beside this run's numbers in its table
     config.report.published = ConfigDict()  # stage -> arm -> text, as "77.95 ± 0.05"

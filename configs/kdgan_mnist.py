@@ -30,7 +30,7 @@ def get_config(arguments=""):
     config.stage.batch_size, config.stage.steps = 50, STEPS[n]
     config.population.seeds = 10 if n <= 1_000 else 5
     config.evaluate.batch_size, config.evaluate.watch_test = 1_000, True
-    config.checkpoint.every, config.checkpoint.keep = STEPS[n], 1
+    config.checkpoint.every, config.checkpoint.keep = STEPS[n] // 4, 1
     chosen = kdgan_search.chosen("mnist", n, given["judge"])
     kdgan_rows.PARTS[given["part"]](config, chosen, kdgan_rows.rows_named(given["rows"]))
     kdgan_rows.publish(config, given["part"], PUBLISHED[n])

@@ -26,8 +26,8 @@ _MIMIC = dict(rate=RATES, match=WEIGHTS, ce=(0.0, *WEIGHTS))
 _JUDGED = dict(rate=RATES, judge_rate=(1e-4, 3e-4, 1e-3), judge=("fresh", "teacher"), tau=(0.3, 1.0, 3.0, "falling"))
 _GAME = dict(
     rate=RATES, judge_rate=(3e-4,), judge=("fresh", "teacher"), tau=(1.0, "falling"), alpha=(0.1, 0.3, 0.5, 0.7),
-    beta=(*WEIGHTS, 3.0), gamma=(1e-3, 1e-2, 1e-1), distillation=("l2", "kl"), temperature=(1.0, 4.0),
-    teacher_rate=(1e-4, 3e-4),
+    beta=(*WEIGHTS, 3.0), gamma=(1e-3, 1e-2, 1e-1), distillation=("l2", "kl"), temperature=(2.0, 4.0, 8.0),
+    teacher_rate=(1e-4, 3e-4, 1e-3),
 )  # fmt: skip
 
 ABLATED = dict(
@@ -133,7 +133,7 @@ def _kdgan(chosen: Chosen) -> dict:
         start=dict(teacher="teacher", **_judge(chosen)),
         lambdas=dict(
             discriminator=dict(real=1.0, student=alpha, teacher=rest),
-            teacher=dict(ce=ce, kd=chosen["gamma"], adv=rest),
+            teacher=dict(ce=1.0 if ce else 0.0, kd=chosen["gamma"], adv=rest),
             student=dict(ce=ce, kd=chosen["beta"], adv=alpha),
         ),
         optimizers=dict(

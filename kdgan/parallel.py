@@ -56,6 +56,16 @@ def _integer(variable: str) -> int | None:
     return None if text is None else int(text)
 
 
+def keep_compiled(folder: str | os.PathLike) -> None:
+    """Keep what this process compiles for the next one, in $JAX_COMPILATION_CACHE_DIR where that is set, else in `folder`.
+
+    What takes less than a third of a second to compile is not kept. Everything in the folder may be deleted.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
 def is_writer() -> bool:
     """Whether this is the process that writes files."""
     return jax.process_index() == 0

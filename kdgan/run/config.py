@@ -23,6 +23,7 @@ from kdgan.run.schema import (
     Parallel,
     Player,
     Population,
+    Profile,
     Report,
     Run,
     Stage,
@@ -36,7 +37,7 @@ class ConfigError(ValueError):
 
 SECTIONS = (
     "seed", "data", "player", "players", "stage", "stages", "population", "parallel", "evaluate", "checkpoint", "log",
-    "report",
+    "profile", "report",
 )  # fmt: skip
 _STAGE_FIELDS = ("players", "method", "lambdas", "start", "steps", "batch_size", "optimizers", "augment", "arms")
 EVALUATIONS = ("classifier", "generator", "autoencoder", "nothing")
@@ -77,9 +78,11 @@ def resolve(config: Any) -> Run:
         evaluate=_evaluate(raw["evaluate"]),
         checkpoint=_build(Checkpoint, raw["checkpoint"], "checkpoint"),
         log=_build(Log, raw["log"], "log"),
+        profile=_build(Profile, raw["profile"], "profile"),
         report=_build(Report, raw["report"], "report"),
     )
     _check_ranges(run)
+    _check_profile(run)
     _check_published(run)
     return run
 
@@ -298,6 +301,7 @@ def _check_ranges(run: Run) -> None:
             raise ConfigError(f"config.{name} = {value}: must be at least {low}")
     accepted = {
         "parallel.members": (run.parallel.members, ("auto", "in_turn", "vmap", "devices")),
+        "parallel.convolutions": (run.parallel.convolutions, ("auto", "direct", "patches")),
         "parallel.compute": (run.parallel.compute, ("float32", "bfloat16")),
         "data.on_bad_image": (run.data.on_bad_image, ("refuse", "skip")),
     }
@@ -315,6 +319,17 @@ def _check_ranges(run: Run) -> None:
         for arm in stage.arms:
             for name, player in arm.players.items():
                 _check_player(name, player)
+
+
+def _check_profile(run: Run) -> None:
+    steps, names = tuple(run.profile.steps), [stage.name for stage in run.stages]
+    if run.profile.stage not in (None, *names):
+        raise ConfigError(f"config.profile.stage = {run.profile.stage!r}: stages are {', '.join(names)}")
+    if steps and not (len(steps) == 2 and all(isinstance(s, int) for s in steps) and 0 <= steps[0] < steps[1]):
+        raise ConfigError(f"config.profile.steps = {steps}: expected (first, last), 0 <= first < last, or () for none")
+    profiled = next(stage for stage in run.stages if stage.name == (run.profile.stage or names[0]))
+    if steps and steps[1] > profiled.steps:
+        raise ConfigError(f"config.profile.steps = {steps}: stage {profiled.name} has {profiled.steps:,} steps")
 
 
 def _check_published(run: Run) -> None:

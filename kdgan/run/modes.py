@@ -19,6 +19,7 @@ def train(config: Any, workdir: pathlib.Path | None) -> None:
     if is_complete(workdir) and not loop.conflicts(workdir, plain(config)):
         print(f"The run in {workdir} is complete; nothing is left to train.")
     else:
+        keep_compiled(config)
         loop.train(config, workdir)
     report(config, workdir)
 
@@ -30,6 +31,7 @@ def evaluate(config: Any, workdir: pathlib.Path | None) -> None:
     if workdir is None:
         raise ConfigError("--mode=evaluate needs --workdir: the folder of a trained run")
     config = recorded_config(workdir) if config is None else config
+    keep_compiled(config)
     loop.train(config, workdir, only_evaluate=True)
     report(config, workdir)
 
@@ -108,6 +110,15 @@ def recorded_config(workdir: pathlib.Path | None) -> Any:
     if path is None or not path.exists():
         raise ConfigError(f"--config is missing, and workdir {workdir} holds no run that remembers one")
     return files.read_json(path)
+
+
+def keep_compiled(config: Any) -> None:
+    """Compiled programs go to the user's cache folder, unless the config says no."""
+    from kdgan import parallel
+    from kdgan.data import cache
+
+    if plain(config).get("parallel", {}).get("keep_compiled", False):
+        parallel.keep_compiled(cache.cache_dir() / "compiled")
 
 
 def is_complete(workdir: pathlib.Path) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from kdgan import parallel
 from kdgan.metrics import cost
+from kdgan.models.patches import by_patches
 from kdgan.parallel import Runner
 from kdgan.run import inputs as run_inputs
 from kdgan.run import players
@@ -17,6 +18,7 @@ from kdgan.run import stage as stages
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program
 from kdgan.run.schema import Run, Stage
+from kdgan.run.trace import marks
 from kdgan.state import TrainState
 from kdgan.step import make_train_step
 
@@ -31,6 +33,7 @@ class Population:
       members: (seed, arm) of each.
       step: steps done by each of them.
       seconds: that training took, of all of them together; a resumed run goes on counting.
+      data_seconds: of those, spent on making host batches.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Population:
         if chosen_members(run, len(program.arms)) == "devices":
             count = min(len(jax.local_devices()), len(self.members))
         self._arrays = arrays if count == 1 else parallel.replicate(arrays, jax.local_devices()[:count])
-        self.seconds = 0.0
+        self.seconds = self.data_seconds = 0.0
         self.load(states)
 
     def load(self, states: Sequence[TrainState]) -> None:
@@ -85,7 +88,9 @@ class Population:
         for number, chunk in enumerate(self.runner.chunks):
             calls, step = [], first
             while step < target:
+                asked = time.monotonic()
                 batch = self._batch(number, chunk)
+                self.data_seconds += time.monotonic() - asked
                 self._packed[number], found = self.runner.step(self._packed[number], batch, self._arrays)
                 calls.append(found)
                 step += self.steps_per_call
@@ -124,7 +129,7 @@ class Population:
 def steps_per_call(run: Run, stage: Stage, program: Program, step: int) -> int:
     """Steps in one compiled call: as asked for, cut to a divisor of where it starts and where the host looks."""
     asked = run.parallel.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
-    common = math.gcd(*intervals(run, stage).values(), program.steps, step)
+    common = math.gcd(*intervals(run, stage).values(), *marks(run, stage), program.steps, step)
     return max(k for k in range(1, min(asked, common) + 1) if common % k == 0)
 
 
@@ -145,6 +150,13 @@ def chosen_members(run: Run, arms: int) -> str:
     return "in_turn" if jax.default_backend() == "cpu" or len(run.seeds) * arms == 1 else "vmap"
 
 
+def convolves_by_patches(run: Run, arms: int) -> bool:
+    """`parallel.convolutions`, with auto decided: by patches where kernels are mapped on a CPU."""
+    if run.parallel.convolutions != "auto":
+        return run.parallel.convolutions == "patches"
+    return jax.default_backend() == "cpu" and chosen_members(run, arms) == "vmap"
+
+
 def how_members_run(run: Run, program: Program) -> str:
     """The same in words, with the reason where it was chosen."""
     arms = len(program.arms)
@@ -159,6 +171,7 @@ def how_members_run(run: Run, program: Program) -> str:
 def make_runner(run: Run, stage: Stage, program: Program, example: TrainState, k: int) -> Runner:
     """The runner for `parallel.members`, `parallel.devices` and k steps per call."""
     step = stages.make_step(run, program)
+    step = by_patches(step) if convolves_by_patches(run, len(program.arms)) else step
     step = parallel.many_steps(step) if k > 1 else step
     members: dict[str, Any] = {"seeds": len(run.seeds), "arms": len(program.arms)}
     axis = 1 if k > 1 else 0  # of the examples in a member's batch

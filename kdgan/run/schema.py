@@ -110,7 +110,9 @@ class Parallel:
     members: str
     seeds_per_chunk: int | None
     steps_per_call: int | None
+    convolutions: str
     compute: str
+    keep_compiled: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +152,12 @@ class Log:
 
 
 @dataclasses.dataclass(frozen=True)
+class Profile:
+    steps: Sequence[int]
+    stage: str | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """What a table shows beside this run's numbers: stage -> arm -> a published one, and where it stands."""
 
@@ -170,6 +178,7 @@ class Run:
     evaluate: Evaluate
     checkpoint: Checkpoint
     log: Log
+    profile: Profile
     report: Report
 
     @property

@@ -36,11 +36,13 @@ class Training(NamedTuple):
       seconds: from its start to its end: of all members together, evaluations and checkpoints included.
       flops: arm -> floating-point operations of one member.
       seconds_each: arm -> seconds of one member's steps, its share of their compilation included.
+      phases: data, step, evaluate, save -> seconds, of all members together.
     """
 
     seconds: float
     flops: Mapping[str, float | None]
     seconds_each: Mapping[str, float]
+    phases: Mapping[str, float]
 
 
 def summarise(
@@ -87,6 +89,7 @@ def summarise(
             "arms": arms,
             "steps": stage.steps,
             "seconds": took,
+            "phases": dict(training[stage.name].phases),
             "steps_per_second": steps / took if took else None,
             "cost": _cost(run, programs[stage.name], finished[stage.name]),
         }

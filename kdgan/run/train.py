@@ -20,22 +20,23 @@ from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
 from kdgan.run.checkpoint import Checkpoints, load_player
 from kdgan.run.config import ConfigError, differences, plain, resolve
-from kdgan.run.evaluate import BEST, SELECTS, Evaluator, entries_of, measured_players, player_of
+from kdgan.run.evaluate import SELECTS, Evaluator, entries_of, measured_players, player_of
 from kdgan.run.generators import KINDS
 from kdgan.run.inputs import Inputs
 from kdgan.run.interrupt import DivergedError, Interrupt, Stopped
+from kdgan.run.keep import Best, first_best, outcome, pack, unpack
 from kdgan.run.monitor import Monitor
+from kdgan.run.phases import Phases
 from kdgan.run.population import Population, intervals
-from kdgan.run.program import Program, Variables, variables_of
+from kdgan.run.program import Program, Variables
 from kdgan.run.schema import Run, Stage, Start
 from kdgan.run.summary import Finished, Training
+from kdgan.run.trace import Trace
 from kdgan.state import TrainState
 
 # What may change between the first start of a run and its continuation: how it runs, and what it tells of itself.
-FREE_FIELDS = ("log", "checkpoint", "report")
-FREE_PARALLEL = ("devices", "members", "seeds_per_chunk", "steps_per_call")
-
-Best = dict[str, dict[str, Any]]  # entry -> {"value", "step", "params", "model_state"}
+FREE_FIELDS = ("log", "checkpoint", "profile", "report")
+FREE_PARALLEL = ("devices", "members", "seeds_per_chunk", "steps_per_call", "convolutions", "keep_compiled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,13 +139,18 @@ def train_stage(
         )
         for program in programs
     ]
-    best = [first_best(context, population) for population in populations]
-    step, seconds = 0, 0.0
-    with Checkpoints(context.workdir / "checkpoints" / stage.name, keep=run.checkpoint.keep) as checkpoints:
+    validated = context.evaluator.splits.size("validation") > 0
+    best = [first_best(population, validated) for population in populations]
+    step, seconds, phases = 0, 0.0, Phases()
+    with (
+        Checkpoints(context.workdir / "checkpoints" / stage.name, keep=run.checkpoint.keep) as checkpoints,
+        Trace(run, stage, context.workdir) as trace,
+    ):
         if restored := checkpoints.restore_latest(pack(populations, best)):
             step, seconds = restored.step, restored.metadata["seconds"]
-            for population, spent in zip(populations, restored.metadata["training"], strict=True):
-                population.seconds = spent
+            phases = Phases(**restored.metadata["phases"])
+            for population, spent in zip(populations, restored.metadata["members"], strict=True):
+                population.seconds, population.data_seconds = spent
             best = unpack(populations, restored.tree)
         if context.only_evaluate and step < stage.steps:
             raise ConfigError(
@@ -157,21 +163,25 @@ def train_stage(
         started = time.monotonic() - seconds
         while step < stage.steps:
             target = min(min((step // n + 1) * n for n in every.values()), stage.steps)
-            step = advance(context, stage, populations, target, every["log"])
+            step = advance(context, stage, populations, trace.before(step, target), every["log"])
+            trace.after(step)
             stopping = parallel.any_process(context.interrupt())
             if step % every["evaluate"] == 0 or step == stage.steps:
                 before = (step - 1) // every["evaluate"] * every["evaluate"]
-                best = [
-                    # Arms of fewer steps were measured when they were done.
-                    evaluate(context, stage, population, own) if before < population.program.steps else own
-                    for population, own in zip(populations, best, strict=True)
-                ]
+                with phases.timed("evaluate"):
+                    best = [
+                        # Arms of fewer steps were measured when they were done.
+                        evaluate(context, stage, population, own) if before < population.program.steps else own
+                        for population, own in zip(populations, best, strict=True)
+                    ]
             seconds = time.monotonic() - started
             if stopping or step % every["checkpoint"] == 0 or step == stage.steps:
-                tree = pack(populations, best)
-                check_parameters(context, stage, step, tree)
-                spent = [population.seconds for population in populations]
-                checkpoints.save(step, tree, metadata={"seconds": seconds, "training": spent})
+                with phases.timed("save"):
+                    tree = pack(populations, best)
+                    check_parameters(context, stage, step, tree)
+                    members = [(population.seconds, population.data_seconds) for population in populations]
+                    metadata = {"seconds": seconds, "phases": dataclasses.asdict(phases), "members": members}
+                    checkpoints.save(step, tree, metadata=metadata)
             if stopping and step < stage.steps:
                 raise Stopped(
                     f"stopped in stage {stage.name} at step {step:,} of {stage.steps:,}; everything is saved."
@@ -184,7 +194,7 @@ def train_stage(
         for population in populations
         for arm in population.program.arms
     }
-    return outcome(populations, best), Training(seconds, flops, per_member)
+    return outcome(populations, best), Training(seconds, flops, per_member, phases.of_all(populations))
 
 
 def initial_states(context: Context, stage: Stage, program: Program, finished: Finished) -> list[TrainState]:
@@ -318,67 +328,6 @@ def show_generated(
                 shown.write(context.workdir, stage.name, arm, entry, step, images)
             tag = f"{stage.name}/{arm}/{entry}".replace(" (", "/").replace(")", "").replace(" ", "_")
             context.monitor.image(tag, shown.sheet(images), step=step)
-
-
-def first_best(context: Context, population: Population) -> list[Best]:
-    """Each member's best players before any was measured: its first ones; nothing where there is no validation split."""
-    if not context.evaluator.splits.size("validation"):
-        return [{} for _ in population.members]
-    trained = measured_players(population.program, trained_only=True)
-    return [
-        {
-            name: jax.device_get({"value": np.float32(-np.inf), "step": np.int32(0), **variables_of(state, name)})
-            for name in trained
-        }
-        for state in population.states()
-    ]
-
-
-def pack(populations: Sequence[Population], best: Sequence[list[Best]]) -> dict[str, Any]:
-    """What a checkpoint holds: arm -> {state, best}, stacked over seeds; frozen players stay where they came from."""
-    tree = {}
-    for population, of_members in zip(populations, best, strict=True):
-        states = population.states()
-        for arm in population.program.arms:
-            rows = [i for i, (_, name) in enumerate(population.members) if name == arm]
-            tree[arm] = {
-                "state": stack([states[i].split()[0] for i in rows]),
-                "best": stack([of_members[i] for i in rows]),
-            }
-    return tree
-
-
-def unpack(populations: Sequence[Population], tree: Mapping[str, Any]) -> list[list[Best]]:
-    """Load what `pack` made into the populations; returns the best players."""
-    best = []
-    for population in populations:
-        seeds = list(dict.fromkeys(seed for seed, _ in population.members))
-        take = lambda part, seed: jax.tree.map(lambda leaf: leaf[seeds.index(seed)], part)  # noqa: B023 - used here only
-        frozen = [state.split()[1] for state in population.states()]
-        states = [take(tree[arm]["state"], seed).join(frozen[i]) for i, (seed, arm) in enumerate(population.members)]
-        population.load(states)
-        best.append([take(tree[arm]["best"], seed) for seed, arm in population.members])
-    return best
-
-
-def stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *trees)
-
-
-def outcome(
-    populations: Sequence[Population], best: Sequence[list[Best]]
-) -> dict[str, dict[int, dict[str, Variables]]]:
-    """Arm -> seed -> entry -> variables on the host: every player at the last step, averages, and best by validation."""
-    found: dict[str, dict[int, dict[str, Variables]]] = {}
-    for population, of_members in zip(populations, best, strict=True):
-        for (seed, arm), state, own in zip(population.members, population.states(), of_members, strict=True):
-            entries = entries_of(state, tuple(state.params))
-            entries |= {
-                name + BEST: {"params": kept["params"], "model_state": kept["model_state"]}
-                for name, kept in own.items()
-            }
-            found.setdefault(arm, {})[seed] = jax.device_get(entries)
-    return found
 
 
 def total_steps(populations: Sequence[Population]) -> int:

@@ -1,0 +1,79 @@
+"""Convolutions as patches times a matrix, for a step whose kernels are mapped; no model knows of it.
+
+`vmap` over members turns a convolution into a grouped one, which XLA computes several times more slowly than the members
+in turn would take on a CPU (benchmarks/README.md). Patches times a matrix become a batched product, which it computes well.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+
+def convolve(
+    image: Array, kernel: Array, window_strides: Sequence[int], padding: str | Sequence[tuple[int, int]], **options: Any
+) -> Array:
+    """`jax.lax.conv_general_dilated` of images [b, h, w, c] with kernels [i, j, c, d], by patches where it can be done so.
+
+    Args:
+      image: [b, h, w, c].
+      kernel: [i, j, c, d].
+      window_strides: of height and width.
+      padding: "SAME", "VALID", or (before, after) of height and width.
+      **options: the rest of its arguments. With dilation, groups, or another number of axes it is called itself.
+    """
+    direct = functools.partial(jax.lax.conv_general_dilated, image, kernel, window_strides, padding, **options)
+    dilated = any(math.prod(options.get(name) or (1,)) != 1 for name in ("lhs_dilation", "rhs_dilation"))
+    grouped = options.get("feature_group_count", 1) != 1 or options.get("batch_group_count", 1) != 1
+    if image.ndim != 4 or dilated or grouped or not _channels_last(options.get("dimension_numbers"), image.ndim):
+        return direct()
+    sides, pads = kernel.shape[:2], padding
+    if isinstance(pads, str):
+        pads = jax.lax.padtype_to_pads(image.shape[1:3], sides, window_strides, pads)
+    padded = jnp.pad(image, ((0, 0), *pads, (0, 0)))
+    # Of each axis, the pixels from the first to the last that one entry of the kernel meets.
+    lengths = zip(padded.shape[1:3], sides, window_strides, strict=True)
+    spans = [(size - side) // stride * stride + 1 for size, side, stride in lengths]
+    rows, columns = window_strides
+    patches = jnp.concatenate(
+        [
+            padded[:, i : i + spans[0] : rows, j : j + spans[1] : columns]
+            for i in range(sides[0])
+            for j in range(sides[1])
+        ],
+        axis=-1,
+    )
+    return jax.lax.dot_general(
+        patches, kernel.reshape(-1, kernel.shape[-1]), (((3,), (0,)), ((), ())),
+        precision=options.get("precision"), preferred_element_type=options.get("preferred_element_type"),
+    )  # fmt: skip
+
+
+def _channels_last(numbers: Any, ndim: int) -> bool:
+    """Whether a convolution's axes are those of Linen: [b, h, w, c] and [i, j, c, d]."""
+    if numbers is None:
+        return False
+    linen = jax.lax.ConvDimensionNumbers((0, ndim - 1, 1, 2), (3, 2, 0, 1), (0, ndim - 1, 1, 2))
+    return jax.lax.conv_dimension_numbers((1,) * ndim, (1,) * ndim, numbers) == linen
+
+
+def by_patches(step: Callable) -> Callable:
+    """`step` with every `nn.Conv` inside computed by patches; a layer that brings its own convolution keeps it."""
+
+    def replace(call: Callable, args: tuple, kwargs: dict[str, Any], context: nn.module.InterceptorContext) -> Any:
+        layer = context.module
+        if isinstance(layer, nn.Conv) and layer.conv_general_dilated is None:
+            object.__setattr__(layer, "conv_general_dilated", convolve)  # of this call's copy of the layer
+        return call(*args, **kwargs)
+
+    @functools.wraps(step)
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        with nn.intercept_methods(replace):
+            return step(*args, **kwargs)
+
+    return replaced

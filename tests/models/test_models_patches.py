@@ -1,0 +1,69 @@
+"""Convolutions by patches: the numbers of `lax.conv_general_dilated`, and no grouped convolution under vmap."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from kdgan import models
+from kdgan.models.patches import by_patches, convolve
+
+LINEN = jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("sides", "strides", "padding"),
+    [
+        ((1, 1), (1, 1), "SAME"),
+        ((3, 3), (1, 1), "SAME"),
+        ((3, 3), (2, 3), "SAME"),
+        ((5, 2), (2, 3), "VALID"),
+        ((5, 2), (2, 1), ((1, 2), (0, 1))),
+    ],
+)
+def test_values_and_gradients_are_those_of_the_convolution(sides, strides, padding):
+    keys = jax.random.split(jax.random.key(0), 3)
+    image, kernel = jax.random.normal(keys[0], (2, 7, 6, 3)), jax.random.normal(keys[1], (*sides, 3, 4))
+    expected, pull = jax.vjp(
+        lambda x, w: jax.lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=LINEN), image, kernel
+    )
+    found, pull_found = jax.vjp(lambda x, w: convolve(x, w, strides, padding, dimension_numbers=LINEN), image, kernel)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    gradient = jax.random.normal(keys[2], expected.shape)
+    for a, b in zip(pull_found(gradient), pull(gradient), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"rhs_dilation": (2, 2)}, {"feature_group_count": 3}])
+def test_what_patches_cannot_do_is_left_to_the_convolution(options):
+    image = jax.random.normal(jax.random.key(0), (2, 7, 6, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3 // options.get("feature_group_count", 1), 6))
+    arguments = (image, kernel, (1, 1), "SAME")
+    expected = jax.lax.conv_general_dilated(*arguments, dimension_numbers=LINEN, **options)
+    np.testing.assert_array_equal(convolve(*arguments, dimension_numbers=LINEN, **options), expected)
+
+
+def test_members_of_a_model_side_by_side_need_no_convolution():
+    module = models.build("cnn", features=(2, 3), dense=4)
+    image = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    members = jax.vmap(module.init, in_axes=(0, None))(jax.random.split(jax.random.key(1), 2), image)
+    forward = jax.vmap(module.apply, in_axes=(0, None))
+    np.testing.assert_allclose(by_patches(forward)(members, image), forward(members, image), atol=1e-5)
+    count = lambda function: jax.jit(function).lower(members, image).as_text().count("stablehlo.convolution")
+    assert count(by_patches(forward)) == 0
+    assert count(forward) > 0  # and the model itself is as it was
+
+
+def test_a_layer_with_a_convolution_of_its_own_keeps_it():
+    calls = []
+
+    def own(*args, **kwargs):
+        calls.append(args)
+        return jax.lax.conv_general_dilated(*args, **kwargs)
+
+    layer = nn.Conv(2, (3, 3), conv_general_dilated=own)
+    variables = layer.init(jax.random.key(0), jnp.ones((1, 4, 4, 1)))
+    calls.clear()
+    by_patches(layer.apply)(variables, jnp.ones((1, 4, 4, 1)))
+    assert len(calls) == 1
