@@ -89,7 +89,7 @@ def test_a_streamed_set_with_its_outputs_on_disk_gives_the_uncached_numbers(unca
 
 @pytest.mark.parametrize("memory_mb", [4096, 0])
 def test_a_run_stopped_amid_an_epoch_ends_bitwise_as_the_uninterrupted_one(cached, memory_mb, tmp_path, monkeypatch):
-    asked = iter([False] * 13 + [True] * 20)
+    asked = iter([False] * 20 + [True] * 20)
     with monkeypatch.context() as patch:
         patch.setattr(train.Interrupt, "__call__", lambda self: next(asked))
         with pytest.raises(interrupt.Stopped, match="in stage distill at step 7 of 12"):
