@@ -107,6 +107,11 @@ def get_config() -> ConfigDict:
     config.stage.batch_size = 64  # examples per step, over all devices
     config.stage.optimizers = ConfigDict()  # player -> optimizer fields that differ in this stage
     config.stage.augment = None  # None: data.augment; else it replaces it here
+    # each example in so many fixed augmented forms, one in each epoch, in turn; None: augmented anew at every step
+    config.stage.views = placeholder(int)
+    # Frozen players, ("teacher",), whose outputs are computed once, for each example and view, and not in every step. Where
+    # they take more than data.memory_mb they lie in the workdir. Wants views, or no augmentation.
+    config.stage.cached = ()
     config.stage.arms = named()  # name -> fields of the stage that differ; they start from the same players
     config.stages = named()  # name -> fields that differ from config.stage, in the order in which they run
 

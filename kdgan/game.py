@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from kdgan.cached import cached_players, with_all_images
+
 Tree = Any  # a pytree of arrays
 Batch = Mapping[str, Any]
 Terms = Mapping[str, Any]  # name -> scalar or per-example [b]
@@ -226,29 +228,29 @@ class Players:
         return iter(self._bound)
 
 
-def bind(modules, params, model_state, *, step, key, trained, moving, compute_dtype=None) -> Players:
-    """The players of one move: `trained` run in training mode, `moving` record their updates."""
-    return Players(
-        {
-            name: Player(
-                name,
-                modules[name],
-                params[name],
-                model_state.get(name, {}),
-                key=fold_in_name(key, name),
-                train=name in trained,
-                moves=name in moving,
-                compute_dtype=compute_dtype,
-            )
-            for name in params
-        },
-        step,
-    )
+def bind(modules, params, model_state, *, step, key, trained, moving, compute_dtype=None, cached=None) -> Players:
+    """The players of one move: `trained` run in training mode, `moving` record their updates, `cached` do not run."""
+    bound = {
+        name: Player(
+            name,
+            modules[name],
+            params[name],
+            model_state.get(name, {}),
+            key=fold_in_name(key, name),
+            train=name in trained,
+            moves=name in moving,
+            compute_dtype=compute_dtype,
+        )
+        for name in params
+    }
+    return Players({**bound, **(cached or {})}, step)
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
     """What a method does with its players, found by tracing its shapes without any computation.
+
+    A player whose outputs the batch carries (`kdgan/cached.py`) is not run, and not among them.
 
     Attributes:
       inputs: player -> (args, kwargs) of its first call, as `jax.ShapeDtypeStruct`s: enough to initialise it.
@@ -312,7 +314,8 @@ def inspect_method(method: Method, modules: Mapping[str, nn.Module], batch: Batc
 
     Raises:
       MissingPlayerError: a move asks for, or names, a player that `modules` lacks.
-      ValueError: a player cannot take what it is given; a move has no terms or a term's shape is neither () nor [b].
+      ValueError: a player cannot take what it is given; a move has no terms or a term's shape is neither () nor [b];
+        a cached player is trained, or asked for what is not cached.
     """
     missing = [name for name in method.trained if name not in modules]
     if missing:
@@ -324,8 +327,10 @@ def inspect_method(method: Method, modules: Mapping[str, nn.Module], batch: Batc
     terms: dict[str, dict[str, None]] = {}
 
     def run(batch):
+        batch = with_all_images(batch)
         unborn = {name: _Unborn(name, module, inputs, outputs) for name, module in modules.items()}
-        players = Players(unborn, jnp.zeros((), jnp.int32))
+        cached = cached_players(batch, modules, method.trained)
+        players = Players({**unborn, **cached}, jnp.zeros((), jnp.int32))
         for move in method.moves:
             found = move.terms(players, batch, jax.random.key(0))
             if not isinstance(found, Mapping) or not found:

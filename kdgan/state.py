@@ -6,7 +6,7 @@ method, so any signature (an image, logits and an image, noise) initialises with
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -108,19 +108,17 @@ class TrainState:
 
     def split(self) -> tuple["TrainState", dict[str, dict[str, Tree]]]:
         """(what a step changes, the frozen players): so that frozen arrays are neither copied, donated nor mapped."""
-        frozen = {
-            "params": {name: tree for name, tree in self.params.items() if name not in self.opt_state},
-            "model_state": {name: tree for name, tree in self.model_state.items() if name not in self.opt_state},
-        }
-        moving = dataclasses.replace(
-            self,
-            params={name: tree for name, tree in self.params.items() if name in self.opt_state},
-            model_state={name: tree for name, tree in self.model_state.items() if name in self.opt_state},
-        )
-        return moving, frozen
+        return self.set_apart([name for name in self.params if name not in self.opt_state])
+
+    def set_apart(self, names: Collection[str]) -> tuple["TrainState", dict[str, dict[str, Tree]]]:
+        """(the state without these players, their parameters and mutable collections)."""
+        parts = {"params": self.params, "model_state": self.model_state}
+        apart = {kind: {n: tree for n, tree in part.items() if n in names} for kind, part in parts.items()}
+        rest = {kind: {n: tree for n, tree in part.items() if n not in names} for kind, part in parts.items()}
+        return dataclasses.replace(self, **rest), apart
 
     def join(self, frozen: Mapping[str, Mapping[str, Tree]]) -> "TrainState":
-        """The inverse of `split`."""
+        """The inverse of `split` and `set_apart`."""
         return dataclasses.replace(
             self, params={**self.params, **frozen["params"]}, model_state={**self.model_state, **frozen["model_state"]}
         )

@@ -14,6 +14,7 @@ import optax
 from flax import linen as nn
 
 from kdgan import game
+from kdgan.cached import cached_players, with_all_images
 from kdgan.state import TrainState
 
 Metrics = dict[str, Any]
@@ -42,6 +43,8 @@ def make_train_step(
       axis_name: name of the mapped device axis under pmap: gradients, metrics and mutable collections are averaged
         over it, and random numbers differ by device.
 
+    A player whose outputs the batch carries (`kdgan/cached.py`) is not run, and need not be in the state.
+
     Returns:
       The step. Its metrics are float32 scalars: `{player}/{term}` (unweighted), `{player}/loss` (the objective) and
       `lambda/{player}/{term}` for scheduled λ's.
@@ -52,13 +55,13 @@ def make_train_step(
     def mean_over_devices(tree):
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
-    def make_move(move: game.Move, state: TrainState, lambdas, batch, key):
+    def make_move(move: game.Move, state: TrainState, lambdas, batch, cached, key):
         still = {name: tree for name, tree in state.params.items() if name not in move.players}
 
         def objective(moving):
             players = game.bind(
                 modules, {**still, **moving}, state.model_state, step=state.step, key=key, trained=trained,
-                moving=move.players, compute_dtype=compute_dtype,
+                moving=move.players, compute_dtype=compute_dtype, cached=cached,
             )  # fmt: skip
             terms = {
                 name: jnp.mean(value.astype(jnp.float32))
@@ -86,11 +89,13 @@ def make_train_step(
         if axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         lambdas, metrics = scheduled(state.lambdas, schedules, state.step)
+        batch = with_all_images(batch)
+        cached = cached_players(batch, modules, trained)
         start = state
         for i, move in enumerate(method.moves):
             for repeat in range(move.repeats):
                 move_key = jax.random.fold_in(jax.random.fold_in(key, i), repeat)
-                state, found = make_move(move, state, lambdas, batch, move_key)
+                state, found = make_move(move, state, lambdas, batch, cached, move_key)
                 metrics |= mean_over_devices(found)
         averages = {
             name: _moving_average(start.ema[name], state.params[name], decay, start.step) for name, decay in ema.items()

@@ -8,6 +8,7 @@
 | `cache` | where prepared and decoded data are kept for the next run |
 | `splits` | `partition`: validation, labelled subset and unlabelled remainder as indices |
 | `order` | `indices`: the examples of a step as a function of (seed, stage, step) |
+| `views` | the fixed augmented forms of an example: which one a step uses, and the number that it goes by |
 | `stream` | `stream`: batches of a set that does not fit in memory |
 | `batches` | `gather` and `normalise` on the device; `batches`, a plain iterator over arrays |
 | `augment` | random affine maps, crops, flips, cutout, mixup and cutmix on the device |

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from kdgan.cached import ALL_IMAGES
 from kdgan.game import Batch, Method, Move, Players
 from kdgan.losses import logits as losses
 
@@ -49,6 +50,8 @@ def images(batch: Batch, unlabelled: bool) -> Any:
         return batch["image"]
     if "unlabelled" not in batch:
         raise ValueError("method.unlabelled = True needs data.unlabelled_batch_size > 0 (the batch has no such images)")
+    if ALL_IMAGES in batch:  # the step's, the same array in each move
+        return batch[ALL_IMAGES]
     return jnp.concatenate([batch["image"], batch["unlabelled"]["image"]])
 
 

@@ -39,7 +39,9 @@ SECTIONS = (
     "seed", "data", "player", "players", "stage", "stages", "population", "parallel", "evaluate", "checkpoint", "log",
     "profile", "report",
 )  # fmt: skip
-_STAGE_FIELDS = ("players", "method", "lambdas", "start", "steps", "batch_size", "optimizers", "augment", "arms")
+_STAGE_FIELDS = (
+    "players", "method", "lambdas", "start", "steps", "batch_size", "optimizers", "augment", "views", "cached", "arms",
+)  # fmt: skip
 EVALUATIONS = ("classifier", "generator", "autoencoder", "nothing")
 
 
@@ -160,7 +162,9 @@ def _arm(name, fields, path, augment, players, known) -> Arm:
     }
     fields = {**fields, "start": start, "name": name, "players": own_players}
     fields["augment"] = augment if fields["augment"] is None else fields["augment"]
-    return _build(Arm, fields, path)
+    arm = _build(Arm, fields, path)
+    _check_names(dict.fromkeys(arm.cached), tuple(players), f"{path}.cached")
+    return arm
 
 
 def _override(defaults: Mapping, own: Any, path: str) -> Player:
@@ -296,6 +300,7 @@ def _check_ranges(run: Run) -> None:
             where = f"stages.{stage.name}" + ("" if arm.name == "main" else f".arms.{arm.name}")
             at_least[f"{where}.steps"] = (arm.steps, 1)
             at_least[f"{where}.batch_size"] = (arm.batch_size, 1)
+            at_least[f"{where}.views"] = (arm.views, 1)
     for name, (value, low) in at_least.items():
         if value is not None and value < low:
             raise ConfigError(f"config.{name} = {value}: must be at least {low}")

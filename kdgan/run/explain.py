@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from kdgan.game import call_module
 from kdgan.metrics import cost
+from kdgan.run import tables
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import how_members_run
 from kdgan.run.program import Program
@@ -54,8 +55,12 @@ def _stage(run: Run, stage: Stage, programs: Sequence[Program], inputs: Inputs) 
     seeds, arms = len(run.seeds), len(stage.arms)
     compiled = f"{len(programs)} compiled step" + ("s" if len(programs) > 1 else "")
     head = f"{stage.name}: {stage.steps:,} steps of {stage.arms[0].batch_size}"
+    if (views := max(program.views or 1 for program in programs)) > 1:
+        head += f", each example in {views} views"
     blocks = ["", _lines("stage", [head]), _lines("players", _players(stage, programs))]
     blocks.append(_lines("moves", _moves(programs)))
+    if cached := _cached(run, programs, inputs):
+        blocks.append(_lines("cached", cached))
     population = f"{_count(seeds, 'seed')} × {_count(arms, 'arm')}, {how_members_run(run, programs[0])}"
     size = f"about {_bytes(memory(programs, seeds, inputs))} of arrays"
     blocks.append(_lines("members", [f"{population}; {compiled}; {size}"]))
@@ -149,6 +154,25 @@ def _moves(programs: Sequence[Program]) -> list[str]:
             who = "+".join(move.players) + (f" ×{move.repeats}" if move.repeats > 1 else "")
             rows.append(f"{arm if i == 0 and width else '':<{width}}{who:<14} {' + '.join(terms)}")
     return rows
+
+
+def _cached(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
+    """What each cached player's outputs take, and what they cost to make."""
+    arms: dict[str, list[str]] = {}
+    for program in programs:
+        for name in program.cached:
+            start = program.start[program.arms[0]].get(name)
+            own = start is not None and start.checkpoint is None  # a player, and a table, of each seed
+            count, seeds = (len(run.seeds), run.seeds[:1]) if own else (1, run.seeds)
+            images = len(tables.drawn(inputs, program, seeds))
+            size = tables.size(program, name, count * images)
+            where = "in the workdir" if tables.lies_on_disk(run, size) else "in memory"
+            operations = tables.flops(run, program, name, count * images)
+            made = "" if operations is None else f", made by {operations / 1e6:.3g} MFLOP before the first step"
+            row = f"{name:<14} {_count(count, 'table')} of {images:,} images, {_bytes(size)} {where}{made}"
+            arms.setdefault(row, []).extend(program.arms)
+    everyone = [arm for program in programs for arm in program.arms]
+    return [row if own == everyone else f"{row} [{', '.join(own)}]" for row, own in arms.items()]
 
 
 def _weight(program: Program, arm: str, player: str, term: str) -> str:

@@ -7,7 +7,7 @@ import os
 import pathlib
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ import numpy as np
 STALE_SECONDS = 60.0
 
 
-def write_atomic(path: str | os.PathLike, data: bytes | str) -> None:
-    """Make `data` (text as UTF-8) the content of `path`, on the disk, or leave what was there.
+def write_atomic(path: str | os.PathLike, data: bytes | str | Iterable[bytes]) -> None:
+    """Make `data` (text as UTF-8, or piece by piece) the content of `path`, on the disk, or leave what was there.
 
     Missing folders are made, a link is followed, and temporary files of killed writers of the same path are removed.
 
@@ -28,10 +28,10 @@ def write_atomic(path: str | os.PathLike, data: bytes | str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    content = data.encode() if isinstance(data, str) else data
+    data = data.encode() if isinstance(data, str) else data
     try:
         with open(temporary, "xb") as file:
-            file.write(content)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)

@@ -4,9 +4,13 @@ A batch on the host is `{"index": [b]}` where the set lies on the device, `{"ima
 where it streams; with each example go its `position` in the batch [b] and the step's random `key` [b, 2], so that they are
 split over devices as the examples are. Under "unlabelled" may stand a second batch. All of it is a function of (seed, stage,
 step): arms of one seed, one device or several, a run that went through or was resumed see the same augmented images.
+
+Where a stage has views (`kdgan/data/views.py`), `position` is the example's place among them and the key is theirs: the
+image is then a function of this place alone, and by the same number the outputs under "cached" are found.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,10 +22,12 @@ from kdgan import parallel
 from kdgan.data import augment, order, sources, splits, stream
 from kdgan.data.batches import gather, normalise
 from kdgan.data.dataset import Dataset
+from kdgan.data.views import KEY, in_turn, places
 from kdgan.run.config import ConfigError
 from kdgan.run.schema import Data, Run
 
 HostBatch = dict[str, Any]
+Lookup = Callable[[np.ndarray], np.ndarray]  # places of views [b] -> outputs of a cached player [b, ...]
 UNLABELLED_STREAM = 1 << 16  # added to a stage's number: the unlabelled images have an order of their own
 
 
@@ -96,15 +102,28 @@ def _load(data: Data, split: str) -> Dataset:
     )
 
 
-def batches(inputs: Inputs, *, seed: int, stage: int, batch_size: int, start: int, steps: int) -> Iterator[HostBatch]:
-    """This process's share of the batches of steps `start` .. `steps`−1."""
-    partition = inputs.partitions[seed]
-    main = _one_stream(inputs, partition.train, seed, stage, batch_size, start, steps)
-    if not inputs.config.unlabelled_batch_size:
+def batches(
+    inputs: Inputs, *, seed: int, stage: int, batch_size: int, start: int, steps: int, views: int | None = None,
+    cached: Mapping[str, Lookup] | None = None,
+) -> Iterator[HostBatch]:  # fmt: skip
+    """This process's share of the batches of steps `start` .. `steps`−1.
+
+    Args:
+      inputs: the run's data.
+      seed: the member's.
+      stage: its number.
+      batch_size: labelled examples of all processes.
+      start: first step.
+      steps: of the stage.
+      views: fixed augmented forms of each example; None: augmented anew at every step.
+      cached: player -> its outputs by the places of views, which go with the batch under "cached"; needs views.
+    """
+    make = functools.partial(_one_stream, inputs, seed=seed, start=start, steps=steps, views=views, cached=cached or {})
+    streams = rows_of(inputs, seed, batch_size)
+    main = make(*streams[0], stage=stage)
+    if len(streams) == 1:
         return main
-    extra = _one_stream(
-        inputs, partition.unlabelled, seed, stage + UNLABELLED_STREAM, inputs.config.unlabelled_batch_size, start, steps
-    )
+    extra = make(*streams[1], stage=stage + UNLABELLED_STREAM)
     return ({**batch, "unlabelled": _without_label(other)} for batch, other in zip(main, extra, strict=True))
 
 
@@ -112,22 +131,34 @@ def _without_label(batch: HostBatch) -> HostBatch:
     return {name: value for name, value in batch.items() if name != "label"}
 
 
-def _one_stream(inputs, rows, seed, stage, batch_size, start, steps) -> Iterator[HostBatch]:
+def rows_of(inputs: Inputs, seed: int, batch_size: int) -> list[tuple[np.ndarray, int]]:
+    """(indices into the training set, examples per step) of a seed's labelled batches, and of its unlabelled ones."""
+    partition, extra = inputs.partitions[seed], inputs.config.unlabelled_batch_size
+    return [(partition.train, batch_size), *([(partition.unlabelled, extra)] if extra else [])]
+
+
+def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, cached) -> Iterator[HostBatch]:
     share = parallel.share_of_batch(batch_size)
     position = np.arange(batch_size, dtype=np.int32)[share]
     if inputs.on_device:
         rule = lambda step: rows[order.indices(len(rows), batch_size, seed=seed, stage=stage, step=step)][share]
-        examples: Iterator[HostBatch] = ({"index": rule(step)} for step in range(start, steps))
+        examples = ((index, {"index": index}) for index in map(rule, range(start, steps)))
     else:
         read = stream.stream(
             inputs.train.take(rows), batch_size=batch_size, seed=seed, stage=stage, start_step=start,
             steps=steps - start, workers=inputs.config.workers, prefetch=inputs.config.prefetch,
             process_index=jax.process_index(), process_count=jax.process_count(),
         )  # fmt: skip
-        examples = ({"image": batch["image"], "label": batch["label"]} for batch in read)
-    for step, batch in zip(range(start, steps), examples, strict=True):
-        key = np.broadcast_to(_key_data(seed, stage, step), (len(position), 2))
-        yield {**batch, "position": position, "key": key}
+        examples = ((rows[batch["index"]], {"image": batch["image"], "label": batch["label"]}) for batch in read)
+    for step, (index, batch) in zip(range(start, steps), examples, strict=True):
+        if views is None:
+            place, key = position, _key_data(seed, stage, step)
+        else:
+            view = in_turn(len(rows), batch_size, views=views, step=step)[share]
+            place, key = places(index, view, len(inputs.train)), KEY
+        outputs = {"cached": {name: lookup(place) for name, lookup in cached.items()}} if cached else {}
+        key = np.broadcast_to(key, (len(position), 2))
+        yield {**batch, "position": np.asarray(place, np.int32), "key": key, **outputs}
 
 
 def _key_data(seed: int, stage: int, step: int) -> np.ndarray:
@@ -136,7 +167,7 @@ def _key_data(seed: int, stage: int, step: int) -> np.ndarray:
     return generator.random_raw(1).view(np.uint32)
 
 
-def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping]) -> Callable[[HostBatch, Mapping], dict[str, Any]]:
+def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable[[HostBatch, Mapping], dict[str, Any]]:
     """`prepare(host_batch, device_arrays) -> batch` on the device: index, normalise, augment, mix.
 
     Raises:
@@ -155,16 +186,19 @@ def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping]) -> Callable[[HostB
         changed = change(jax.random.wrap_key_data(raw["key"][0]), raw["position"], jnp.asarray(normalise(image)))
         return jnp.asarray(normalise(changed, mean=mean, std=std))
 
+    def outputs(raw):
+        return {"cached": raw["cached"]} if "cached" in raw else {}
+
     def prepare(raw: HostBatch, arrays: Mapping) -> dict[str, Any]:
         found = examples(raw, arrays)
         image, label = augmented(found["image"], raw), found["label"]
         if mix is not None:
             key = jax.random.fold_in(jax.random.wrap_key_data(raw["key"][0]), raw["position"][0])  # differs by device
             image, label = mix(key, image, jax.nn.one_hot(label, inputs.num_classes))
-        batch = {"image": image, "label": label}
+        batch = {"image": image, "label": label, **outputs(raw)}
         if "unlabelled" in raw:
             extra = raw["unlabelled"]
-            batch["unlabelled"] = {"image": augmented(examples(extra, arrays)["image"], extra)}
+            batch["unlabelled"] = {"image": augmented(examples(extra, arrays)["image"], extra), **outputs(extra)}
         return batch
 
     return prepare
@@ -181,6 +215,14 @@ def example_batch(inputs: Inputs, prepare: Callable, batch_size: int) -> dict[st
     if extra := inputs.config.unlabelled_batch_size:
         raw["unlabelled"] = {"image": np.zeros((extra, *inputs.train.image_shape), np.uint8), **extras(extra)}
     return jax.eval_shape(lambda raw: prepare(raw, {}), raw)
+
+
+def view_batch(inputs: Inputs, place: np.ndarray) -> HostBatch:
+    """The views at these places [b], read from the set, for `prepare` to make as it makes them in a step."""
+    index = place % len(inputs.train)
+    key = np.broadcast_to(KEY, (len(place), 2))
+    image, label = inputs.train.fetch(index), inputs.train.label[index]
+    return {"image": image, "label": label, "position": np.asarray(place, np.int32), "key": key}
 
 
 def evaluation_batches(dataset: Dataset, rows: Sequence[int] | np.ndarray, batch_size: int) -> Iterator[HostBatch]:

@@ -1,5 +1,6 @@
 """A stage's members while they train: which runner advances them, their states, batches and best-by-validation players."""
 
+import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -13,11 +14,12 @@ from kdgan.metrics import cost
 from kdgan.models.patches import by_patches
 from kdgan.parallel import Runner
 from kdgan.run import inputs as run_inputs
-from kdgan.run import players
+from kdgan.run import players, tables
 from kdgan.run import stage as stages
 from kdgan.run.inputs import Inputs
-from kdgan.run.program import Program
+from kdgan.run.program import Program, Variables
 from kdgan.run.schema import Run, Stage
+from kdgan.run.tables import Tables
 from kdgan.run.trace import marks
 from kdgan.state import TrainState
 from kdgan.step import make_train_step
@@ -37,9 +39,16 @@ class Population:
     """
 
     def __init__(
-        self, run: Run, stage: Stage, program: Program, inputs: Inputs, arrays: Any, states: Sequence[TrainState]
+        self,
+        run: Run,
+        stage: Stage,
+        program: Program,
+        inputs: Inputs,
+        arrays: Any,
+        states: Sequence[TrainState],
+        tables: Tables | None = None,
     ):
-        self.program, self._run, self._stage, self._inputs = program, run, stage, inputs
+        self.program, self._run, self._stage, self._inputs, self._tables = program, run, stage, inputs, tables
         self.members = [(seed, arm) for seed in run.seeds for arm in program.arms]
         count = players.device_count(run)
         if chosen_members(run, len(program.arms)) == "devices":
@@ -49,30 +58,46 @@ class Population:
         self.load(states)
 
     def load(self, states: Sequence[TrainState]) -> None:
-        """Put the members' states, in order, where the runner wants them."""
+        """Put the members' states, in order, where the runner wants them; cached players stay on the host."""
+        apart = [state.set_apart(self.program.cached) for state in states]
+        states = [rest for rest, _ in apart]
+        self._cached = jax.device_get([players for _, players in apart])
         self.step = int(states[0].step)
         self.steps_per_call = steps_per_call(self._run, self._stage, self.program, self.step)
         self.runner = make_runner(self._run, self._stage, self.program, states[0], self.steps_per_call)
         self._packed = [self.runner.pack([states[i] for i in chunk]) for chunk in self.runner.chunks]
-        self._batches: list[list[Iterator]] = [
-            [self._open(seed) for seed in self._seeds(chunk)] for chunk in self.runner.chunks
-        ]
+        self._batches: list[list[Iterator]] = []  # of each chunk's seeds, opened at the first step
 
     def _seeds(self, chunk: Sequence[int]) -> list[int]:
         return list(dict.fromkeys(self.members[i][0] for i in chunk))
 
-    def _open(self, seed: int) -> Iterator:
-        return run_inputs.batches(
-            self._inputs, seed=seed, stage=self._stage.index, batch_size=self.program.batch_size,
-            start=self.step, steps=self.program.steps,
+    def _open(self) -> list[list[Iterator]]:
+        """The batches from this step on, after what they carry of cached players was computed."""
+        cached = {} if self._tables is None else self._tables.of(self.program, self._cached_variables())
+        make = functools.partial(
+            run_inputs.batches, self._inputs, stage=self._stage.index, batch_size=self.program.batch_size,
+            start=self.step, steps=self.program.steps, views=self.program.views,
         )  # fmt: skip
+        return [
+            [make(seed=seed, cached=cached.get(seed)) for seed in self._seeds(chunk)] for chunk in self.runner.chunks
+        ]
+
+    def _cached_variables(self) -> dict[int, dict[str, Variables]]:
+        """Seed -> cached player -> its variables, which a seed's arms share."""
+        return {
+            seed: {
+                name: {"params": apart["params"][name], "model_state": apart["model_state"].get(name, {})}
+                for name in self.program.cached
+            }
+            for (seed, _), apart in zip(self.members, self._cached, strict=True)
+        }
 
     def states(self) -> list[TrainState]:
         """The members' states, in order, on one device."""
         states: list[TrainState] = []
         for chunk, packed in zip(self.runner.chunks, self._packed, strict=True):
             states += self.runner.unpack(parallel.local(packed))[: len(chunk)]
-        return states
+        return [state.join(apart) for state, apart in zip(states, self._cached, strict=True)]
 
     def advance(
         self, target: int, on_step: Any = lambda count: None, stop: Any = lambda: False
@@ -85,6 +110,7 @@ class Population:
           stop: asked between calls; where it turns true before the first chunk is through, all stop at that step.
         """
         first, metrics, started = self.step, [], time.monotonic()
+        self._batches = self._batches or self._open()
         for number, chunk in enumerate(self.runner.chunks):
             calls, step = [], first
             while step < target:
@@ -103,13 +129,19 @@ class Population:
         return metrics
 
     def flops(self) -> float | None:
-        """Floating-point operations of training one member to the last step, as XLA counts those of a step."""
+        """Floating-point operations of training one member to the last step, as XLA counts those of a step.
+
+        What is cached counts whole for each member, though several may share it.
+        """
         program = self.program
         step = make_train_step(
             program.method, program.local_modules, program.optimizers, schedules=program.schedules, ema=program.ema
         )
-        per_step = cost.flops(step, self.states()[0], program.example)
-        return None if per_step is None else per_step * program.steps
+        state, _ = self.states()[0].set_apart(program.cached)
+        per_step = cost.flops(step, state, program.step_example)
+        count = len(tables.drawn(self._inputs, program, self._run.seeds[:1])) if program.cached else 0
+        made = [tables.flops(self._run, program, name, count) for name in program.cached]
+        return None if per_step is None or None in made else per_step * program.steps + sum(filter(None, made))
 
     def _batch(self, number: int, chunk: Sequence[int]) -> Any:
         by_seed = {}

@@ -1,9 +1,13 @@
 """What the arms of one compiled step have in common: the value that a stage's config becomes (`run/stage.py` builds it)."""
 
 import dataclasses
+import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -32,8 +36,11 @@ class Program:
       batch_size: over all devices.
       inspection: the players' inputs and outputs, and the terms.
       kinds: measured player -> "classifier", "generator" or "autoencoder".
-      example: shapes of a prepared batch.
+      example: shapes of a prepared batch, without what is cached.
       prepare: host batch, data set on the device -> batch.
+      augment: its augmentation, as the config has it.
+      views: fixed augmented forms of each example (`kdgan/data/views.py`); None: augmented anew at every step.
+      cached: frozen players whose outputs are computed beforehand (`run/tables.py`) and come with the batch.
     """
 
     arms: tuple[str, ...]
@@ -51,6 +58,26 @@ class Program:
     kinds: Mapping[str, str]
     example: Mapping[str, Any]
     prepare: Callable
+    augment: Mapping[str, Any]
+    views: int | None
+    cached: tuple[str, ...]
+
+    @property
+    def step_example(self) -> dict[str, Any]:
+        """Shapes of a batch as the step gets it: with the outputs of the cached players."""
+        example = dict(self.example)
+        if self.cached:
+            example["cached"] = self._outputs(example["image"])
+            if "unlabelled" in example:
+                example["unlabelled"] = {
+                    **example["unlabelled"],
+                    "cached": self._outputs(example["unlabelled"]["image"]),
+                }
+        return example
+
+    def _outputs(self, image: Any) -> dict[str, jax.ShapeDtypeStruct]:
+        found = {name: self.inspection.outputs[name] for name in self.cached}
+        return {name: jax.ShapeDtypeStruct((len(image), *o.shape[1:]), np.float32) for name, o in found.items()}
 
     @property
     def lead(self) -> str:
@@ -61,6 +88,14 @@ class Program:
 def variables_of(state: TrainState, player: str) -> Variables:
     """A player's parameters and mutable collections."""
     return {"params": state.params[player], "model_state": state.model_state.get(player, {})}
+
+
+def digest(module: nn.Module, variables: Variables) -> str:
+    """Equal for equal players: a frozen teacher of many arms or seeds, a best step that is the last."""
+    found = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(module)).encode())  # a function's place is of no meaning
+    for leaf in jax.tree.leaves(variables):
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()
 
 
 def program_of(programs: Sequence[Program], arm: str) -> Program:

@@ -86,6 +86,8 @@ class Arm:
     batch_size: int
     optimizers: Mapping
     augment: Mapping
+    views: int | None
+    cached: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)

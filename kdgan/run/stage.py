@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from kdgan import game, methods, optim, parallel
+from kdgan.data import augment
 from kdgan.run import extractors, starts
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
@@ -26,6 +27,7 @@ from kdgan.step import make_train_step
 
 NOT_MEASURED = ("discriminator", "adapter")  # players whose names begin so are measured only where config says so
 COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16}
+MOST_PLACES = 2**31  # of views: one is numbered by an int32
 
 
 def build(run: Run, stage: Stage, inputs: Inputs) -> tuple[Program, ...]:
@@ -37,7 +39,16 @@ def build(run: Run, stage: Stage, inputs: Inputs) -> tuple[Program, ...]:
     groups: dict[str, list[Arm]] = {}
     for arm in stage.arms:
         groups.setdefault(_signature(arm), []).append(arm)
-    return tuple(program for arms in groups.values() for program in _programs(run, stage, inputs, arms))
+    programs = tuple(program for arms in groups.values() for program in _programs(run, stage, inputs, arms))
+    called = {name for program in programs for name in program.modules}
+    for arm in stage.arms:
+        for name in arm.cached:
+            if name not in called:
+                raise ConfigError(
+                    f"{_where(stage, arm)}.cached = {arm.cached}: no method of the stage calls {name}; the players that"
+                    f" are called are {', '.join(sorted(called))}"
+                )
+    return programs
 
 
 def build_all(run: Run, inputs: Inputs) -> dict[str, tuple[Program, ...]]:
@@ -79,7 +90,7 @@ def _programs(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> li
 
 def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Program:
     arm = arms[0]
-    where = f"config.stages.{stage.name}" + ("" if arm.name == "main" else f".arms.{arm.name}")
+    where = _where(stage, arm)
     num_devices = device_count(run)
     sizes = {f"{where}.": arm.batch_size, "config.data.unlabelled_": inputs.config.unlabelled_batch_size}
     for prefix, size in sizes.items():
@@ -125,7 +136,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     unused = [name for name in arm.start if name not in inspection.inputs]
     if unused and len(stage.arms) == 1:
         raise ConfigError(f"{where}.start.{unused[0]}: the method never calls {unused[0]}")
-    return Program(
+    program = Program(
         arms=tuple(a.name for a in arms),
         method=method,
         modules={name: modules[name] for name in inspection.inputs},
@@ -147,7 +158,57 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         kinds=kinds,
         example=example,
         prepare=prepare,
+        augment=arm.augment,
+        views=_views(arm, inputs, where),
+        cached=tuple(dict.fromkeys(name for name in arm.cached if name in inspection.inputs)),
     )
+    _check_cached(program, where)
+    return program
+
+
+def _where(stage: Stage, arm: Arm) -> str:
+    return f"config.stages.{stage.name}" + ("" if arm.name == "main" else f".arms.{arm.name}")
+
+
+def _views(arm: Arm, inputs: Inputs, where: str) -> int | None:
+    """Forms in which each example is seen: 1 where nothing augments, None where there is no end to them."""
+    used = [name for name, fields in arm.augment.items() if fields is not None]
+    if arm.views is None or not used:
+        return None if used else 1
+    if augment.make_mix(arm.augment) is not None:
+        raise ConfigError(
+            f"{where}.views = {arm.views}: mixup and cutmix of {where}.augment draw partners anew at every step, so that no"
+            " image comes again; leave them out, or set views to None"
+        )
+    if arm.views * len(inputs.train) > MOST_PLACES:
+        most = MOST_PLACES // len(inputs.train)
+        raise ConfigError(
+            f"{where}.views = {arm.views}: of {len(inputs.train):,} examples at most {most:,} are accepted"
+        )
+    return arm.views
+
+
+def _check_cached(program: Program, where: str) -> None:
+    """What is cached is an array, of a frozen player, on images that come again."""
+    for name in program.cached:
+        field = f"{where}.cached = {program.cached}"
+        if name in program.method.trained:
+            frozen = [n for n in program.modules if n not in program.method.trained]
+            raise ConfigError(
+                f"{field}: {name} is trained in this stage; frozen players are accepted: {', '.join(frozen) or 'none'}"
+            )
+        if program.views is None:
+            raise ConfigError(
+                f"{field}: {where}.augment = {dict(program.augment)} makes other images at every step; set"
+                f" {where}.views to the number of fixed forms of each example, or augment to {{}}"
+            )
+        output = program.inspection.outputs[name]
+        if not hasattr(output, "shape"):
+            raise ConfigError(f"{field}: {name} gives {', '.join(output)}; a player that gives one array is accepted")
+    try:
+        game.inspect_method(program.method, program.local_modules, program.step_example)
+    except ValueError as error:
+        raise ConfigError(f"{where}.cached = {program.cached}: {error}") from error
 
 
 def _kind(arm: Arm, name: str, output: Any) -> str | None:

@@ -1,7 +1,6 @@
 """The final numbers of a run, from the test split and over seeds, written as summary.json and evaluation.npz."""
 
 import datetime
-import hashlib
 import io
 import pathlib
 import platform
@@ -20,7 +19,7 @@ from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator, player_of
 from kdgan.run.generators import KINDS, SHOWN
 from kdgan.run.inputs import Inputs
 from kdgan.run.monitor import read_metrics
-from kdgan.run.program import Program, Variables, program_of
+from kdgan.run.program import Program, Variables, digest, program_of
 from kdgan.run.schema import Arm, Run, Stage
 
 Metrics = dict[str, float]
@@ -136,7 +135,7 @@ def _measure(
             measured[entry] = classifiers.measure(logits, "test", None if player == REFERENCE else reference)
             predicted[entry] = classifiers.predictions(logits, "test")
         elif kind is not None:
-            content = _digest(program.local_modules[player], variables)
+            content = digest(program.local_modules[player], variables)
             if content not in known:
                 known[content] = evaluator.measure(program, player, variables, "test")
             measured[entry] = known[content]
@@ -155,14 +154,6 @@ def _best_on_test(watched: Sequence[Mapping[str, Any]], stage: str, arm: str) ->
                 of_seeds = found.setdefault(player, {})
                 of_seeds[line["seed"]] = max(value, of_seeds.get(line["seed"], value))
     return {player: mean_ci([of_seeds[seed] for seed in sorted(of_seeds)]) for player, of_seeds in found.items()}
-
-
-def _digest(module: Any, variables: Variables) -> str:
-    """Equal for equal players: a frozen teacher of many arms, a best step that is the last."""
-    digest = hashlib.sha256(repr(module).encode())
-    for leaf in jax.tree.leaves(variables):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
 
 
 def _pictures(

@@ -31,6 +31,7 @@ from kdgan.run.population import Population, intervals
 from kdgan.run.program import Program, Variables
 from kdgan.run.schema import Run, Stage, Start
 from kdgan.run.summary import Finished, Training
+from kdgan.run.tables import Tables
 from kdgan.run.trace import Trace
 from kdgan.state import TrainState
 
@@ -133,9 +134,16 @@ def train_stage(
 ) -> tuple[dict[str, dict[int, dict[str, Variables]]], Training]:
     """One stage to its last step -> (arm -> seed -> entry -> variables, what it took, with the time before a stop)."""
     run, monitor = context.run, context.monitor
+    tables = Tables(run, context.inputs, context.workdir / "cached")
     populations = [
         Population(
-            run, stage, program, context.inputs, context.arrays, initial_states(context, stage, program, finished)
+            run,
+            stage,
+            program,
+            context.inputs,
+            context.arrays,
+            initial_states(context, stage, program, finished),
+            tables,
         )
         for program in programs
     ]

@@ -1,0 +1,186 @@
+"""Outputs of frozen players on every view that a stage can draw: computed once, before its first step, and looked up.
+
+A table is keyed by the places of views (`kdgan/data/views.py`): the number from which an image's augmentation is drawn is
+the number by which the outputs are found, so that neither an order nor an augmentation can part the two. Members whose
+player has the same parameters share a table. What is larger than `data.memory_mb` lies in the workdir, in a file named by a
+digest of all that its content follows from.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import kdgan
+from kdgan import parallel
+from kdgan.data import views
+from kdgan.metrics import cost
+from kdgan.run import files
+from kdgan.run import inputs as run_inputs
+from kdgan.run import stage as stages
+from kdgan.run.inputs import Inputs, Lookup
+from kdgan.run.program import Program, Variables, digest
+from kdgan.run.schema import Run
+from kdgan.state import variable_shapes
+from kdgan.step import make_eval_step
+
+FINGERPRINT = 1024  # images by which a set that is not in memory is known, beside all of its labels
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """A player's outputs by the places of views.
+
+    Attributes:
+      places: int64 [n], ascending.
+      outputs: float32 [n, ...], one of each place; in memory, or mapped from a file.
+    """
+
+    places: np.ndarray
+    outputs: np.ndarray
+
+    def __call__(self, places: np.ndarray) -> np.ndarray:
+        """Outputs [b, ...] of these places [b].
+
+        Raises:
+          LookupError: one of them is not in the table.
+        """
+        row = np.minimum(np.searchsorted(self.places, places), len(self.places) - 1)
+        if not np.array_equal(self.places[row], places):
+            missing = np.asarray(places)[self.places[row] != places][0]
+            raise LookupError(f"view {missing} is not among the {len(self.places):,} that were computed")
+        return np.asarray(self.outputs[row])
+
+
+class Tables:
+    """The tables of a stage, each made once; its programs share them.
+
+    Args:
+      run: the run.
+      inputs: its data.
+      folder: where tables lie that are larger than `data.memory_mb`.
+    """
+
+    def __init__(self, run: Run, inputs: Inputs, folder: pathlib.Path):
+        self._run, self._inputs, self._folder = run, inputs, folder
+        self._made: dict[str, Table] = {}
+
+    def of(self, program: Program, variables: Mapping[int, Mapping[str, Variables]]) -> dict[int, dict[str, Lookup]]:
+        """Seed -> cached player -> its outputs, computed where they are not known yet.
+
+        Args:
+          program: whose players, views and steps.
+          variables: seed -> cached player -> its variables.
+        """
+        found: dict[int, dict[str, Lookup]] = {seed: {} for seed in variables}
+        for name in program.cached:
+            seeds_of: dict[str, list[int]] = {}
+            for seed, own in variables.items():
+                seeds_of.setdefault(digest(program.local_modules[name], own[name]), []).append(seed)
+            places = {player: drawn(self._inputs, program, seeds) for player, seeds in seeds_of.items()}
+            on_disk = lies_on_disk(self._run, sum(size(program, name, len(each)) for each in places.values()))
+            for player, seeds in seeds_of.items():
+                own = variables[seeds[0]][name]
+                table = self._table(program, name, player, own, places[player], on_disk)
+                for seed in seeds:
+                    found[seed][name] = table
+        return found
+
+    def _table(
+        self, program: Program, name: str, player: str, variables: Variables, places: np.ndarray, on_disk: bool
+    ) -> Table:
+        augmented = json.dumps([program.augment, self._run.parallel.compute], sort_keys=True, default=str)
+        key = hashlib.sha256(f"{player} {augmented} ".encode() + places.tobytes()).hexdigest()
+        if key not in self._made:
+            blocks = lambda: self._outputs(program, name, variables, places)
+            shape = (len(places), *program.inspection.outputs[name].shape[1:])
+            outputs = self._from_file(key, shape, blocks) if on_disk else np.concatenate(list(blocks()))
+            self._made[key] = Table(places, outputs)
+        return self._made[key]
+
+    def _outputs(self, program: Program, name: str, variables: Variables, places: np.ndarray) -> Iterator[np.ndarray]:
+        """Outputs at the places, in order, by batches of the evaluation's size."""
+        apply = forward(self._run, program, name)
+        run = parallel.compiled(lambda own, raw: apply(own, program.prepare(raw, {})))
+        count = min(self._run.evaluate.batch_size, len(places))
+        own = jax.device_put(variables)
+        for start in range(0, len(places), count):
+            chunk = places[start : start + count]
+            filled = np.concatenate([chunk, np.repeat(chunk[:1], count - len(chunk))])
+            yield np.asarray(run(own, run_inputs.view_batch(self._inputs, filled)), np.float32)[: len(chunk)]
+
+    def _from_file(self, key: str, shape: tuple[int, ...], blocks: Callable[[], Iterator[np.ndarray]]) -> np.ndarray:
+        """The outputs mapped from their file, which is written, whole or not at all, where there is none."""
+        content = f"{key} {self._data()} {kdgan.__version__}"
+        path = self._folder / f"{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy"
+        with contextlib.suppress(OSError, ValueError):  # absent, or damaged
+            outputs = np.load(path, mmap_mode="r", allow_pickle=False)
+            if outputs.shape == shape:
+                return outputs
+        files.write_atomic(path, _npy(shape, blocks()))
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def _data(self) -> str:
+        """A digest of the training set as it is read and normalised."""
+        train, config = self._inputs.train, self._inputs.config
+        found = hashlib.sha256(f"{config.name} {config.train} {config.mean} {config.std} ".encode())
+        found.update(np.ascontiguousarray(train.label).tobytes())
+        some = np.unique(np.linspace(0, len(train) - 1, FINGERPRINT).astype(np.int64))
+        found.update(np.ascontiguousarray(train.fetch(some) if train.image is None else train.image).tobytes())
+        return found.hexdigest()
+
+
+def _npy(shape: tuple[int, ...], blocks: Iterator[np.ndarray]) -> Iterator[bytes]:
+    """A .npy file of float32, piece by piece: it need not fit in memory."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_2_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    yield header.getvalue()
+    for block in blocks:
+        yield block.astype("<f4").tobytes()
+
+
+def forward(run: Run, program: Program, name: str) -> Callable[[Variables, Any], Any]:
+    """`forward(variables, batch) -> outputs [b, ...]` of a cached player on `batch["image"]`, in evaluation mode."""
+    step = make_eval_step(
+        {name: program.local_modules[name]}, lambda outputs, batch: outputs[name],
+        compute_dtype=stages.COMPUTE[run.parallel.compute],
+    )  # fmt: skip
+    return lambda variables, batch: step({name: variables}, batch)
+
+
+def drawn(inputs: Inputs, program: Program, seeds: Sequence[int]) -> np.ndarray:
+    """The places, ascending, that members of these seeds can draw: labelled, and unlabelled where batches have such."""
+    each = [
+        views.drawn(rows, count, views=program.views or 1, steps=program.steps, size=len(inputs.train))
+        for seed in seeds
+        for rows, count in run_inputs.rows_of(inputs, seed, program.batch_size)
+    ]
+    return np.unique(np.concatenate(each))
+
+
+def size(program: Program, name: str, places: int) -> int:
+    """Bytes of a player's outputs at so many places."""
+    return 4 * places * math.prod(program.inspection.outputs[name].shape[1:])
+
+
+def lies_on_disk(run: Run, size: int) -> bool:
+    """Whether outputs of so many bytes, of all members, are kept in the workdir."""
+    return size > run.data.memory_mb * 2**20
+
+
+def flops(run: Run, program: Program, name: str, places: int) -> float | None:
+    """Floating-point operations of a player on the images of so many places, as XLA counts them."""
+    shapes = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
+    model_state = {kind: tree for kind, tree in shapes.items() if kind != "params"}
+    variables = {"params": shapes.get("params", {}), "model_state": model_state}
+    image = jax.ShapeDtypeStruct((1, *program.example["image"].shape[1:]), np.float32)
+    one = cost.flops(forward(run, program, name), variables, {"image": image})
+    return None if one is None else one * places
