@@ -120,9 +120,11 @@ def generator_objectives(work: Work, run: Callable) -> dict[str, Callable]:
         made, _ = run("discriminator", variables, image, train=True)
         w = weights["discriminator"]
         terms = (
-            (w["real"], jax.nn.softplus(-real)), (w["teacher"], jax.nn.softplus(-taught)), (w["fake"], jax.nn.softplus(made)),
-        )  # fmt: skip
-        return sum(weight * term.mean() for weight, term in terms), stats
+            w["real"] * jax.nn.softplus(-real).mean(),
+            w["teacher"] * jax.nn.softplus(-taught).mean(),
+            w["fake"] * jax.nn.softplus(made).mean(),
+        )
+        return sum(terms), stats
 
     def student(variables, batch, noise):
         image, stats = run("student", variables, noise[0], train=True)

@@ -43,6 +43,22 @@ class Effort(NamedTuple):
     pair_seconds: float = 180.0
 
 
+class Setting(NamedTuple):
+    """What holds for all that one command measures.
+
+    Attributes:
+      effort: how long is measured.
+      device: "cpu" or "cuda", as PyTorch names it.
+      precision: of float32 matrix products: "float32" in full, or "tf32".
+      quick: the small pieces of work, to check that all of it works.
+    """
+
+    effort: Effort
+    device: str
+    precision: str
+    quick: bool
+
+
 MIN_BLOCKS = 6  # the fewest of which the extremes are a 95 % interval of the median: 1 − 2·0.5⁶ = 0.97
 QUICK = Effort(blocks=MIN_BLOCKS, block_seconds=0.01, pair_seconds=2.0)
 
@@ -65,14 +81,20 @@ def steps_in_block(contestant: Contestant, seconds: float) -> int:
     return calls * contestant.per_call
 
 
-def compare(ours: Contestant, other: Contestant, effort: Effort) -> dict[str, Any]:
+def compare(ours: Contestant, other: Contestant, effort: Effort, *, steps: int | None = None) -> dict[str, Any]:
     """Milliseconds of one member's step of both, and how many times as fast ours is: other / ours, block by block.
+
+    Args:
+      ours: kdgan's.
+      other: who does the same work.
+      effort: blocks, and how long they are.
+      steps: in a block of each; by default as many as the effort says.
 
     Returns:
       "kdgan_ms" and "other_ms", medians; "speedup" with its "median", "interval95" and "quartiles"; "speedups" of the
       blocks; "blocks" and the "steps" in a block of each.
     """
-    counts = tuple(steps_in_block(each, effort.block_seconds) for each in (ours, other))
+    counts = tuple(steps or steps_in_block(each, effort.block_seconds) for each in (ours, other))
     both = (ours, other)
     once = sum(seconds_per_step(each, count) * count for each, count in zip(both, counts, strict=True))
     blocks = int(min(effort.blocks, max(effort.pair_seconds / once, MIN_BLOCKS)))
@@ -89,6 +111,14 @@ def compare(ours: Contestant, other: Contestant, effort: Effort) -> dict[str, An
         "blocks": blocks,
         "steps": list(counts),
     }
+
+
+def several(contestant: Contestant, effort: Effort, *, blocks: int = 10) -> dict[str, Any]:
+    """Milliseconds of one step of all members, of one contestant alone: median and quartiles over blocks."""
+    count = steps_in_block(contestant, effort.block_seconds)
+    times = np.array([seconds_per_step(contestant, count) for _ in range(min(blocks, effort.blocks))])
+    low, middle, high = (1e3 * float(x) for x in np.quantile(times, [0.25, 0.5, 0.75]))
+    return {"ms": middle, "quartiles": [low, high]}
 
 
 def spread(values: np.ndarray) -> dict[str, Any]:

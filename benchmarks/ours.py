@@ -56,7 +56,9 @@ def frozen_players(work: Work, seed: int = 1) -> Variables:
     return found
 
 
-def make_state(work: Work, *, seed: int = 0, rules: Mapping[str, optax.GradientTransformation] | None = None) -> TrainState:
+def make_state(
+    work: Work, *, seed: int = 0, rules: Mapping[str, optax.GradientTransformation] | None = None
+) -> TrainState:
     """The state before the first step; `rules` other than the work's optimizers."""
     frozen = frozen_players(work)
     return TrainState.create(
@@ -77,9 +79,9 @@ def variables_of(state: TrainState) -> Variables:
     )
 
 
-def pure_step(work: Work, rules: Mapping[str, optax.GradientTransformation] | None = None) -> Callable:
-    """`step(state, batch) -> (state, metrics)`, not compiled."""
-    return make_train_step(make_method(work), modules(work), rules or optimizers(work))
+def pure_step(work: Work, rules: Mapping[str, optax.GradientTransformation] | None = None, **kwargs: Any) -> Callable:
+    """`step(state, batch) -> (state, metrics)`, not compiled; `kwargs` of `make_train_step`."""
+    return make_train_step(make_method(work), modules(work), rules or optimizers(work), **kwargs)
 
 
 def flops(work: Work, state: TrainState) -> float | None:
@@ -97,8 +99,18 @@ def make_steps(work: Work, state: TrainState, batches: Sequence[Any], *, per_cal
     step = pure_step(work)
     step = parallel.jit(parallel.many_steps(step) if per_call > 1 else step)
     # Copied, for the step donates it, and others start from the same.
-    kept: list[Any] = [jax.tree.map(jnp.copy, state), {}]
-    feed = itertools.cycle(jax.device_put(grouped(batches, per_call)))
+    return _contestant(work, step, jax.tree.map(jnp.copy, state), jax.device_put(grouped(batches, per_call)), per_call)
+
+
+def make_split_steps(work: Work, state: TrainState, batches: Sequence[Any], devices: Sequence[Any]) -> Contestant:
+    """The same, each batch split over devices by `pmap`."""
+    step = parallel.pmap(pure_step(work, axis_name=parallel.BATCH_AXIS), devices=devices)
+    return _contestant(work, step, parallel.replicate(state, devices), batches, 1)
+
+
+def _contestant(work: Work, step: Callable, state: TrainState, batches: Sequence[Any], per_call: int) -> Contestant:
+    kept: list[Any] = [state, {}]
+    feed = itertools.cycle(batches)
 
     def steps(count: int) -> None:
         state, metrics = kept
@@ -112,7 +124,7 @@ def make_steps(work: Work, state: TrainState, batches: Sequence[Any], *, per_cal
 
 
 def grouped(batches: Sequence[Any], per_call: int) -> list[Any]:
-    """Batches as a call of `per_call` steps takes them: with an axis of steps before the examples, where it makes several."""
+    """Batches as a call of `per_call` steps takes them: where it makes several, with an axis of steps first."""
     if per_call == 1:
         return list(batches)
     one_after_another = itertools.islice(itertools.cycle(batches), per_call * len(batches))

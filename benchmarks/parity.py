@@ -4,6 +4,7 @@ Two float32 computations of one sum differ by rounding, and a gradient sums over
 compared is the norm of the difference beside the norm of the gradient, of each player and of each of its parameters.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,19 @@ def check(ours: Found, other: Found, who: str) -> dict[str, float]:
     return worst
 
 
+def check_params(ours: Any, other: Any, rate: float, steps: int, who: str) -> float:
+    """The largest difference of parameters, which are of order 0.03, after `steps` steps of learning rate `rate`.
+
+    Raises:
+      AssertionError: they are not the same to rounding.
+    """
+    # Adam divides by √v: a gradient that is nothing but rounding may move a weight by a part of the learning rate.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=steps * rate / 50, err_msg=who)
+    jax.tree.map(close, other, ours)
+    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(other), strict=True)
+    return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
+
+
 def compare_gradients(ours: Any, other: Any, what: str) -> float:
     """‖ours − other‖ / ‖ours‖ over all parameters.
 
@@ -50,5 +64,7 @@ def compare_gradients(ours: Any, other: Any, what: str) -> float:
     for path, (a, b) in pairs:
         part = float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(a)), 1e-3 * norm)
         if not part <= PART:
-            raise AssertionError(f"{what} in {jax.tree_util.keystr(path)} differs from kdgan's by {part:.2g} of its norm")
+            raise AssertionError(
+                f"{what} in {jax.tree_util.keystr(path)} differs from kdgan's by {part:.2g} of its norm"
+            )
     return apart

@@ -6,7 +6,6 @@ objective (with its backward pass); "compile_channels_last", both; on a GPU "cud
 """
 
 import itertools
-import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +28,7 @@ def ways(work: Work, device: str) -> tuple[str, ...]:
 
 
 def set_precision(name: str) -> None:
-    """"float32" in full, or "tf32" where the device has it, for matrix products and convolutions alike."""
+    """For matrix products and convolutions alike: "float32" in full, or "tf32" where the device has it."""
     torch.set_float32_matmul_precision({"float32": "highest", "tf32": "high"}[name])
     torch.backends.cudnn.allow_tf32 = name == "tf32"
 
@@ -38,11 +37,9 @@ def has_device(device: str) -> bool:
     return device == "cpu" or torch.cuda.is_available()
 
 
-def peak_bytes(device: str) -> int:
-    """Largest memory that this process took: of the device, or on a CPU resident."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak_bytes() -> int:
+    """Largest memory of the GPU that tensors of this process took."""
+    return torch.cuda.max_memory_allocated()
 
 
 def kd_objectives(work: Work, nets: Mapping[str, nn.Module]) -> dict[str, Callable]:
@@ -210,7 +207,9 @@ class Steps:
         """Wait for the losses, and so for what came before them."""
         return {name: float(loss) for name, loss in losses.items()}
 
-    def contestant(self, feed: Iterator[tuple[torch.Tensor, torch.Tensor]], ready: Callable = lambda image: image) -> Contestant:
+    def contestant(
+        self, feed: Iterator[tuple[torch.Tensor, torch.Tensor]], ready: Callable = lambda image: image
+    ) -> Contestant:
         """Steps on what `feed` yields, `ready` making images of it."""
         last: list[Any] = [{}]
 
@@ -258,7 +257,11 @@ def make_epochs(
 
         return own.contestant(shuffled(), ready)
     data = torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(images, labels), work.batch, shuffle=True, drop_last=True, pin_memory=device == "cuda"
+        torch.utils.data.TensorDataset(images, labels),
+        work.batch,
+        shuffle=True,
+        drop_last=True,
+        pin_memory=device == "cuda",
     )
 
     def loaded():
