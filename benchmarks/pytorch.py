@@ -114,6 +114,12 @@ def generator_objectives(work: Work, nets: Mapping[str, nn.Module]) -> dict[str,
 GAMES = {"kd": kd_objectives, "kdgan": kdgan_objectives, "generator_distill": generator_objectives}
 
 
+def forget_compiled() -> None:
+    """Every piece of work compiles the same functions anew; past a few times `torch.compile` would run them eagerly."""
+    torch.compiler.reset()
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+
+
 class Steps:
     """The networks, objectives and optimizers of a piece of work, run in one way.
 
@@ -130,15 +136,22 @@ class Steps:
         latent = work.hyperparameters.get("latent", 0)
         self.nets = {name: pytorch_models.build(model, work.image, latent) for name, model in work.models.items()}
         self.mirrored = {name: model.name in pytorch_models.MIRRORED for name, model in work.models.items()}
+        if variables is not None:
+            self.load(variables)
         for name, net in self.nets.items():
-            if variables is not None:
-                pytorch_models.load(net, variables[name], self.mirrored[name])
             net.to(device, memory_format=self.layout).train(name in work.trained).requires_grad_(name in work.trained)
         objectives = GAMES[work.game](work, self.nets)
+        self.graphs = way == "cuda_graphs"
         if way in COMPILE:
+            forget_compiled()
             objectives = {name: torch.compile(each, mode=COMPILE[way]) for name, each in objectives.items()}
         self.objectives = objectives
         self.optimizers = {name: self._optimizer(name) for name in work.trained}
+
+    def load(self, variables: Mapping[str, Any]) -> None:
+        """Give every player its Flax variables; what is compiled stays compiled."""
+        for name, net in self.nets.items():
+            pytorch_models.load(net, variables[name], self.mirrored[name])
 
     def _optimizer(self, name: str) -> torch.optim.Optimizer:
         chosen, params = self.work.optimizers[name], self.nets[name].parameters()
@@ -178,7 +191,8 @@ class Steps:
             self.optimizers[player].zero_grad(set_to_none=True)
             loss.backward()
             self.optimizers[player].step()
-            losses[player] = loss.detach()
+            # What a CUDA graph returns is overwritten by the next one.
+            losses[player] = loss.detach().clone() if self.graphs else loss.detach()
         return losses
 
     def gradients(self, batch: Mapping[str, np.ndarray], draws: Mapping[str, Sequence[Any]]):
@@ -196,16 +210,16 @@ class Steps:
             losses[player] = float(loss.detach())
         return losses, found
 
+    def on(self, batches: Sequence[Mapping[str, np.ndarray]]) -> Contestant:
+        """Steps on batches that lie on the device, over and over."""
+        return self.contestant(itertools.cycle([self.put(batch) for batch in batches]))
+
     def params(self) -> dict[str, Any]:
         """The trained players' parameters as Flax trees."""
         return {
             name: pytorch_models.in_flax(self.nets[name], dict(self.nets[name].named_parameters()), self.mirrored[name])
             for name in self.work.trained
         }
-
-    def finish(self, losses: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """Wait for the losses, and so for what came before them."""
-        return {name: float(loss) for name, loss in losses.items()}
 
     def contestant(
         self, feed: Iterator[tuple[torch.Tensor, torch.Tensor]], ready: Callable = lambda image: image
@@ -220,7 +234,7 @@ class Steps:
                 losses = self.step(ready(image), label)
             if self.device == "cuda":
                 torch.cuda.synchronize()
-            last[0] = self.finish(losses)
+            last[0] = {name: float(loss) for name, loss in losses.items()}
 
         return Contestant(steps, lambda: last[0], self.params)
 
@@ -229,13 +243,7 @@ def make_steps(
     work: Work, way: str, device: str, batches: Sequence[Mapping[str, np.ndarray]], variables: Any = None
 ) -> Contestant:
     """Steps on batches that lie on the device, over and over."""
-    own = Steps(work, way, device, variables)
-    return own.contestant(itertools.cycle([own.put(batch) for batch in batches]))
-
-
-def gradients(work: Work, way: str, device: str, variables: Any, batch: Mapping[str, np.ndarray], draws: Any):
-    """Of every move, at `variables`: see `Steps.gradients`."""
-    return Steps(work, way, device, variables).gradients(batch, draws)
+    return Steps(work, way, device, variables).on(batches)
 
 
 def make_epochs(
@@ -278,6 +286,7 @@ def make_evaluation(
     """A function that measures a player on a whole test set -> {"accuracy", "nll"}."""
     own = Steps(work, "channels_last" if way.endswith("channels_last") else "eager", device, variables)
     net = own.nets[player].eval()
+    forget_compiled()
     forward = torch.compile(net, mode=COMPILE[way]) if way in COMPILE else net
     parts = []
     for i in range(0, len(image), batch):

@@ -1,6 +1,7 @@
 """Who is measured beside kdgan: the step by hand in JAX, with kdgan's modules and with its own, and PyTorch's ways."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32"}
 PEAK_SIZES = (1024, 2048, 4096, 8192)  # sides of the square matrices whose product is timed
 
 
+@functools.cache
 def pytorch(device: str) -> Any:
     """The module `benchmarks.pytorch`, or None, and it is said, where PyTorch or its part for the device is absent."""
     try:
@@ -64,11 +66,24 @@ def steps(
     module = pytorch(setting.device)
     ways = module.ways(work, setting.device) if module else ()
     for way in (way for way in ways if not (setting.quick and way == "compile_channels_last")):  # minutes to compile
-        found[way] = (
-            lambda way=way: module.make_steps(work, way, setting.device, batches, variables),
-            lambda batch, draws, way=way: module.gradients(work, way, setting.device, variables, batch, draws),
+        found[way] = _of_pytorch(
+            functools.cache(lambda way=way: module.Steps(work, way, setting.device)), variables, batches
         )
     return found
+
+
+def _of_pytorch(build: Callable[[], Any], variables: Any, batches: Sequence[Any]) -> tuple[Callable, Callable]:
+    """The two of `steps`, on networks that are built, and compiled, once for both."""
+
+    def make() -> Contestant:
+        build().load(variables)
+        return build().on(batches)
+
+    def gradients(batch: Any, draws: Any) -> Any:
+        build().load(variables)
+        return build().gradients(batch, draws)
+
+    return make, gradients
 
 
 def peak_flops(quick: bool) -> dict[str, Any]:

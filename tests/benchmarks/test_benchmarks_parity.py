@@ -38,7 +38,7 @@ def test_pytorch_has_the_losses_and_gradients_of_kdgans(name, way):
     from benchmarks import pytorch
 
     piece, variables, batch, draws, expected = at_start(name)
-    parity.check(expected, pytorch.gradients(piece, way, "cpu", variables, batch, draws), f"{name}, {way}")
+    parity.check(expected, pytorch.Steps(piece, way, "cpu", variables).gradients(batch, draws), f"{name}, {way}")
 
 
 @needs_torch
