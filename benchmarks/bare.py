@@ -156,10 +156,12 @@ def objectives(work: Work, modules: Mapping[str, nn.Module]) -> dict[str, Callab
     return {player: of_params(player, objective) for player, objective in games[work.game](work, run).items()}
 
 
-def gradients(work: Work, variables: Variables, batch, draws) -> tuple[dict[str, float], dict[str, Any]]:
+def gradients(
+    work: Work, variables: Variables, batch, draws, modules: Mapping[str, nn.Module] | None = None
+) -> tuple[dict[str, float], dict[str, Any]]:
     """(moving player -> loss, moving player -> gradient) of every move, all of them at `variables`."""
     losses, found = {}, {}
-    for player, objective in objectives(work, bare_models.modules(work)).items():
+    for player, objective in objectives(work, modules or bare_models.modules(work)).items():
         both = jax.jit(jax.value_and_grad(objective, has_aux=True))
         (loss, _), found[player] = both(variables[player]["params"], variables, batch, draws[player])
         losses[player] = float(loss)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import bare, ours
-from benchmarks.measure import Contestant, Setting
+from benchmarks.measure import QUICK, Contestant, Setting, several
 from benchmarks.work import Work
 
 PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32"}
@@ -58,10 +58,12 @@ def steps(
     work: Work, variables: Any, batches: Sequence[Any], setting: Setting
 ) -> Mapping[str, tuple[Callable[[], Contestant], Callable[[Any, Any], Any]]]:
     """Name -> (what makes the contestant that starts from `variables`, its `gradients(batch, draws)` there)."""
-    of_jax = lambda batch, draws: bare.gradients(work, variables, batch, draws)
     found: dict[str, Any] = {
-        "jax": (lambda: bare.make_steps(work, variables, batches), of_jax),
-        "jax_modules": (lambda: bare.make_steps(work, variables, batches, ours.modules(work)), of_jax),
+        name: (
+            lambda modules=modules: bare.make_steps(work, variables, batches, modules),
+            lambda batch, draws, modules=modules: bare.gradients(work, variables, batch, draws, modules),
+        )
+        for name, modules in (("jax", None), ("jax_modules", ours.modules(work)))
     }
     module = pytorch(setting.device)
     ways = module.ways(work, setting.device) if module else ()
@@ -88,8 +90,6 @@ def _of_pytorch(build: Callable[[], Any], variables: Any, batches: Sequence[Any]
 
 def peak_flops(quick: bool) -> dict[str, Any]:
     """The device's matrix product: FLOP/s at the best of a few sizes, by JAX, in the precision that is measured."""
-    from benchmarks.measure import QUICK, several
-
     product = jax.jit(jnp.matmul)
     found = {}
     # A CPU takes seconds over the largest.
