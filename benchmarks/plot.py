@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.table import NAMES
 from kdgan.report.drawing import SERIES
 from kdgan.run.files import write_atomic
 
@@ -20,7 +21,8 @@ def draw(measured: Mapping[str, Any], path: pathlib.Path) -> None:
         for colour, (name, points) in zip(SERIES, measured[axis].items(), strict=False):
             x, y = [point[axis] for point in points], [point["ms"] for point in points]
             low, high = zip(*(point["quartiles"] for point in points), strict=True)
-            axes.plot(x, y, marker="o", markersize=3, color=colour, label=name.replace("_", " "))
+            shown = NAMES.get(name, name).replace("`", "").replace("_", " ")
+            axes.plot(x, y, marker="o", markersize=3, color=colour, label=shown)
             axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
