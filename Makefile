@@ -1,4 +1,4 @@
-# make demo: the quickstart, from nothing to its report. make test: lint, types, tests. make bench: the step's cost.
+# make demo: the quickstart, from nothing to its report. make test: lint, types, tests. make bench: speed beside PyTorch.
 # All reuse .venv.
 PYTHON ?= python3
 VENV ?= .venv
@@ -29,8 +29,13 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $(VENV)/.run $@
 
-bench: $(VENV)/.run
-	$(BIN)/python -m benchmarks.kd_step
+$(VENV)/.bench: requirements.txt benchmarks/requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	touch $(VENV)/.run $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.run --suite=all --device=auto
 
 clean:
 	rm -rf $(VENV) runs

@@ -1,0 +1,70 @@
+"""That all compute the same, checked before anything is timed: each move's loss and gradient, on the same weights.
+
+Two float32 computations of one sum differ by rounding, and a gradient sums over a batch and over every pixel: what is
+compared is the norm of the difference beside the norm of the gradient, of each player and of each of its parameters.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+LOSS = 1e-5  # of the loss, relative
+WHOLE = 1e-4  # of a player's gradient: the difference's norm over the gradient's
+PART = 1e-3  # of one parameter's, over the norm of this parameter's gradient or a thousandth of the whole one's
+
+Found = tuple[Mapping[str, float], Mapping[str, Any]]  # (moving player -> loss, moving player -> gradient)
+
+
+def check(ours: Found, other: Found, who: str) -> dict[str, float]:
+    """The largest relative difference of the losses, and of the players' gradients.
+
+    Raises:
+      AssertionError: they differ by more than rounding; the player, and where it is one parameter its path, is named.
+    """
+    (our_losses, our_gradients), (losses, gradients) = ours, other
+    worst = {"loss": 0.0, "gradient": 0.0}
+    for player, loss in our_losses.items():
+        apart = abs(losses[player] - loss) / max(abs(loss), 1e-3)
+        if not apart <= LOSS:
+            raise AssertionError(f"{who}: the loss of {player} is {losses[player]:.8g}, kdgan's is {loss:.8g}")
+        worst["loss"] = max(worst["loss"], apart)
+        found = compare_gradients(our_gradients[player], gradients[player], f"{who}: the gradient of {player}")
+        worst["gradient"] = max(worst["gradient"], found)
+    return worst
+
+
+def check_params(ours: Any, other: Any, rate: float, steps: int, who: str) -> float:
+    """The largest difference of parameters, which are of order 0.03, after `steps` steps of learning rate `rate`.
+
+    Raises:
+      AssertionError: they are not the same to rounding.
+    """
+    # Adam divides by √v: a gradient that is nothing but rounding may move a weight by a part of the learning rate.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=steps * rate / 50, err_msg=who)
+    jax.tree.map(close, other, ours)
+    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(other), strict=True)
+    return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
+
+
+def compare_gradients(ours: Any, other: Any, what: str) -> float:
+    """‖ours − other‖ / ‖ours‖ over all parameters.
+
+    Raises:
+      AssertionError: more than rounding, in the whole or in one parameter.
+    """
+    pairs = jax.tree_util.tree_leaves_with_path(jax.tree.map(lambda a, b: (np.float64(a), np.float64(b)), ours, other),
+                                                is_leaf=lambda leaf: isinstance(leaf, tuple))  # fmt: skip
+    norm = float(np.sqrt(sum(np.sum(a**2) for _, (a, _) in pairs)))
+    apart = float(np.sqrt(sum(np.sum((a - b) ** 2) for _, (a, b) in pairs))) / norm
+    if not apart <= WHOLE:
+        raise AssertionError(f"{what} differs from kdgan's by {apart:.2g} of its norm; rounding explains {WHOLE:g}")
+    for path, (a, b) in pairs:
+        part = float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(a)), 1e-3 * norm)
+        if not part <= PART:
+            raise AssertionError(
+                f"{what} in {jax.tree_util.keystr(path)} differs from kdgan's by {part:.2g} of its norm"
+            )
+    return apart

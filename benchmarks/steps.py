@@ -1,0 +1,100 @@
+"""Suites kd, kdgan and gan: one step of a piece of work, kdgan's beside everyone else's.
+
+Before anything is timed, every move's loss and gradient are compared on the same weights, batch and random numbers; and
+one step of kdgan and of the hand-written JAX must end at the same parameters where it draws nothing. Beside the ratios
+stand the control (the hand-written step beside itself: the spread that equal work has here) and what a fresh process of
+each takes: compile time and memory.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+
+from benchmarks import bare, fresh, ours, parity, rivals, work
+from benchmarks.measure import Setting, compare
+
+SUITES = {"kd": ("mlp", "mlp_lenet", "resnet20", "resnet8x4", "host"), "kdgan": ("kdgan",), "gan": ("dcgan",)}
+
+
+def measure(suite: str, setting: Setting, say: Callable[[str], None]) -> dict[str, Any]:
+    """Piece of work -> its row; and "peak", the device's matrix product."""
+    pieces = {name: measure_piece(work.named(name, quick=setting.quick), setting, say) for name in SUITES[suite]}
+    return {"peak": rivals.peak_flops(setting.quick), "pieces": pieces}
+
+
+def measure_piece(piece: work.Work, setting: Setting, say: Callable[[str], None]) -> dict[str, Any]:
+    """FLOPs of a step, and of every rival its parity with kdgan, its speed beside kdgan's, and its fresh process."""
+    state, batches = ours.make_state(piece), work.batches(piece)
+    variables = ours.variables_of(state)
+    per_call = 1 if setting.device == "cpu" else 10  # as a run has it
+    draws = ours.draws(piece, state)
+    with rivals.in_full(setting):
+        expected = ours.gradients(piece, state, batches[0])
+    row: dict[str, Any] = {
+        "title": piece.title, "batch": piece.batch, "flops": ours.flops(piece, state), "steps_per_call": per_call,
+        "rivals": {}, "fresh": {},
+    }  # fmt: skip
+    contestant = ours.make_steps(piece, state, batches, per_call=per_call)
+    for name, (make, gradients) in rivals.steps(piece, variables, batches, setting).items():
+        try:
+            with rivals.in_full(setting):
+                parity_found = parity.check(expected, gradients(batches[0], draws), f"{piece.name}, {name}")
+            found = compare(contestant, make(), setting.effort)
+        except AssertionError:
+            raise
+        except Exception as error:  # a way that this machine lacks (no C++ compiler, say) is a row of its own
+            found, parity_found = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}, {}
+        row["rivals"][name] = {**found, "parity": parity_found}
+        say(f"{piece.name:10s} {name:22s} {tell(row['rivals'][name])}")
+    row["control"] = compare(*(bare.make_steps(piece, variables, batches) for _ in range(2)), setting.effort)
+    if piece.game == "kd":
+        row["difference_after_a_step"] = after_a_step(piece, state, variables, batches)
+    if per_call > 1:
+        row["one_step_a_call"] = compare(
+            ours.make_steps(piece, state, batches), bare.make_steps(piece, variables, batches), setting.effort
+        )
+    for way in in_fresh_processes(piece, row["rivals"], setting.quick):
+        if "error" not in row["rivals"].get(way, {}):
+            row["fresh"][way] = fresh.measure(way, piece, setting)
+            say(f"{piece.name:10s} {way:22s} {tell_fresh(row['fresh'][way])}")
+    return row
+
+
+def in_fresh_processes(piece: work.Work, names: Iterable[str], quick: bool) -> list[str]:
+    """Who is started anew for compile time and memory; a quick run only sees that it works."""
+    if piece.name == "host" or (quick and piece.name != "mlp"):
+        return []
+    return [way for way in ("kdgan", *names) if way != "jax_modules" and not (quick and way in ("jax", "compile"))]
+
+
+def after_a_step(piece: work.Work, state: Any, variables: Any, batches: Any) -> float:
+    """The largest difference of the trained parameters after one step by kdgan and by hand.
+
+    Raises:
+      AssertionError: more than rounding.
+    """
+    both = ours.make_steps(piece, state, batches), bare.make_steps(piece, variables, batches)
+    for contestant in both:
+        contestant.steps(1)
+    rate = max(optimizer.learning_rate for optimizer in piece.optimizers.values())
+    params = [jax.device_get(contestant.params()) for contestant in both]
+    return parity.check_params(*params, rate=rate, steps=1, who=piece.name)
+
+
+def tell(found: dict[str, Any]) -> str:
+    """A comparison in a line."""
+    if "error" in found:
+        return found["error"]
+    low, high = found["speedup"]["interval95"]
+    return (
+        f"kdgan {found['kdgan_ms']:9.3f} ms  other {found['other_ms']:9.3f} ms"
+        f"  × {found['speedup']['median']:.3f} ({low:.3f} .. {high:.3f})"
+    )
+
+
+def tell_fresh(found: dict[str, Any]) -> str:
+    return (
+        f"fresh process: compile {found['compile_seconds']:.1f} s, first step after {found['to_first_step_seconds']:.1f} s,"
+        f" peak {found['peak_mib']:.0f} MiB ({found['before_mib']:.0f} before)"
+    )
