@@ -1,6 +1,13 @@
-"""KDGAN's table on MNIST.
+"""KDGAN's table (Wang et al. 2018) on MNIST, every row on equal terms: an MLP learns from a LeNet, of n labels.
 
-python -m kdgan.main --config=configs/kdgan_mnist.py:n=100 --workdir=runs/kdgan_mnist_100
+python -m kdgan.main --config=configs/kdgan_mnist.py:n=100 --workdir=runs/kdgan_mnist_100      # 55 min on 2 busy CPU cores
+test accuracy at n = 100 (10 seeds, last step): teacher 0.934; scratch 0.889, kd 0.911, mimic 0.914, noisy 0.911,
+codis 0.909, nagan 0.858, kdgan 0.903, kdgan with cross-entropy 0.901; kdgan − mimic −1.1 ± 0.4 points
+
+Behind the colon: `n` is 100, 1000 or 10000 (chosen by a search at n = 100 only, so far); `part` is the table, the search for
+its hyper-parameters, the ablations of KDGAN, the table without augmentation (plain) or with images without labels
+(unlabelled); `rows` names some, as kd+mimic; `lenet` is the draft's or the published code's; `judge` is who chose the
+hyper-parameters: 1,000 further images, or the last fifth of the n labels. results/kdgan.md says what was found.
 """
 
 from configs import common, kdgan_rows, kdgan_search

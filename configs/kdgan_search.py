@@ -8,6 +8,7 @@ records every trial with the accuracy and negative log-likelihood of its last st
 """
 
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,13 @@ JUDGES = ("extra", "fifth")  # 1,000 images more; the last fifth of the n labels
 
 
 def chosen(dataset: str, n: int, judge: str = "extra") -> dict[str, dict[str, Any]]:
-    """Row -> its hyper-parameters: those of the best recorded trial; of the first trial where there was no search."""
-    recorded = read().get(dataset, {}).get(str(n), {})
+    """Row -> its hyper-parameters: those of the best recorded trial.
+
+    Where n was not searched, of the nearest n that was; where the data set was not, of the row's first trial.
+    """
+    sizes = read().get(dataset, {})
+    nearest = min(sizes, key=lambda size: abs(math.log(int(size) / n)), default=None)
+    recorded = sizes[nearest] if nearest else {}
     return {row: best(recorded[row], judge) if row in recorded else trials(row)[0] for row in ROWS}
 
 

@@ -132,6 +132,8 @@ def test_a_search_is_recorded_from_its_files(tmp_path, monkeypatch):
     chosen = kdgan_search.chosen("mnist", 100)
     assert chosen["kd"] == kdgan_rows.trials("kd")[-1]
     assert chosen["mimic"] == kdgan_rows.trials("mimic")[0]  # not searched
+    assert kdgan_search.chosen("mnist", 1_000)["kd"] == chosen["kd"]  # nor this n
+    assert kdgan_search.chosen("cifar10", 500)["kd"] == kdgan_rows.trials("kd")[0]  # nor this data set
 
 
 @pytest.mark.parametrize(
