@@ -243,13 +243,15 @@ def advance(context: Context, stage: Stage, populations: Sequence[Population], t
     Raises:
       DivergedError: a term of some member became NaN or infinite.
     """
+    # Several processes may be told at different moments: they stop at the next common one only. And so do the programs
+    # of a stage: what the first did is not left behind by the others.
+    stop = context.interrupt if jax.process_count() == 1 else (lambda: False)
     for population in populations:
-        if population.step < min(target, population.program.steps):
-            # Several processes may be told at different moments: they stop at the next common one only.
-            stop = context.interrupt if jax.process_count() == 1 else (lambda: False)
-            first = population.step
-            metrics = population.advance(min(target, population.program.steps), context.monitor.advance, stop)
-            target = population.step if context.interrupt() and population.step < population.program.steps else target
+        first, goal = population.step, min(target, population.program.steps)
+        if first < goal:
+            metrics = population.advance(goal, context.monitor.advance, stop)
+            target = population.step if population.step < goal else target
+            stop = lambda: False
             for (seed, arm), values in zip(population.members, metrics, strict=True):
                 check_finite(context, stage, seed, arm, values, first)
                 if target % log_every == 0 or target == stage.steps:

@@ -165,6 +165,26 @@ def test_a_run_stopped_at_every_step_ends_as_the_uninterrupted_one(finished, tmp
     assert_same_run(finished[0], tmp_path)
 
 
+def test_a_stop_while_a_stage_s_second_program_trains_loses_no_line_of_the_first(tmp_path, monkeypatch):
+    config = tiny.config(steps=4, seeds=1)
+    config.log.every = config.evaluate.every = 2
+    train.train(config, tmp_path / "whole")
+    told = []
+    advance = train.Population.advance
+
+    def telling(population, *args):
+        told.extend(["now"] * ("kd" in population.program.arms))
+        return advance(population, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Population, "advance", telling)
+        patch.setattr(train.Interrupt, "__call__", lambda self: bool(told))
+        with pytest.raises(interrupt.Stopped):
+            train.train(config, tmp_path / "stopped")
+    train.train(config, tmp_path / "stopped")
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
 def test_a_workdir_of_another_config_is_refused_with_the_differences(finished):
     config = tiny.config()
     config.stages.distill.arms.kd.lambdas.student.kd = 0.5
