@@ -53,7 +53,7 @@ def set_field(path, value):
 TOO_SMALL = {"model": "vgg8", "model_args": {"pools": 5}}  # for images of 8×8
 NOWHERE = {"checkpoint": "/nowhere"}
 COLD = {"kind": "linear", "start": 1.0, "end": -1.0}
-BOTH = dict(devices=4, members="devices", seeds_per_chunk=None, steps_per_call=None, compute="float32")
+BOTH = {**common.get_config().parallel.to_dict(), "devices": 4, "members": "devices"}
 ANOTHER = {"stage": "teacher", "player": "teacher"}  # of another width
 
 
