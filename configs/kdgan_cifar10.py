@@ -35,6 +35,5 @@ def get_config(arguments=""):
     config.evaluate.batch_size, config.evaluate.watch_test = 1_000, True
     config.checkpoint.keep = 1
     chosen = kdgan_search.chosen("cifar10", n, given["judge"])
-    kdgan_rows.PARTS[given["part"]](config, chosen, kdgan_rows.rows_named(given["rows"]))
-    kdgan_rows.publish(config, given["part"], PUBLISHED[n])
+    kdgan_rows.make(config, chosen, PUBLISHED[n], part=given["part"], rows=given["rows"])
     return config

@@ -39,6 +39,5 @@ def get_config(arguments=""):
     config.evaluate.batch_size, config.evaluate.watch_test = 1_000, True
     config.checkpoint.every, config.checkpoint.keep = STEPS[n] // 4, 1
     chosen = kdgan_search.chosen("mnist", n, given["judge"])
-    kdgan_rows.PARTS[given["part"]](config, chosen, kdgan_rows.rows_named(given["rows"]))
-    kdgan_rows.publish(config, given["part"], PUBLISHED[n])
+    kdgan_rows.make(config, chosen, PUBLISHED[n], part=given["part"], rows=given["rows"])
     return config

@@ -241,14 +241,23 @@ def search(config, chosen: Mapping[str, Chosen], rows: Sequence[str]) -> None:
     config.stages = common.named(**stages)
 
 
-def publish(config, part: str, published: Mapping[str, str]) -> None:
-    """Show the published numbers beside the table's; its other parts have none."""
-    if part == "table":
-        config.report.source = "Wang et al. 2018, Table 1 (draft of May 2018): best test accuracy of a run, mean of 10"
-        config.report.published.table = {row: published[row] for row in config.stages.table.arms if row in published}
-
-
 # What a config makes of the rows, by name; the first by default.
 PARTS: Mapping[str, Callable[..., None]] = {
     "table": table, "search": search, "ablation": ablation, "plain": plain, "unlabelled": unlabelled,
 }  # fmt: skip
+
+
+def make(config, chosen: Mapping[str, Chosen], published: Mapping[str, str], *, part: str, rows: str) -> None:
+    """Give a config a part of the table; published numbers stand beside the table itself, not beside its other parts.
+
+    Args:
+      config: with its data and players.
+      chosen: row -> its hyper-parameters.
+      published: row -> the published number, as text.
+      part: a name of `PARTS`.
+      rows: as `rows_named` takes them.
+    """
+    PARTS[part](config, chosen, rows_named(rows))
+    if part == "table":
+        config.report.source = "Wang et al. 2018, Table 1 (draft of May 2018): best test accuracy of a run, mean of 10"
+        config.report.published.table = {row: published[row] for row in config.stages.table.arms if row in published}
