@@ -106,40 +106,38 @@ def results_table(summary: Mapping[str, Any], stage: str | None = None) -> Table
 
 
 def _measured_column(measured: Measured, entries: Sequence[Entry]) -> list[Cell]:
-    found = [entry.metrics.get(measured.name) or {} for entry in entries]
-    means = [_scaled(record.get("mean"), measured.scale) for record in found]
-    halves = [_half_width(record, measured.scale) for record in found]
-    places = numbers.decimals(halves, **measured.digits)
-    contest = [
-        mean
-        for entry, mean in zip(entries, means, strict=True)
-        if entry.arm is not None and not entry.variant and entry.player != TEACHER and mean is not None
-    ]
+    cells = _with_intervals(measured, [entry.metrics.get(measured.name) or {} for entry in entries])
+    competing = [entry.arm is not None and not entry.variant and entry.player != TEACHER for entry in entries]
+    contest = [cell.mean for cell, competes in zip(cells, competing, strict=True) if competes and cell.mean is not None]
     best = (max if measured.higher_is_better else min)(contest) if len(contest) > 1 else None
-    cells = []
-    for entry, mean, half in zip(entries, means, halves, strict=True):
-        competes = entry.arm is not None and not entry.variant and entry.player != TEACHER
-        text = numbers.with_interval(mean, half, places, unit=measured.unit)
-        best_of_column = competes and mean is not None and mean == best
-        cells.append(Cell(text, mean, half, best_of_column, known=measured.name in entry.metrics))
-    return cells
+    return [
+        dataclasses.replace(
+            cell,
+            best=competes and cell.mean is not None and cell.mean == best,
+            known=measured.name in entry.metrics,
+        )
+        for entry, cell, competes in zip(entries, cells, competing, strict=True)
+    ]
+
+
+def _with_intervals(measured: Measured, records: Sequence[Mapping[str, Any]]) -> list[Cell]:
+    """A cell of each record, mean ± half width, all to the same decimal place; a dash where there is no number."""
+    means = [_scaled(record.get("mean"), measured.scale) for record in records]
+    halves = [_half_width(record, measured.scale) for record in records]
+    places = numbers.decimals(halves, **measured.digits)
+    return [
+        Cell(numbers.with_interval(mean, half, places, unit=measured.unit), mean, half)
+        for mean, half in zip(means, halves, strict=True)
+    ]
 
 
 def _selected_by_test(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[tuple[str, list[Cell]]]:
     """The highest test accuracy of any evaluation, where the test split was watched; it never competes."""
-    accuracy = metrics.MEASURED[0]
     found = [{} if entry.variant else best_on_test_of(summary, entry) for entry in entries]
-    means = [_scaled(record.get("mean"), accuracy.scale) for record in found]
-    if all(mean is None for mean in means):
+    cells = _with_intervals(metrics.MEASURED[0], found)
+    if all(cell.mean is None for cell in cells):
         return []
-    halves = [_half_width(record, accuracy.scale) for record in found]
-    places = numbers.decimals(halves, **accuracy.digits)
-    cells = [
-        Cell("" if mean is None else numbers.with_interval(mean, half, places, unit=accuracy.unit), mean, half,
-             known=mean is not None)
-        for mean, half in zip(means, halves, strict=True)
-    ]  # fmt: skip
-    return [(BEST_ON_TEST, cells)]
+    return [(BEST_ON_TEST, [Cell("", known=False) if cell.mean is None else cell for cell in cells])]
 
 
 def _published(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[tuple[str, list[Cell]]]:
