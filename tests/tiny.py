@@ -3,9 +3,12 @@
 import pathlib
 import sys
 
+import pytest
+
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from configs import common
+from kdgan.run import interrupt, train
 
 
 def config(*, steps=4, seeds=2, arms=None, optimizer="sgd", validation=20):
@@ -33,3 +36,26 @@ def config(*, steps=4, seeds=2, arms=None, optimizer="sgd", validation=20):
     config.evaluate.every, config.evaluate.latency = 2, False
     config.log.every, config.log.progress, config.log.tensorboard = 1, False, False
     return config
+
+
+def train_until(config, workdir, stage, step):
+    """Train a run that is told to stop when the first program of a stage has made its `step`-th step, and stops."""
+    inside, made, advance = False, 0, train.advance
+
+    def watched(context, own, populations, *rest):
+        nonlocal inside, made
+        inside, made = own.name == stage, populations[0].step
+        reached = advance(context, own, populations, *rest)
+        inside = False
+        return reached
+
+    def told(_):
+        nonlocal made
+        made += inside
+        return made >= step
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "advance", watched)
+        patch.setattr(train.Interrupt, "__call__", told)
+        with pytest.raises(interrupt.Stopped, match=f"in stage {stage} at step {step} of"):
+            train.train(config, workdir)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tiny
-from kdgan.run import inputs, interrupt, train
+from kdgan.run import inputs, train
 from kdgan.run import stage as stages
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.population import steps_per_call
@@ -26,11 +26,8 @@ def test_phases_are_parts_of_the_stage_s_time(tmp_path):
 
 
 def test_a_resumed_run_goes_on_counting(tmp_path, monkeypatch):
-    config, asked = tiny.config(), iter([False] * 3 + [True] * 100)
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Interrupt, "__call__", lambda self: next(asked))
-        with pytest.raises(interrupt.Stopped):
-            train.train(config, tmp_path)
+    config = tiny.config()
+    tiny.train_until(config, tmp_path, "teacher", 2)
     (folder,) = (tmp_path / "checkpoints" / "teacher").glob("*/")
     before = train.Checkpoints(folder.parent).restore_latest().metadata["members"][0][0]
     # The next process takes no time at all, by its own clock.

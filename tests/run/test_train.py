@@ -221,24 +221,16 @@ def test_a_streamed_data_set_gives_the_same_run(finished, tmp_path):
     assert small.largest_difference(last_state(finished[0], "distill"), last_state(tmp_path, "distill")) < 1e-6
 
 
-def test_a_run_goes_on_on_another_number_of_devices(finished, tmp_path, monkeypatch):
+def test_a_run_goes_on_on_another_number_of_devices(finished, tmp_path):
     config = tiny.config()
     config.parallel.devices = 4
-    asked = iter([False, False, False, True, True, True, True])
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Interrupt, "__call__", lambda self: next(asked))
-        with pytest.raises(interrupt.Stopped):
-            train.train(config, tmp_path)
+    tiny.train_until(config, tmp_path, "teacher", 2)
     train.train(tiny.config(), tmp_path)
     assert small.largest_difference(last_state(finished[0], "distill"), last_state(tmp_path, "distill")) < 1e-5
 
 
-def test_a_run_goes_on_with_another_number_of_steps_per_call(finished, tmp_path, monkeypatch):
-    asked = iter([False, False, True, True, True, True])
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Interrupt, "__call__", lambda self: next(asked))
-        with pytest.raises(interrupt.Stopped):
-            train.train(tiny.config(), tmp_path)  # one step per call; stopped at an odd step
+def test_a_run_goes_on_with_another_number_of_steps_per_call(finished, tmp_path):
+    tiny.train_until(tiny.config(), tmp_path, "teacher", 1)  # one step per call; stopped at an odd step
     config = tiny.config()
     config.parallel.steps_per_call, config.log.every = 4, 4
     train.train(config, tmp_path)
@@ -280,12 +272,8 @@ def test_channels_are_normalised_one_by_one(tmp_path):
     assert train.train(config, tmp_path)["data"]["sizes"]["train"] == 40
 
 
-def test_a_damaged_last_checkpoint_is_skipped_with_a_warning(finished, tmp_path, monkeypatch):
-    asked = iter([False] * 6 + [True] * 20)
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Interrupt, "__call__", lambda self: next(asked))
-        with pytest.raises(interrupt.Stopped):
-            train.train(tiny.config(), tmp_path)
+def test_a_damaged_last_checkpoint_is_skipped_with_a_warning(finished, tmp_path):
+    tiny.train_until(tiny.config(), tmp_path, "teacher", 3)
     folder = max((tmp_path / "checkpoints" / "teacher").iterdir())
     largest = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
