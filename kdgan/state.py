@@ -55,6 +55,7 @@ class TrainState:
         params: Mapping[str, Tree] | None = None,
         model_state: Mapping[str, Tree] | None = None,
         ema: Any = (),
+        inspection: game.Inspection | None = None,
     ) -> "TrainState":
         """Players that the method calls, initialised from `key` unless given in `params` (and `model_state`).
 
@@ -68,12 +69,13 @@ class TrainState:
           params: player -> parameters to start from. A frozen player needs them, unless it is a function without any.
           model_state: player -> mutable collections to start from.
           ema: names of the players whose parameters are averaged.
+          inspection: what `game.inspect_method` found of the same method, modules and batch, where it is known.
 
         Raises:
           ValueError: λ's do not match the terms, optimizers not the trained players, or given parameters not a module.
           game.MissingPlayerError: the method needs a player that is not in `modules`.
         """
-        inspection = game.inspect_method(method, modules, batch)
+        inspection = inspection or game.inspect_method(method, modules, batch)
         game.check_lambdas(inspection.terms, lambdas, method.trained)
         if set(optimizers) != set(method.trained):
             raise ValueError(
@@ -142,12 +144,14 @@ def initialise(module: nn.Module, inputs, key, given: Tree | None = None) -> dic
 
 def variable_shapes(module: nn.Module, inputs: Any) -> dict[str, Any]:
     """Shapes of a module's variables for inputs of these shapes; nothing is computed."""
+    leaves, structure = jax.tree.flatten(inputs)
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    return dict(_variable_shapes(module, structure, shapes))
 
-    def init():
-        args, kwargs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), inputs)
-        return dict(module.init(jax.random.key(0), *args, **kwargs))
 
-    return jax.eval_shape(init)
+@functools.lru_cache(maxsize=128)  # a run asks for each player's many times, and tracing a deep one takes a second
+def _variable_shapes(module: nn.Module, structure, leaves) -> dict[str, Any]:
+    return jax.eval_shape(lambda: _init(module, structure, leaves, jax.random.key(0)))
 
 
 def _init(module: nn.Module, structure, leaves, key):

@@ -1,11 +1,13 @@
 """A run explains itself before it starts: players, moves as equations, data, population, memory. Nothing is compiled."""
 
+import functools
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from kdgan.game import call_module
 from kdgan.metrics import cost
@@ -78,10 +80,10 @@ def _players(stage: Stage, programs: Sequence[Program]) -> list[str]:
             trained = name in program.method.trained
             fate = _optimizer(stage, program, name) if trained else "frozen"
             source = _sources(program, name)
-            parameters, operations = player_cost(program, name)
+            count, operations = player_cost(program, name)
             flops = "?" if operations is None else f"{operations / 1e6:.3g}"
             model = _arm(stage, program).players[name].model
-            row = f"{name:<14} {model:<18} {parameters:>12,} parameters {flops:>8} MFLOP   {fate}{source}"
+            row = f"{name:<14} {model:<18} {count:>12,} parameters {flops:>8} MFLOP   {fate}{source}"
             if row not in rows.values():
                 rows[program.arms, name] = (
                     row if name not in {n for _, n in rows} else f"{row} [{', '.join(program.arms)}]"
@@ -106,23 +108,38 @@ def _sources(program: Program, name: str) -> str:
 
 def player_cost(program: Program, name: str) -> tuple[int, float | None]:
     """(parameters, floating-point operations per example of the forward pass) of a player as this program calls it."""
-    forward, args = forward_of_one(program, name)
+    leaves, structure = jax.tree.flatten(_inputs_of_one(program, name))
+    return parameters(program, name), _operations(program.local_modules[name], structure, tuple(leaves))
+
+
+def parameters(program: Program, name: str) -> int:
+    """Number of a player's parameters."""
     variables = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
-    return cost.parameters(variables.get("params", {})), cost.flops(forward, variables, *args)
+    return cost.parameters(variables.get("params", {}))
 
 
 def forward_of_one(program: Program, name: str) -> tuple[Callable, tuple]:
     """(`forward(variables, *args)` in evaluation mode, its arguments as zeros) for one example."""
-    module = program.local_modules[name]
-    shapes = jax.tree.map(
+    return _forward(program.local_modules[name], *_inputs_of_one(program, name))
+
+
+def _inputs_of_one(program: Program, name: str) -> Any:
+    """Shapes of (positional, keyword) arguments for one example."""
+    return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), program.inspection.inputs[name]
     )
-    args, kwargs = _zeros(shapes)
+
+
+def _forward(module: nn.Module, args: Any, kwargs: Any) -> tuple[Callable, tuple]:
+    args, kwargs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (args, kwargs))
     return lambda variables, *args: call_module(module, variables, *args, train=False, **kwargs)[0], args
 
 
-def _zeros(shapes):
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+@functools.lru_cache(maxsize=128)  # the arms of a table share their players, and the summary asks again
+def _operations(module: nn.Module, structure, leaves) -> float | None:
+    args, kwargs = jax.tree.unflatten(structure, leaves)
+    forward, given = _forward(module, args, kwargs)
+    return cost.flops(forward, variable_shapes(module, (args, kwargs)), *given)
 
 
 def _arm(stage: Stage, program: Program) -> Arm:
@@ -185,7 +202,7 @@ def _weight(program: Program, arm: str, player: str, term: str) -> str:
 def memory(programs: Sequence[Program], seeds: int, inputs: Inputs) -> int:
     """Bytes of the arrays that live while a stage trains: parameters, two moments each, averages, and the data set."""
     per_member = sum(
-        4 * player_cost(program, name)[0] * (3 if name in program.method.trained else 1) * len(program.arms)
+        4 * parameters(program, name) * (3 if name in program.method.trained else 1) * len(program.arms)
         for program in programs
         for name in program.modules
     )

@@ -95,6 +95,7 @@ def create_state(program: Program, stage: Stage, arm: str, seed: int, started: M
             params=params,
             model_state=model_state,
             ema=tuple(program.ema),
+            inspection=program.inspection,
         )
     except ValueError as error:
         raise ConfigError(f"config.stages.{stage.name} (arm {arm}): {error}") from error

@@ -196,7 +196,7 @@ def train_stage(
                     " The same command goes on from there."
                 )
     monitor.end_stage()
-    flops = {arm: population.flops() for population in populations for arm in population.program.arms}
+    flops = {arm: own for population in populations for own in [population.flops()] for arm in population.program.arms}
     per_member = {
         arm: population.seconds / len(population.members)
         for population in populations
