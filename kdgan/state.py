@@ -89,11 +89,16 @@ class TrainState:
                 raise ValueError(f"{name!r} is frozen in this method: pass its parameters in params[{name!r}]")
         all_params, all_state = {}, {}
         for name in inspection.inputs:
-            fresh = initialise(modules[name], inspection.inputs[name], game.fold_in_name(key, name), given.get(name))
-            all_params[name] = fresh.pop("params", {})
-            collections = {**fresh, **given_state.get(name, {})}
-            if collections:
-                all_state[name] = collections
+            variables = initialise(
+                modules[name],
+                inspection.inputs[name],
+                game.fold_in_name(key, name),
+                given.get(name),
+                given_state.get(name),
+            )
+            all_params[name] = variables.pop("params", {})
+            if variables:
+                all_state[name] = variables
         return cls(
             step=jnp.zeros((), jnp.int32),
             key=key,
@@ -126,8 +131,10 @@ class TrainState:
         )
 
 
-def initialise(module: nn.Module, inputs, key, given: Tree | None = None) -> dict[str, Tree]:
-    """Variables of `module` for inputs of these shapes; where `given` parameters are passed, they replace the fresh ones.
+def initialise(
+    module: nn.Module, inputs, key, given: Tree | None = None, given_state: Mapping[str, Tree] | None = None
+) -> dict[str, Tree]:
+    """Variables of `module` for inputs of these shapes; what is given of them replaces the fresh.
 
     Raises:
       ValueError: `given` differs from the module's parameters; the first differing path is named.
@@ -135,11 +142,11 @@ def initialise(module: nn.Module, inputs, key, given: Tree | None = None) -> dic
     leaves, structure = jax.tree.flatten(inputs)
     fresh = lambda: _compiled_init(jax.default_backend() == "cpu")(module, structure, tuple(leaves), key)
     if given is None:
-        return dict(fresh())
+        return {**fresh(), **(given_state or {})}
     variables = variable_shapes(module, inputs)
     check_same_shapes(given, variables.get("params", {}), type(module).__name__)
-    mutable = any(name != "params" for name in variables)
-    return {**(fresh() if mutable else {}), "params": jax.tree.map(jnp.asarray, given)}
+    known = {**(given_state or {}), "params": jax.tree.map(jnp.asarray, given)}
+    return {**({} if variables.keys() <= known.keys() else fresh()), **known}
 
 
 def variable_shapes(module: nn.Module, inputs: Any) -> dict[str, Any]:

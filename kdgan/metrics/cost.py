@@ -1,12 +1,14 @@
-"""What a player costs: parameters, floating-point operations, and latency on this device."""
+"""What a player or a step costs: parameters, floating-point operations, memory, and latency on this device."""
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend import core
 
 # The first call compiles; the next ones let clocks, caches and allocators settle.
 _WARM_UPS = 3
@@ -42,7 +44,7 @@ def flops(fn: Callable[..., Any], *args: Any, examples: int = 1) -> float | None
     """
     if examples < 1:
         raise ValueError(f"examples is {examples}; it must be at least 1, the number of examples in one call")
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), args)
+    shapes = _shapes(args)
     try:
         cpu = jax.local_devices(backend="cpu")[0]
     except RuntimeError:
@@ -55,6 +57,63 @@ def flops(fn: Callable[..., Any], *args: Any, examples: int = 1) -> float | None
     if not isinstance(cost, Mapping) or cost.get("flops", 0.0) < 0:
         return None
     return float(cost.get("flops", 0.0)) / examples
+
+
+def size(tree: Any) -> int:
+    """Bytes of the arrays, or `jax.ShapeDtypeStruct`s, of a pytree; random keys count as what they are made of."""
+    return sum(_bytes(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def peak_memory(fn: Callable[..., Any], donated: Any, *kept: Any) -> int:
+    """Bytes alive at most while `fn(donated, *kept)` runs, its arguments and results among them; nothing is compiled.
+
+    The program is walked as traced: each array lives from the operation that makes it to the last that reads it, so that
+    what a backward pass keeps of the forward pass is counted. A compiler that fuses operations needs less, one that pads
+    or copies more: XLA on a CPU takes 0.7 to 1.1 of this for the models of this package.
+
+    Args:
+        fn: a function of pytrees of arrays.
+        donated: the argument whose memory the results may take over (the state of a training step).
+        kept: further arguments, which stay.
+    """
+    traced = jax.jit(fn).trace(*_shapes((donated, *kept))).jaxpr.jaxpr
+    kept_leaves = traced.invars[len(jax.tree.leaves(donated)) :]
+    return _peak(traced, kept_leaves)
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree)
+
+
+def _bytes(array: Any) -> int:
+    dtype = array.dtype
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+        return math.prod(array.shape) * size(jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct((), dtype)))
+    return math.prod(array.shape) * dtype.itemsize
+
+
+def _peak(program: core.Jaxpr, kept: Sequence[core.Var]) -> int:
+    """Bytes alive at most in a program, where `kept` of its arguments stay to its end."""
+    of = lambda variables: sum(_bytes(v.aval) for v in variables if hasattr(v.aval, "dtype"))
+    named = lambda variables: {v for v in variables if not isinstance(v, core.Literal)}
+    last = {v: i for i, equation in enumerate(program.eqns) for v in named(equation.invars)}
+    last |= dict.fromkeys([*named(program.outvars), *kept, *program.constvars], len(program.eqns))
+    alive = of([*program.invars, *program.constvars])
+    most = alive
+    for i, equation in enumerate(program.eqns):
+        # A call's own arguments are alive here already, and its results are counted here.
+        inside = max((_peak(p, p.invars) - of(p.invars) - of(p.outvars) for p in _called(equation)), default=0)
+        made = of(equation.outvars)
+        most = max(most, alive + made + max(inside, 0))
+        alive += made
+        alive -= of(v for v in {*named(equation.invars), *equation.outvars} if last.get(v, i) == i)
+    return most
+
+
+def _called(equation: core.JaxprEqn) -> list[core.Jaxpr]:
+    """The programs that an operation calls: a jitted function, the body of a loop, the branches of a choice."""
+    values = [p for value in equation.params.values() for p in (value if isinstance(value, tuple | list) else [value])]
+    return [getattr(p, "jaxpr", p) for p in values if isinstance(getattr(p, "jaxpr", p), core.Jaxpr)]
 
 
 def latency(fn: Callable[..., Any], *args: Any, repeats: int = 20) -> float:

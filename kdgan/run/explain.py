@@ -1,22 +1,16 @@
 """A run explains itself before it starts: players, moves as equations, data, population, memory. Nothing is compiled."""
 
-import functools
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from flax import linen as nn
 
-from kdgan.game import call_module
-from kdgan.metrics import cost
-from kdgan.run import tables
+from kdgan.run import costs, tables
 from kdgan.run.inputs import Inputs
-from kdgan.run.population import how_members_run
+from kdgan.run.population import how_members_run, memory
 from kdgan.run.program import Program
 from kdgan.run.schema import Arm, Run, Stage
-from kdgan.state import variable_shapes
 
 LABEL = 10  # width of the first column
 
@@ -64,8 +58,7 @@ def _stage(run: Run, stage: Stage, programs: Sequence[Program], inputs: Inputs) 
     if cached := _cached(run, programs, inputs):
         blocks.append(_lines("cached", cached))
     population = f"{_count(seeds, 'seed')} × {_count(arms, 'arm')}, {how_members_run(run, programs[0])}"
-    size = f"about {_bytes(memory(programs, seeds, inputs))} of arrays"
-    blocks.append(_lines("members", [f"{population}; {compiled}; {size}"]))
+    blocks.append(_lines("members", [f"{population}; {compiled}", *_costs(run, programs, inputs)]))
     return "\n".join(blocks)
 
 
@@ -80,7 +73,7 @@ def _players(stage: Stage, programs: Sequence[Program]) -> list[str]:
             trained = name in program.method.trained
             fate = _optimizer(stage, program, name) if trained else "frozen"
             source = _sources(program, name)
-            count, operations = player_cost(program, name)
+            count, operations = costs.player_cost(program, name)
             flops = "?" if operations is None else f"{operations / 1e6:.3g}"
             model = _arm(stage, program).players[name].model
             row = f"{name:<14} {model:<18} {count:>12,} parameters {flops:>8} MFLOP   {fate}{source}"
@@ -104,42 +97,6 @@ def _sources(program: Program, name: str) -> str:
         where = next(iter(found))
         return "" if where == "fresh" else f" ({where})"
     return " (" + "; ".join(f"{', '.join(arms)}: {where}" for where, arms in found.items()) + ")"
-
-
-def player_cost(program: Program, name: str) -> tuple[int, float | None]:
-    """(parameters, floating-point operations per example of the forward pass) of a player as this program calls it."""
-    leaves, structure = jax.tree.flatten(_inputs_of_one(program, name))
-    return parameters(program, name), _operations(program.local_modules[name], structure, tuple(leaves))
-
-
-def parameters(program: Program, name: str) -> int:
-    """Number of a player's parameters."""
-    variables = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
-    return cost.parameters(variables.get("params", {}))
-
-
-def forward_of_one(program: Program, name: str) -> tuple[Callable, tuple]:
-    """(`forward(variables, *args)` in evaluation mode, its arguments as zeros) for one example."""
-    return _forward(program.local_modules[name], *_inputs_of_one(program, name))
-
-
-def _inputs_of_one(program: Program, name: str) -> Any:
-    """Shapes of (positional, keyword) arguments for one example."""
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), program.inspection.inputs[name]
-    )
-
-
-def _forward(module: nn.Module, args: Any, kwargs: Any) -> tuple[Callable, tuple]:
-    args, kwargs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (args, kwargs))
-    return lambda variables, *args: call_module(module, variables, *args, train=False, **kwargs)[0], args
-
-
-@functools.lru_cache(maxsize=128)  # the arms of a table share their players, and the summary asks again
-def _operations(module: nn.Module, structure, leaves) -> float | None:
-    args, kwargs = jax.tree.unflatten(structure, leaves)
-    forward, given = _forward(module, args, kwargs)
-    return cost.flops(forward, variable_shapes(module, (args, kwargs)), *given)
 
 
 def _arm(stage: Stage, program: Program) -> Arm:
@@ -199,20 +156,31 @@ def _weight(program: Program, arm: str, player: str, term: str) -> str:
     return f"({float(schedule(0)):.3g}→{float(schedule(program.steps - 1)):.3g})"
 
 
-def memory(programs: Sequence[Program], seeds: int, inputs: Inputs) -> int:
-    """Bytes of the arrays that live while a stage trains: parameters, two moments each, averages, and the data set."""
-    per_member = sum(
-        4 * parameters(program, name) * (3 if name in program.method.trained else 1) * len(program.arms)
-        for program in programs
-        for name in program.modules
-    )
-    data = inputs.train.image.nbytes if inputs.train.image is not None else 0
-    return per_member * seeds + data
+def _costs(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
+    """Operations of a step, and memory."""
+    steps = sorted(step for program in programs if (step := costs.step_cost(run, program).flops) is not None)
+    extremes = dict.fromkeys(_operations(step) for step in (*steps[:1], *steps[-1:]))
+    operations = ["a member's step: " + " to ".join(extremes)] if steps else []
+    needed = memory(run, programs, inputs)
+    named = {"data": needed.data, "states": needed.states, "a step's own": needed.working}
+    shown = " + ".join(f"{_bytes(size)} {name}" for name, size in named.items() if size)
+    total, limit = sum(needed), costs.device_limit()
+    rows = ["; ".join([*operations, f"memory about {_bytes(total)}: {shown}"])]
+    if limit is not None and total > limit:
+        rows.append(
+            f"more than the {_bytes(limit)} that may be planned for on this device: lower stage.batch_size,"
+            " population.seeds, or train the arms in runs of their own"
+        )
+    return rows
+
+
+def _operations(n: float) -> str:
+    return f"{n / 1e6:.3g} MFLOP" if n < 1e9 else f"{n / 1e9:.3g} GFLOP"
 
 
 def _bytes(n: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if n < 1024 or unit == "GiB":
+        if n < 1000 or unit == "GiB":
             return f"{n:.3g} {unit}"
         n /= 1024
     return ""

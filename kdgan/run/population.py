@@ -10,11 +10,10 @@ import jax
 import numpy as np
 
 from kdgan import parallel
-from kdgan.metrics import cost
 from kdgan.models.patches import by_patches
 from kdgan.parallel import Runner
+from kdgan.run import costs, players
 from kdgan.run import inputs as run_inputs
-from kdgan.run import players, tables
 from kdgan.run import stage as stages
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program, Variables
@@ -22,9 +21,6 @@ from kdgan.run.schema import Run, Stage
 from kdgan.run.tables import Tables
 from kdgan.run.trace import marks
 from kdgan.state import TrainState
-from kdgan.step import make_train_step
-
-MEMORY_SHARE = 0.8  # of a device's memory that a chunk of members may take
 
 
 class Population:
@@ -64,7 +60,7 @@ class Population:
         self._cached = jax.device_get([players for _, players in apart])
         self.step = int(states[0].step)
         self.steps_per_call = steps_per_call(self._run, self._stage, self.program, self.step)
-        self.runner = make_runner(self._run, self._stage, self.program, states[0], self.steps_per_call)
+        self.runner = make_runner(self._run, self.program, self._inputs, self.steps_per_call)
         self._packed = [self.runner.pack([states[i] for i in chunk]) for chunk in self.runner.chunks]
         self._batches: list[list[Iterator]] = []  # of each chunk's seeds, opened at the first step
 
@@ -128,21 +124,6 @@ class Population:
         self.seconds += time.monotonic() - started
         return metrics
 
-    def flops(self) -> float | None:
-        """Floating-point operations of training one member to the last step, as XLA counts those of a step.
-
-        What is cached counts whole for each member, though several may share it.
-        """
-        program = self.program
-        step = make_train_step(
-            program.method, program.local_modules, program.optimizers, schedules=program.schedules, ema=program.ema
-        )
-        state, _ = self.states()[0].set_apart(program.cached)
-        per_step = cost.flops(step, state, program.step_example)
-        count = len(tables.drawn(self._inputs, program, self._run.seeds[:1])) if program.cached else 0
-        made = [tables.flops(self._run, program, name, count) for name in program.cached]
-        return None if per_step is None or None in made else per_step * program.steps + sum(filter(None, made))
-
     def _batch(self, number: int, chunk: Sequence[int]) -> Any:
         by_seed = {}
         for seed, batches in zip(self._seeds(chunk), self._batches[number], strict=True):
@@ -200,7 +181,29 @@ def how_members_run(run: Run, program: Program) -> str:
     return text + (f", each batch split over {count} devices" if count > 1 else "")
 
 
-def make_runner(run: Run, stage: Stage, program: Program, example: TrainState, k: int) -> Runner:
+def seeds_per_chunk(run: Run, program: Program, inputs: Inputs) -> int:
+    """`parallel.seeds_per_chunk`, or as many seeds as the device's memory is estimated to hold."""
+    return run.parallel.seeds_per_chunk or costs.seeds_that_fit(run, program, inputs, costs.device_limit())
+
+
+def memory(run: Run, programs: Sequence[Program], inputs: Inputs) -> costs.Memory:
+    """What each device needs for a stage: the states of all programs' members; those of one program step at a time."""
+    each = [_memory(run, program, inputs) for program in programs]
+    return costs.Memory(each[0].data, sum(of.states for of in each), max(of.working for of in each))
+
+
+def _memory(run: Run, program: Program, inputs: Inputs) -> costs.Memory:
+    seeds, arms = len(run.seeds), len(program.arms)
+    members, chosen = seeds * arms, chosen_members(run, arms)
+    if chosen == "devices":
+        members = -(-members // min(len(jax.local_devices()), members))
+    together = seeds_per_chunk(run, program, inputs) * arms if chosen == "vmap" else 1
+    # Side by side, a seed's arms share them.
+    frozen = seeds if chosen == "vmap" else members
+    return costs.memory(run, program, inputs, held=members, frozen=frozen, together=together)
+
+
+def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
     """The runner for `parallel.members`, `parallel.devices` and k steps per call."""
     step = stages.make_step(run, program)
     step = by_patches(step) if convolves_by_patches(run, len(program.arms)) else step
@@ -223,7 +226,7 @@ def make_runner(run: Run, stage: Stage, program: Program, example: TrainState, k
             for name, start in program.start[program.arms[0]].items()
             if start.checkpoint is not None and not start.only and not start.skip
         ]
-        per_chunk = run.parallel.seeds_per_chunk or seeds_that_fit(example, **members)
+        per_chunk = seeds_per_chunk(run, program, inputs)
         return parallel.side_by_side(
             step, seeds_per_chunk=per_chunk, wrap=lambda step: wrap(step, axis + 1), place=place, shared=1,
             common=common, **members,
@@ -233,16 +236,3 @@ def make_runner(run: Run, stage: Stage, program: Program, example: TrainState, k
         return parallel.over_devices(step, shared=1, **members)
 
     return {"in_turn": in_turn, "vmap": vmap, "devices": devices_}[chosen_members(run, members["arms"])]()
-
-
-def seeds_that_fit(example: TrainState, seeds: int, arms: int) -> int:
-    """Seeds whose members fit a device's memory side by side: the largest divisor of `seeds`; all where it is unknown.
-
-    A member is taken to need four times its state: the state, its successor, gradients, and activations of that order.
-    """
-    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    if not limit:
-        return seeds
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(example) if hasattr(leaf, "nbytes"))
-    fits = max(int(MEMORY_SHARE * limit / (4 * size * arms)), 1)
-    return max(n for n in range(1, seeds + 1) if seeds % n == 0 and n <= max(fits, 1))

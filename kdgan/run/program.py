@@ -18,7 +18,7 @@ from kdgan.state import TrainState
 Variables = dict[str, Any]  # {"params": tree, "model_state": tree}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Program:
     """What the arms of one compiled step have in common, and the λ's in which they differ.
 

@@ -14,7 +14,7 @@ import kdgan
 from kdgan import parallel
 from kdgan.metrics import cost
 from kdgan.metrics.intervals import mean_ci
-from kdgan.run import explain, files, shown
+from kdgan.run import costs, files, shown
 from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator, player_of
 from kdgan.run.generators import KINDS, SHOWN
 from kdgan.run.inputs import Inputs
@@ -36,12 +36,14 @@ class Training(NamedTuple):
       flops: arm -> floating-point operations of one member.
       seconds_each: arm -> seconds of one member's steps, its share of their compilation included.
       phases: data, step, evaluate, save -> seconds, of all members together.
+      memory: bytes a device was estimated to need, and the most it had in use so far (None where it does not say).
     """
 
     seconds: float
     flops: Mapping[str, float | None]
     seconds_each: Mapping[str, float]
     phases: Mapping[str, float]
+    memory: Mapping[str, int | None]
 
 
 def summarise(
@@ -89,6 +91,7 @@ def summarise(
             "steps": stage.steps,
             "seconds": took,
             "phases": dict(training[stage.name].phases),
+            "memory": dict(training[stage.name].memory),
             "steps_per_second": steps / took if took else None,
             "cost": _cost(run, programs[stage.name], finished[stage.name]),
         }
@@ -201,24 +204,24 @@ def _teacher_logits(
 
 def _cost(run: Run, several: Sequence[Program], finished: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Parameters, operations per example and latency of a batch of one, of every player of a stage."""
-    costs: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for program in several:
         for name in program.modules:
-            if name in costs:
+            if name in found:
                 continue
-            parameters, operations = explain.player_cost(program, name)
+            parameters, operations = costs.player_cost(program, name)
             variables = finished[program.arms[0]][run.seed].get(name)
             timed = run.evaluate.latency and variables is not None
-            costs[name] = {
+            found[name] = {
                 "parameters": parameters,
                 "flops": operations,
                 "latency_ms": 1e3 * _latency(program, name, variables) if timed else None,
             }
-    return costs
+    return found
 
 
 def _latency(program: Program, name: str, variables: Any) -> float:
-    forward, args = explain.forward_of_one(program, name)
+    forward, args = costs.forward_of_one(program, name)
     full = jax.device_put({"params": variables["params"], **variables["model_state"]})
     return cost.latency(parallel.compiled(forward), full, *jax.tree.map(jax.numpy.asarray, args))
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from kdgan import parallel
-from kdgan.run import explain, files, shown, starts, summary
+from kdgan.run import costs, explain, files, shown, starts, summary
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
 from kdgan.run.checkpoint import Checkpoints, load_player
@@ -27,7 +27,7 @@ from kdgan.run.interrupt import DivergedError, Interrupt, Stopped
 from kdgan.run.keep import Best, first_best, outcome, pack, unpack
 from kdgan.run.monitor import Monitor
 from kdgan.run.phases import Phases
-from kdgan.run.population import Population, intervals
+from kdgan.run.population import Population, intervals, memory
 from kdgan.run.program import Program, Variables
 from kdgan.run.schema import Run, Stage, Start
 from kdgan.run.summary import Finished, Training
@@ -196,13 +196,20 @@ def train_stage(
                     " The same command goes on from there."
                 )
     monitor.end_stage()
-    flops = {arm: own for population in populations for own in [population.flops()] for arm in population.program.arms}
+    flops = {
+        arm: costs.training_flops(context.run, population.program, context.inputs)
+        for population in populations
+        for arm in population.program.arms
+    }
     per_member = {
         arm: population.seconds / len(population.members)
         for population in populations
         for arm in population.program.arms
     }
-    return outcome(populations, best), Training(seconds, flops, per_member, phases.of_all(populations))
+    needed = sum(memory(context.run, [population.program for population in populations], context.inputs))
+    return outcome(populations, best), Training(
+        seconds, flops, per_member, phases.of_all(populations), {"estimated": needed, "peak": costs.device_peak()}
+    )
 
 
 def initial_states(context: Context, stage: Stage, program: Program, finished: Finished) -> list[TrainState]:

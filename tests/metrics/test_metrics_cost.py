@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdgan import models
 from kdgan.metrics import cost
 
 
@@ -104,3 +105,54 @@ def test_latency_waits_for_the_result_and_leaves_out_the_warm_up():
 def test_counts_below_one(call, name):
     with pytest.raises(ValueError, match=f"{name} is 0"):
         getattr(cost, call)(jnp.sin, jnp.zeros(1), **{name: 0})
+
+
+def test_size_counts_bytes_of_arrays_and_of_keys():
+    tree = {
+        "half": np.zeros((3, 5), np.float16),
+        "key": jax.random.key(0),
+        "shape": jax.ShapeDtypeStruct((7,), jnp.int32),
+    }
+    assert cost.size(tree) == 30 + 8 + 28
+
+
+def test_memory_at_most_alive_in_a_chain_of_operations():
+    w, x = jnp.zeros((100, 100)), jnp.zeros((100, 100))
+    one = 4 * 100 * 100
+    chain = lambda x, w: jnp.sin(x) @ w
+    assert cost.peak_memory(chain, x, w) == 3 * one  # x, w, sin; then w, sin, the product
+    assert cost.peak_memory(lambda nothing, x, w: chain(x, w), (), x, w) == 4 * one  # x is not given up
+    assert cost.peak_memory(lambda x, w: jnp.cos(chain(x, w)) + 1, x, w) == 3 * one  # a longer chain takes no more
+    assert cost.peak_memory(jax.jit(chain), x, w) == 4 * one  # a call keeps its arguments to its end
+
+
+def test_memory_inside_a_loop_is_of_one_turn():
+    x = jnp.zeros((100, 100))
+
+    def turn(x, _):
+        return jnp.sin(x) @ jnp.cos(x), None
+
+    one = 4 * 100 * 100
+    few, many = (cost.peak_memory(lambda x, n=n: jax.lax.scan(turn, x, length=n)[0], x) for n in (2, 200))
+    assert few == many == 4 * one  # what goes in, sine, cosine, what comes out
+
+
+@pytest.mark.parametrize(("model", "shape"), [("mlp", (28, 28, 1)), ("lenet5", (28, 28, 1)), ("resnet8", (8, 8, 3))])
+def test_memory_of_a_training_step_is_near_what_xla_takes(model, shape):
+    module = models.build(model, num_classes=10)
+    image = jnp.zeros((16, *shape))
+    start = variables(module, image.shape)
+
+    def step(variables, image):
+        def loss(params):
+            options = dict(train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)})
+            return jnp.mean(module.apply({**variables, "params": params}, image, **options)[0] ** 2)
+
+        grads = jax.grad(loss)(variables["params"])
+        return {**variables, "params": jax.tree.map(lambda p, g: p - g, variables["params"], grads)}
+
+    compiled = jax.jit(step, donate_argnums=0).lower(start, image).compile().memory_analysis()
+    taken = compiled.argument_size_in_bytes + compiled.output_size_in_bytes - compiled.alias_size_in_bytes
+    taken += compiled.temp_size_in_bytes
+    found = cost.peak_memory(step, start, image)
+    assert 0.8 * taken < found < 1.6 * taken

@@ -1,0 +1,185 @@
+"""What programs cost, known before anything is compiled: operations and memory of players, of steps, of whole stages."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from kdgan.game import call_module
+from kdgan.metrics import cost
+from kdgan.run import players, tables
+from kdgan.run import stage as stages
+from kdgan.run.inputs import Inputs
+from kdgan.run.program import Program
+from kdgan.run.schema import Run
+from kdgan.state import TrainState, variable_shapes
+from kdgan.step import make_train_step
+
+MEMORY_SHARE = 0.8  # of a device's memory that may be planned for; the rest is fragments, libraries, evaluation
+
+
+def player_cost(program: Program, name: str) -> tuple[int, float | None]:
+    """(parameters, floating-point operations per example of the forward pass) of a player as this program calls it."""
+    leaves, structure = jax.tree.flatten(_inputs_of_one(program, name))
+    variables = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
+    operations = _operations(program.local_modules[name], structure, tuple(leaves))
+    return cost.parameters(variables.get("params", {})), operations
+
+
+def forward_of_one(program: Program, name: str) -> tuple[Callable, tuple]:
+    """(`forward(variables, *args)` in evaluation mode, its arguments as zeros) for one example."""
+    return _forward(program.local_modules[name], *_inputs_of_one(program, name))
+
+
+def _inputs_of_one(program: Program, name: str) -> Any:
+    """Shapes of (positional, keyword) arguments for one example."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), program.inspection.inputs[name]
+    )
+
+
+def _forward(module: nn.Module, args: Any, kwargs: Any) -> tuple[Callable, tuple]:
+    args, kwargs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (args, kwargs))
+    return lambda variables, *args: call_module(module, variables, *args, train=False, **kwargs)[0], args
+
+
+@functools.lru_cache(maxsize=128)  # the arms of a table share their players, and the summary asks again
+def _operations(module: nn.Module, structure, leaves) -> float | None:
+    args, kwargs = jax.tree.unflatten(structure, leaves)
+    forward, given = _forward(module, args, kwargs)
+    return cost.flops(forward, variable_shapes(module, (args, kwargs)), *given)
+
+
+class StepCost(NamedTuple):
+    """What a step of one member costs on one device.
+
+    Attributes:
+      flops: floating-point operations, as XLA counts them.
+      moving: bytes of the state that the step changes.
+      frozen: bytes of the frozen players.
+      working: bytes beside both while it runs: activations, gradients, the prepared batch.
+    """
+
+    flops: float | None
+    moving: int
+    frozen: int
+    working: int
+
+
+def step_cost(run: Run, program: Program) -> StepCost:
+    """What a step of one of the program's members costs, without its augmentation."""
+    return _step_cost(program, run.parallel.compute, players.device_count(run) if players.splits_batch(run) else 1)
+
+
+@functools.lru_cache(maxsize=128)  # asked for by the explanation, by the choice of chunks and by the summary
+def _step_cost(program: Program, compute: str, devices: int) -> StepCost:
+    step = make_train_step(
+        program.method,
+        program.local_modules,
+        program.optimizers,
+        schedules=program.schedules,
+        ema=program.ema,
+        compute_dtype=stages.COMPUTE[compute],
+    )
+
+    def halves(moving, frozen, batch):
+        return step(moving.join(frozen), batch)[0].split()[0]
+
+    state, _ = state_shapes(program).set_apart(program.cached)
+    moving, frozen = state.split()
+    share = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((leaf.shape[0] // devices, *leaf.shape[1:]), leaf.dtype),
+        program.step_example,
+    )
+    sizes = cost.size(moving), cost.size(frozen)
+    whole = cost.flops(halves, moving, frozen, share)
+    working = cost.peak_memory(halves, moving, frozen, share) - sum(sizes)
+    return StepCost(None if whole is None else whole * devices, *sizes, working)
+
+
+def state_shapes(program: Program) -> TrainState:
+    """Shapes of a member's state."""
+    each = {
+        name: variable_shapes(module, program.inspection.inputs[name]) for name, module in program.local_modules.items()
+    }
+    params = {name: variables.get("params", {}) for name, variables in each.items()}
+    model_state = {
+        name: {kind: tree for kind, tree in variables.items() if kind != "params"} for name, variables in each.items()
+    }
+
+    def create(params, model_state):
+        return TrainState.create(
+            program.method, program.local_modules, program.optimizers, program.example, key=jax.random.key(0),
+            lambdas=program.lambdas[program.arms[0]], params=params, model_state=model_state,
+            ema=tuple(program.ema), inspection=program.inspection,
+        )  # fmt: skip
+
+    return jax.eval_shape(create, params, model_state)
+
+
+def training_flops(run: Run, program: Program, inputs: Inputs) -> float | None:
+    """Floating-point operations of training one member to the last step, as XLA counts those of a step.
+
+    What is cached counts whole for each member, though several may share it.
+    """
+    per_step = step_cost(run, program).flops
+    count = len(tables.drawn(inputs, program, run.seeds[:1])) if program.cached else 0
+    made = [tables.flops(run, program, name, count) for name in program.cached]
+    return None if per_step is None or None in made else per_step * program.steps + sum(filter(None, made))
+
+
+class Memory(NamedTuple):
+    """Bytes on a device while a stage trains.
+
+    Attributes:
+      data: the training set, where it lies there.
+      states: of all members that the device has, and their frozen players.
+      working: of those that step together.
+    """
+
+    data: int
+    states: int
+    working: int
+
+
+def memory(run: Run, program: Program, inputs: Inputs, *, held: int, frozen: int, together: int) -> Memory:
+    """What a device needs that holds some of the program's members.
+
+    Args:
+      run: whose members.
+      program: that they run.
+      inputs: the run's data.
+      held: members whose states lie on the device.
+      frozen: copies of the frozen players there.
+      together: members that step at once.
+    """
+    one = step_cost(run, program)
+    image = inputs.train.image
+    data = image.nbytes + inputs.train.label.nbytes if inputs.on_device and image is not None else 0
+    return Memory(data, held * one.moving + frozen * one.frozen, together * one.working)
+
+
+def device_limit() -> int | None:
+    """Bytes of a device that may be planned for; None where it is unknown."""
+    limit = _device_memory("bytes_limit")
+    return None if limit is None else int(MEMORY_SHARE * limit)
+
+
+def device_peak() -> int | None:
+    """The most bytes a device had in use since the process began; None where it is unknown."""
+    return _device_memory("peak_bytes_in_use")
+
+
+def _device_memory(name: str) -> int | None:
+    return (jax.local_devices()[0].memory_stats() or {}).get(name)
+
+
+def seeds_that_fit(run: Run, program: Program, inputs: Inputs, limit: int | None) -> int:
+    """Seeds whose members step side by side within so many bytes: a divisor of all of them, which it is without a limit."""
+    seeds, arms = len(run.seeds), len(program.arms)
+    need = lambda n: sum(memory(run, program, inputs, held=seeds * arms, frozen=seeds, together=n * arms))
+    divisors: Sequence[int] = [n for n in range(seeds, 0, -1) if seeds % n == 0]
+    return next((n for n in divisors if limit is None or need(n) <= limit), 1)

@@ -1,0 +1,106 @@
+"""What a stage costs is known before it compiles: against its real states, and what is made of it."""
+
+import json
+
+import numpy as np
+import pytest
+
+import players as small
+import tiny
+from configs import common
+from kdgan.metrics import cost
+from kdgan.run import costs, explain, population, train
+from kdgan.run import inputs as run_inputs
+from kdgan.run import stage as stages
+from kdgan.run.config import resolve
+
+
+def prepared(config):
+    run = resolve(config)
+    inputs = run_inputs.load(run)
+    return run, inputs, stages.build_all(run, inputs)
+
+
+def weights(rate):
+    return dict(method=dict(name="kd"), lambdas=dict(student=dict(ce=1 - rate, kd=rate)))
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    """A run of four seeds by two arms of one program, side by side."""
+    config = tiny.config(steps=2, seeds=4, optimizer="adam", arms=common.named(low=weights(0.1), high=weights(0.9)))
+    config.parallel.members = "vmap"
+    workdir = tmp_path_factory.mktemp("mapped")
+    train.train(config, workdir)
+    return config, workdir
+
+
+def last_state(workdir):
+    return train.Checkpoints(workdir / "checkpoints" / "distill").restore_latest().tree
+
+
+def test_a_state_takes_the_bytes_that_were_counted(mapped):
+    config, workdir = mapped
+    run, _, programs = prepared(config)
+    found = costs.step_cost(run, programs["distill"][0])
+    # teacher 64-8-10, student 64-4-10; of the student Adam's two moments and their count, the key, the step, two λ's
+    teacher, student = 65 * 8 + 9 * 10, 65 * 4 + 5 * 10
+    assert found.frozen == 4 * teacher
+    state = last_state(workdir)["high"]["state"]
+    of_all_seeds = cost.size({name: tree for name, tree in state.items() if name != "key"})
+    assert found.moving == of_all_seeds // 4 + 8 == pytest.approx(4 * 3 * student, abs=64)
+    assert found.working > 4 * student  # its gradient
+
+
+def test_members_of_a_stage_and_their_data_are_counted(mapped):
+    run, inputs, programs = prepared(mapped[0])
+    (program,) = programs["distill"]
+    one = costs.step_cost(run, program)
+    found = population.memory(run, [program], inputs)
+    assert found.data == inputs.train.image.nbytes + inputs.train.label.nbytes
+    assert found.states == 8 * one.moving + 4 * one.frozen  # a seed's arms share their teacher
+    assert found.working == 8 * one.working
+    twice = population.memory(run, [program, program], inputs)
+    assert twice == (found.data, 2 * found.states, found.working)
+    recorded = json.loads((mapped[1] / "summary.json").read_text())["stages"]["distill"]["memory"]
+    assert recorded == {"estimated": sum(found), "peak": None}  # a CPU does not say
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(4, 4), (3.9, 2), (2, 2), (1.9, 1), (0.5, 1)])
+def test_as_many_seeds_step_together_as_memory_holds(mapped, seeds, expected):
+    run, inputs, programs = prepared(mapped[0])
+    (program,) = programs["distill"]
+    idle = sum(population.memory(run, [program], inputs)[:2])
+    limit = idle + int(seeds * 2 * costs.step_cost(run, program).working)
+    assert costs.seeds_that_fit(run, program, inputs, limit) == expected
+    assert costs.seeds_that_fit(run, program, inputs, None) == 4
+
+
+def test_a_device_too_small_for_all_members_runs_them_in_chunks_to_the_same_end(mapped, tmp_path, monkeypatch):
+    config, workdir = mapped
+    run, inputs, programs = prepared(config)
+    (program,) = programs["distill"]
+    idle = sum(population.memory(run, [program], inputs)[:2])
+    monkeypatch.setattr(costs, "device_limit", lambda: idle + int(5 * costs.step_cost(run, program).working))
+    assert population.seeds_per_chunk(run, program, inputs) == 2
+    train.train(config, tmp_path)
+    assert small.largest_difference(last_state(workdir), last_state(tmp_path)) < 1e-6
+
+
+def test_an_explanation_warns_of_more_than_the_device_has(mapped, monkeypatch):
+    run, inputs, programs = prepared(mapped[0])
+    text = explain.explain(run, inputs, programs)
+    assert "4 seeds × 2 arms, side by side (vmap); 1 compiled step\n" in text
+    assert "more than the" not in text
+    monkeypatch.setattr(costs, "device_limit", lambda: 100 * 1024)
+    assert "more than the 100 KiB that may be planned for on this device" in explain.explain(run, inputs, programs)
+
+
+def test_a_step_s_operations_are_those_of_its_products(mapped):
+    run, inputs, programs = prepared(mapped[0])
+    # Of 8 examples: the teacher's forward pass, and the student's three products less the gradient of the images.
+    products = 8 * 2 * ((64 * 8 + 8 * 10) + 3 * (64 * 4 + 4 * 10) - 64 * 4)
+    found = costs.step_cost(run, programs["distill"][0]).flops
+    assert products < found < 2 * products
+    whole = costs.training_flops(run, programs["distill"][0], inputs)
+    np.testing.assert_allclose(whole, 2 * found)
