@@ -120,7 +120,8 @@ def get_config() -> ConfigDict:
 
     config.parallel = ConfigDict()
     config.parallel.devices = 1  # devices over which a batch is split (pmap); 0: all
-    # members of a population: "in_turn", "vmap", "devices" (one on each), or "auto": in turn on a CPU, else vmap
+    # members of a population: "in_turn"; "unrolled", a seed's arms in one program, so that a frozen teacher runs once for
+    # them; "vmap"; "devices" (one on each); "auto": vmap, but on a CPU in turn, or unrolled where the teacher is costly
     config.parallel.members = "auto"
     config.parallel.seeds_per_chunk = placeholder(int)  # seeds vmapped together; None: as many as memory holds
     config.parallel.steps_per_call = placeholder(int)  # steps in one compiled call; None: 1 on a CPU, 10 elsewhere

@@ -1,16 +1,17 @@
 """Ways to run a pure step: the only file that names jit, pmap, scan over steps, vmap over members, process start-up.
 
 All of them give the same numbers to float32 rounding. `jit` and `pmap` run one member; a `Runner` runs a population:
-its members in turn through one compiled step, side by side under `vmap`, or one on each device. A step may take further
-arguments behind the batch (a data set on the device): they are shared by all members and devices.
+its members in turn through one compiled step, a seed's arms one behind the other in one program, side by side under `vmap`,
+or one on each device. A step may take further arguments behind the batch (a data set on the device): they are shared by all
+members and devices.
 
-Frozen players are kept apart from what a step changes: they are neither donated nor copied, and under `vmap` the arms
-of one seed share one frozen teacher, so that it runs once for all of them.
+Frozen players are kept apart from what a step changes: they are neither donated nor copied, and under `vmap` or unrolled
+the arms of one seed share one frozen teacher, so that it runs once for all of them.
 """
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -190,7 +191,7 @@ class Runner(NamedTuple):
       unpack: the inverse.
       pack_batch: batches of a chunk's members (members of one seed share theirs) -> what `step` takes.
       step: `(packed, batch, *shared) -> (packed, metrics)`.
-      unpack_metrics: metrics of a chunk, fetched to the host -> one dict per member.
+      unpack_metrics: what `step` gave as metrics of a chunk, fetched to the host -> one dict per member.
     """
 
     chunks: tuple[tuple[int, ...], ...]
@@ -198,7 +199,7 @@ class Runner(NamedTuple):
     unpack: Callable[[Any], list[TrainState]]
     pack_batch: Callable[[Sequence[Any]], Any]
     step: Callable
-    unpack_metrics: Callable[[Mapping[str, np.ndarray]], list[dict[str, np.ndarray]]]
+    unpack_metrics: Callable[[Any], list[dict[str, np.ndarray]]]
 
 
 def _only(items: Sequence[Any]) -> Any:
@@ -229,6 +230,49 @@ def in_turn(step: Step, *, seeds: int, arms: int, place: Callable[[Any], Any] = 
         pack_batch=_only,
         step=step,
         unpack_metrics=lambda metrics: [dict(metrics)],
+    )
+
+
+def unrolled(step: Step, *, seeds: int, arms: int, arms_per_chunk: int | None = None) -> Runner:
+    """A seed's arms one behind the other in one program, which computes once what they have in common: batch and teacher.
+
+    Unlike under `vmap`, their convolutions stay as they are; unlike in turn, the program grows with the arms.
+
+    Args:
+      step: pure step of one member.
+      seeds: number of seeds.
+      arms: number of arms.
+      arms_per_chunk: how many arms are in one program (all by default); a divisor of `arms`, so that one program serves.
+    """
+    size = arms_per_chunk or arms
+    if arms % size:
+        raise ValueError(f"arms_per_chunk = {size} must divide the {arms} arms")
+    one = _on_split(step)
+
+    def each(moving, frozen, batch, *shared):
+        found = [one(own, frozen, batch, *shared) for own in moving]
+        return [own for own, _ in found], [metrics for _, metrics in found]
+
+    program = jax.jit(each, donate_argnums=(0,))
+
+    def advance(packed, batch, *shared):
+        moving, frozen = packed
+        moving, metrics = program(moving, frozen, batch, *shared)
+        return (moving, frozen), metrics
+
+    advance.compiled = program  # type: ignore[attr-defined]
+
+    def pack(states):
+        halves = [state.split() for state in states]
+        return [moving for moving, _ in halves], halves[0][1]
+
+    return Runner(
+        chunks=tuple(tuple(range(i, i + size)) for i in range(0, seeds * arms, size)),
+        pack=pack,
+        unpack=lambda packed: [moving.join(packed[1]) for moving in packed[0]],
+        pack_batch=_only,
+        step=advance,
+        unpack_metrics=lambda metrics: [dict(own) for own in metrics],
     )
 
 

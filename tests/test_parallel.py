@@ -114,6 +114,8 @@ def make_runners(common):
     return {
         "in turn": parallel.in_turn(parallel.jit(step), **size),
         "in turn, batch over devices": parallel.in_turn(parallel.pmap(split), place=parallel.replicate, **size),
+        "unrolled": parallel.unrolled(step, **size),
+        "unrolled, one arm at a time": parallel.unrolled(step, arms_per_chunk=1, **size),
         "vmap": parallel.side_by_side(step, common=shared, **size),
         "vmap, one seed at a time": parallel.side_by_side(step, common=shared, seeds_per_chunk=1, **size),
         "vmap, batch over devices": parallel.side_by_side(
@@ -156,6 +158,21 @@ def test_under_vmap_a_shared_teacher_is_paid_once():
 
     teacher_forward = 2 * 8 * (16 * 7 + 7 * 3)
     assert flops(2) <= 2 * flops(1) - teacher_forward
+
+
+def test_unrolled_a_shared_teacher_is_paid_once():
+    """FLOPs after optimisation, by which what the arms have in common is one: two arms of a seed less a teacher's pass."""
+
+    def flops(arms):
+        runner = parallel.unrolled(step_of(KD, KD_MODULES), seeds=1, arms=arms)
+        states = [small.make_state(KD, KD_MODULES, lambdas=LAMBDAS[i % 2]) for i in range(arms)]
+        compiled = runner.step.compiled.lower(*runner.pack(states), runner.pack_batch([small.batch()] * arms)).compile()
+        return compiled.cost_analysis()["flops"]
+
+    teacher_forward = 2 * 8 * (16 * 7 + 7 * 3)
+    assert flops(2) <= 2 * flops(1) - teacher_forward
+    with pytest.raises(ValueError, match="arms_per_chunk = 2 must divide the 3 arms"):
+        parallel.unrolled(step_of(KD, KD_MODULES), seeds=1, arms=3, arms_per_chunk=2)
 
 
 def test_frozen_players_are_neither_donated_nor_changed():

@@ -22,6 +22,9 @@ from kdgan.run.tables import Tables
 from kdgan.run.trace import marks
 from kdgan.state import TrainState
 
+WORTH_SHARING = 0.25  # of a step's operations, done by frozen players: from there on a seed's arms share a program
+MOST_UNROLLED = 8  # arms in one program
+
 
 class Population:
     """The members (seeds × arms, seed-major) of one program.
@@ -47,7 +50,7 @@ class Population:
         self.program, self._run, self._stage, self._inputs, self._tables = program, run, stage, inputs, tables
         self.members = [(seed, arm) for seed in run.seeds for arm in program.arms]
         count = players.device_count(run)
-        if chosen_members(run, len(program.arms)) == "devices":
+        if chosen_members(run, program) == "devices":
             count = min(len(jax.local_devices()), len(self.members))
         self._arrays = arrays if count == 1 else parallel.replicate(arrays, jax.local_devices()[:count])
         self.seconds = self.data_seconds = 0.0
@@ -156,27 +159,44 @@ def intervals(run: Run, stage: Stage) -> dict[str, int]:
     }
 
 
-def chosen_members(run: Run, arms: int) -> str:
-    """`parallel.members`, with auto decided: in turn on a CPU or for a single member, else under vmap."""
+def chosen_members(run: Run, program: Program) -> str:
+    """`parallel.members`, with auto decided.
+
+    A single member runs as it is, members on an accelerator under vmap. On a CPU, where vmap turns convolutions into slow
+    ones, they run in turn; a seed's arms unrolled into one program if at least `WORTH_SHARING` of a step is what frozen
+    players do, alike for all of them.
+    """
     if run.parallel.members != "auto":
         return run.parallel.members
-    return "in_turn" if jax.default_backend() == "cpu" or len(run.seeds) * arms == 1 else "vmap"
+    if jax.default_backend() != "cpu":
+        return "in_turn" if len(run.seeds) * len(program.arms) == 1 else "vmap"
+    shares = len(program.arms) > 1 and not players.splits_batch(run)
+    return "unrolled" if shares and costs.frozen_share(run, program) >= WORTH_SHARING else "in_turn"
 
 
-def convolves_by_patches(run: Run, arms: int) -> bool:
+def convolves_by_patches(run: Run, program: Program) -> bool:
     """`parallel.convolutions`, with auto decided: by patches where kernels are mapped on a CPU."""
     if run.parallel.convolutions != "auto":
         return run.parallel.convolutions == "patches"
-    return jax.default_backend() == "cpu" and chosen_members(run, arms) == "vmap"
+    return jax.default_backend() == "cpu" and chosen_members(run, program) == "vmap"
 
 
 def how_members_run(run: Run, program: Program) -> str:
     """The same in words, with the reason where it was chosen."""
     arms = len(program.arms)
-    words = {"in_turn": "in turn", "vmap": "side by side (vmap)", "devices": "one on each device"}
-    text = words[chosen_members(run, arms)]
+    words = {
+        "in_turn": "in turn",
+        "unrolled": "a seed's arms in one program",
+        "vmap": "side by side (vmap)",
+        "devices": "one on each device",
+    }
+    chosen = chosen_members(run, program)
+    text = words[chosen]
     if run.parallel.members == "auto" and len(run.seeds) * arms > 1:
-        text += f" (auto: {jax.default_backend()})"
+        share = (
+            f", {costs.frozen_share(run, program):.0%} of a step is the same for them" if chosen == "unrolled" else ""
+        )
+        text += f" (auto: {jax.default_backend()}{share})"
     count = players.device_count(run) * jax.process_count()
     return text + (f", each batch split over {count} devices" if count > 1 else "")
 
@@ -184,6 +204,11 @@ def how_members_run(run: Run, program: Program) -> str:
 def seeds_per_chunk(run: Run, program: Program, inputs: Inputs) -> int:
     """`parallel.seeds_per_chunk`, or as many seeds as the device's memory is estimated to hold."""
     return run.parallel.seeds_per_chunk or costs.seeds_that_fit(run, program, inputs, costs.device_limit())
+
+
+def arms_per_chunk(arms: int) -> int:
+    """How many arms one program holds when unrolled: a divisor of their number, of which larger ones compile for long."""
+    return max(n for n in range(1, min(arms, MOST_UNROLLED) + 1) if arms % n == 0)
 
 
 def memory(run: Run, programs: Sequence[Program], inputs: Inputs) -> costs.Memory:
@@ -194,19 +219,18 @@ def memory(run: Run, programs: Sequence[Program], inputs: Inputs) -> costs.Memor
 
 def _memory(run: Run, program: Program, inputs: Inputs) -> costs.Memory:
     seeds, arms = len(run.seeds), len(program.arms)
-    members, chosen = seeds * arms, chosen_members(run, arms)
+    members, chosen = seeds * arms, chosen_members(run, program)
     if chosen == "devices":
         members = -(-members // min(len(jax.local_devices()), members))
-    together = seeds_per_chunk(run, program, inputs) * arms if chosen == "vmap" else 1
-    # Side by side, a seed's arms share them.
-    frozen = seeds if chosen == "vmap" else members
-    return costs.memory(run, program, inputs, held=members, frozen=frozen, together=together)
+    together = {"vmap": lambda: seeds_per_chunk(run, program, inputs) * arms, "unrolled": lambda: arms_per_chunk(arms)}
+    frozen = members // arms if chosen == "vmap" else members
+    return costs.memory(run, program, inputs, held=members, frozen=frozen, together=together.get(chosen, lambda: 1)())
 
 
 def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
     """The runner for `parallel.members`, `parallel.devices` and k steps per call."""
     step = stages.make_step(run, program)
-    step = by_patches(step) if convolves_by_patches(run, len(program.arms)) else step
+    step = by_patches(step) if convolves_by_patches(run, program) else step
     step = parallel.many_steps(step) if k > 1 else step
     members: dict[str, Any] = {"seeds": len(run.seeds), "arms": len(program.arms)}
     axis = 1 if k > 1 else 0  # of the examples in a member's batch
@@ -219,6 +243,9 @@ def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
 
     def in_turn():
         return parallel.in_turn(wrap(step, axis), place=place, **members)
+
+    def unrolled():
+        return parallel.unrolled(step, arms_per_chunk=arms_per_chunk(len(program.arms)), **members)
 
     def vmap():
         common = [
@@ -235,4 +262,5 @@ def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
     def devices_():
         return parallel.over_devices(step, shared=1, **members)
 
-    return {"in_turn": in_turn, "vmap": vmap, "devices": devices_}[chosen_members(run, members["arms"])]()
+    ways = {"in_turn": in_turn, "unrolled": unrolled, "vmap": vmap, "devices": devices_}
+    return ways[chosen_members(run, program)]()

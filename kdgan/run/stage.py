@@ -98,9 +98,11 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
             parallel.check_batch_size(size, num_devices * jax.process_count())
         except ValueError as error:
             raise ConfigError(f"{prefix}{error}") from error
-    if run.parallel.members == "devices" and splits_batch(run):
+    if run.parallel.members in ("devices", "unrolled") and splits_batch(run):
+        where_to = {"devices": "a member on each device", "unrolled": "a seed's arms on one device"}
         raise ConfigError(
-            "config.parallel.members = 'devices' puts a member on each device; set parallel.devices = 1 with it"
+            f"config.parallel.members = {run.parallel.members!r} puts {where_to[run.parallel.members]};"
+            " set parallel.devices = 1 with it"
         )
     modules, local_modules = (
         build_modules(run, arm, inputs, synchronised=over_devices) for over_devices in (True, False)

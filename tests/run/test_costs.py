@@ -25,11 +25,17 @@ def weights(rate):
     return dict(method=dict(name="kd"), lambdas=dict(student=dict(ce=1 - rate, kd=rate)))
 
 
+def config_of(members):
+    """Four seeds by two arms of one program."""
+    config = tiny.config(steps=2, seeds=4, optimizer="adam", arms=common.named(low=weights(0.1), high=weights(0.9)))
+    config.parallel.members = members
+    return config
+
+
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory):
-    """A run of four seeds by two arms of one program, side by side."""
-    config = tiny.config(steps=2, seeds=4, optimizer="adam", arms=common.named(low=weights(0.1), high=weights(0.9)))
-    config.parallel.members = "vmap"
+    """A run of them side by side."""
+    config = config_of("vmap")
     workdir = tmp_path_factory.mktemp("mapped")
     train.train(config, workdir)
     return config, workdir
@@ -85,6 +91,33 @@ def test_a_device_too_small_for_all_members_runs_them_in_chunks_to_the_same_end(
     assert population.seeds_per_chunk(run, program, inputs) == 2
     train.train(config, tmp_path)
     assert small.largest_difference(last_state(workdir), last_state(tmp_path)) < 1e-6
+
+
+@pytest.mark.parametrize("members", ["auto", "in_turn"])
+def test_arms_unrolled_into_one_program_end_as_in_turn_and_side_by_side(members, mapped, tmp_path):
+    config = config_of(members)
+    train.train(config, tmp_path)
+    assert (
+        small.largest_difference(last_state(mapped[1]), last_state(tmp_path)) < 1e-3
+    )  # Adam at 0.1 magnifies rounding
+    found = (tmp_path / "explanation.txt").read_text()
+    # teacher: 8 · (2 · 592 + 18 + 8) of 26.1 thousand operations
+    unrolled = "4 seeds × 2 arms, a seed's arms in one program (auto: cpu, 37% of a step is the same for them)"
+    assert (unrolled in found) == (members == "auto")
+
+
+def test_a_teacher_that_is_a_small_part_of_the_step_is_run_again_for_each_arm():
+    config = config_of("auto")
+    config.players.student.model_args.hidden = (64, 64)
+    run, _, programs = prepared(config)
+    (program,) = programs["distill"]
+    assert costs.frozen_share(run, program) < 0.1
+    assert population.chosen_members(run, program) == "in_turn"
+
+
+@pytest.mark.parametrize(("arms", "expected"), [(1, 1), (5, 5), (8, 8), (9, 3), (11, 1), (16, 8)])
+def test_unrolled_programs_hold_an_equal_number_of_arms(arms, expected):
+    assert population.arms_per_chunk(arms) == expected
 
 
 def test_an_explanation_warns_of_more_than_the_device_has(mapped, monkeypatch):

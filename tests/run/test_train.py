@@ -198,7 +198,7 @@ def test_a_workdir_of_another_config_is_refused_with_the_differences(finished):
     assert train.conflicts(finished[0], train.plain(config)) == []
 
 
-@pytest.mark.parametrize("members", ["vmap", "devices"])
+@pytest.mark.parametrize("members", ["unrolled", "vmap", "devices"])
 def test_every_way_of_running_members_ends_in_the_same_parameters(finished, members, tmp_path):
     config = tiny.config()
     config.parallel.members = members
