@@ -1,4 +1,4 @@
-"""The contract of every config: it names its command, and, shrunk to two steps, it runs, stops and resumes."""
+"""The contract of every config: it names its command, and, shrunk to two steps, it runs."""
 
 import importlib
 import pathlib
@@ -40,8 +40,8 @@ def shrunk(name):
             if "steps" in arm:
                 arm.steps = 2
     for player in config.players.values():
-        if str(player.get("model", "")).startswith("resnet"):
-            player.model = "resnet8"
+        if str(player.get("model", "")).startswith(("resnet", "kdgan_lenet")):  # slow to compile
+            player.model, player.model_args = "cnn", dict(features=(2, 3), dense=4)
         if "image_size" in player.get("model_args", {}):
             player.model_args.image_size = 8
     if config.evaluate.extractor.stage:  # a Fréchet distance needs more images than features
@@ -66,10 +66,11 @@ def test_the_docstring_has_the_command(name):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_two_steps_stopped_after_one_and_resumed(name, tmp_path):
+def test_it_runs_and_a_classifiers_and_a_generators_stop_and_resume(name, tmp_path):
     config = shrunk(name)
     run = resolve(config)
-    tiny.train_until(config, tmp_path, run.stages[0].name, 1)
+    if name in ("quickstart", "mnist_gan_distill"):
+        tiny.train_until(config, tmp_path, run.stages[0].name, 1)
     summary = train.train(config, tmp_path)
     assert list(summary["stages"]) == [stage.name for stage in run.stages]
     for stage in run.stages:
