@@ -13,11 +13,11 @@ from benchmarks import ours, process, rivals, runs, work
 from benchmarks.measure import Effort, Setting, compare
 from benchmarks.steps import tell
 
-WAYS = ("in_turn", "vmap", "devices")
+WAYS = ("in_turn", "unrolled", "vmap", "devices")
 # (piece of work, kinds, numbers of members, ways): where a step takes long, what the question is about.
 PLAN = (
     ("mlp_lenet", ("seeds", "rows"), (1, 4, 10, 32), WAYS),
-    ("resnet20", ("rows",), (4, 10), ("in_turn", "vmap")),
+    ("resnet20", ("rows",), (4, 10), ("in_turn", "unrolled", "vmap")),
 )
 RIVALS = ("eager", "compile")  # of PyTorch's ways
 EXAMPLES = 4_096  # in the data set
@@ -30,6 +30,8 @@ def measure(setting: Setting, say: Callable[[str], None]) -> dict[str, Any]:
         for kind in kinds:
             for members in (1, 3) if setting.quick else counts:
                 for way in ways if members > 1 else ways[:1]:
+                    if (way, kind) == ("unrolled", "seeds"):  # only what shares a batch shares a program
+                        continue
                     arguments = {"name": name, "kind": kind, "members": members, "way": way, "setting": setting}
                     rows.append(measure_population(**arguments) if way != "devices" else _in_devices(arguments))
                     for rival, found in rows[-1]["rivals"].items():

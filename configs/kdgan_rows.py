@@ -7,7 +7,7 @@ augmented images; whoever is given a teacher is given the same one.
 
 import itertools
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -165,42 +165,46 @@ def trials(row: str, count: int = TRIALS) -> list[Chosen]:
     return [{name: column[number] for name, column in columns.items()} for number in range(count)]
 
 
-def rows_named(text: str) -> tuple[str, ...]:
-    """Of "all", every row; of "kd+mimic", those.
+def named(text: str, all_names: Iterable[str] = ROWS) -> tuple[str, ...]:
+    """Of "all", every name; of "kd+mimic", those.
 
     Raises:
-      ValueError: a row that there is not.
+      ValueError: a name that there is not.
     """
-    rows = tuple(ROWS) if text == "all" else tuple(text.split("+"))
-    for row in rows:
-        if row not in ROWS:
-            raise ValueError(f"--config=...:rows={text}: no row {row!r}; there are {', '.join(ROWS)}")
-    return rows
+    known = tuple(all_names)
+    names = known if text == "all" else tuple(text.split("+"))
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--config=...:rows={text}: no row {name!r}; there are {', '.join(known)}")
+    return names
 
 
-def table(config, chosen: Mapping[str, Chosen], rows: Sequence[str]) -> None:
+def table(config, chosen: Mapping[str, Chosen], rows: str) -> None:
     """The teacher, then rows beside it."""
-    arms = {row: ROWS[row](chosen[row]) for row in rows if row != "teacher"}
+    arms = {row: ROWS[row](chosen[row]) for row in named(rows) if row != "teacher"}
     config.stages = common.named(teacher=ROWS["teacher"](chosen["teacher"]), table=dict(arms=common.named(**arms)))
 
 
-def plain(config, chosen: Mapping[str, Chosen], rows: Sequence[str]) -> None:
+def plain(config, chosen: Mapping[str, Chosen], rows: str) -> None:
     """The same without augmentation, the teacher's included."""
     table(config, chosen, rows)
     config.data.augment = {}
 
 
-def unlabelled(config, chosen: Mapping[str, Chosen], rows: Sequence[str]) -> None:
+def unlabelled(config, chosen: Mapping[str, Chosen], rows: str) -> None:
     """Rows that can match a teacher on images without labels, all given the same ones, as many a step as with labels."""
     config.data.unlabelled_batch_size = config.stage.batch_size
-    table(config, chosen, [row for row in rows if row in ("scratch", *UNLABELLED)])
+    table(config, chosen, "+".join(row for row in named(rows) if row in ("scratch", *UNLABELLED)))
     for row, arm in config.stages.table.arms.items():
         if row in UNLABELLED:
             arm.method.unlabelled = True
 
 
-def ablation(config, chosen: Mapping[str, Chosen], rows: Sequence[str]) -> None:
-    """KDGAN with cross-entropy, changed in one thing at a time; and other rows given as much compute."""
+def ablation(config, chosen: Mapping[str, Chosen], rows: str) -> None:
+    """KDGAN with cross-entropy, changed in one thing at a time; and other rows given as much compute.
+
+    Its rows are its arms: kdgan_ce, no_adv_student, alpha_0p1, ..., kd_long, mimic_long.
+    """
     base = chosen["kdgan_ce"]
     arms = {"kdgan_ce": _kdgan(base)}
     for players in (("student",), ("teacher",), ("student", "teacher")):
@@ -218,10 +222,11 @@ def ablation(config, chosen: Mapping[str, Chosen], rows: Sequence[str]) -> None:
     # As many floating-point operations as KDGAN's, put into more steps.
     for row in ("kd", "mimic"):
         arms[f"{row}_long"] = dict(ROWS[row](chosen[row]), steps=FLOPS_RATIO * config.stage.steps)
+    arms = {name: arms[name] for name in named(rows, arms)}
     config.stages = common.named(teacher=ROWS["teacher"](chosen["teacher"]), ablation=dict(arms=common.named(**arms)))
 
 
-def search(config, chosen: Mapping[str, Chosen], rows: Sequence[str]) -> None:
+def search(config, chosen: Mapping[str, Chosen], rows: str) -> None:
     """The trials of some rows, a stage for each row, on a seed of their own.
 
     A trial sees neither the test set nor all n labels: it trains on four fifths of them and is judged by the last fifth, all
@@ -234,8 +239,8 @@ def search(config, chosen: Mapping[str, Chosen], rows: Sequence[str]) -> None:
     config.data.train, config.data.test = "train[:-1000]", "train[-1000:]"
     config.evaluate.latency = config.evaluate.watch_test = False
     config.evaluate.every = config.checkpoint.every = config.stage.steps // 2
-    stages: dict[str, Any] = {} if rows == ("teacher",) else {"teacher": ROWS["teacher"](chosen["teacher"])}
-    for row in rows:
+    stages: dict[str, Any] = {} if rows == "teacher" else {"teacher": ROWS["teacher"](chosen["teacher"])}
+    for row in named(rows):
         arms = {f"trial{number}": ROWS[row](own) for number, own in enumerate(trials(row))}
         stages[f"search_{row}"] = dict(arms=common.named(**arms))
     config.stages = common.named(**stages)
@@ -255,9 +260,9 @@ def make(config, chosen: Mapping[str, Chosen], published: Mapping[str, str], *, 
       chosen: row -> its hyper-parameters.
       published: row -> the published number, as text.
       part: a name of `PARTS`.
-      rows: as `rows_named` takes them.
+      rows: as `named` takes them.
     """
-    PARTS[part](config, chosen, rows_named(rows))
+    PARTS[part](config, chosen, rows)
     if part == "table":
         config.report.source = "Wang et al. 2018, Table 1 (draft of May 2018): best test accuracy of a run, mean of 10"
         config.report.published.table = {row: published[row] for row in config.stages.table.arms if row in published}

@@ -90,6 +90,13 @@ def test_an_ablation_changes_one_thing():
         assert len(changed) == (0 if name == "kdgan_ce" else 1) or name.endswith("_long")
 
 
+def test_an_ablation_s_arms_can_be_named():
+    config = kdgan_mnist.get_config("n=100,part=ablation,rows=kdgan_ce+no_adv_student+kd_long")
+    assert list(config.stages.ablation.arms) == ["kdgan_ce", "no_adv_student", "kd_long"]
+    with pytest.raises(ValueError, match=r"no row 'kd'; there are kdgan_ce, no_adv_student, .*, mimic_long"):
+        kdgan_mnist.get_config("n=100,part=ablation,rows=kd")
+
+
 def test_the_recorded_trials_are_those_that_the_config_draws():
     for sizes in kdgan_search.read().values():
         for rows in sizes.values():

@@ -87,6 +87,7 @@ def sample(
     from kdgan.report import grids
     from kdgan.run import sampling
 
+    keep_compiled(recorded_config(workdir))
     columns = columns or math.ceil(math.sqrt(num))
     draw = sampling.load(workdir, **which)
     height, width = draw(jax.random.key(seed), 1, label).shape[1:3]
