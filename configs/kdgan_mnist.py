@@ -6,8 +6,9 @@ codis 0.909, nagan 0.858, kdgan 0.903, kdgan with cross-entropy 0.901; kdgan −
 
 Behind the colon: `n` is 100, 1000 or 10000 (chosen by a search at n = 100 only, so far); `part` is the table, the search for
 its hyper-parameters, the ablations of KDGAN, the table without augmentation (plain) or with images without labels
-(unlabelled); `rows` names some, as kd+mimic, or kdgan_ce+no_adv_student of the ablations; `lenet` is the draft's or the published code's; `judge` is who chose the
-hyper-parameters: 1,000 further images, or the last fifth of the n labels. results/kdgan.md says what was found.
+(unlabelled); `rows` names some, as kd+mimic, or kdgan_ce+no_adv_student of the ablations; `lenet` is the draft's or the
+published code's; `judge` is who chose the hyper-parameters: 1,000 further images, or the last fifth of the n labels.
+results/kdgan.md says what was found.
 """
 
 from configs import common, kdgan_rows, kdgan_search
