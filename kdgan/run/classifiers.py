@@ -1,5 +1,6 @@
 """Classifiers measured on a run's splits: exact, each example once. One program per module serves all who share it."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,13 +43,13 @@ class Classifiers:
         self, logits: Sequence[jax.Array], split: str, reference: Sequence[jax.Array] | None = None
     ) -> dict[str, float]:
         """accuracy, nll, ece, and agreement with `reference` where there is one."""
-        totals: Any = None
+        sums: list[dict[str, Any]] = []
         for i, batch in enumerate(self._splits.batches(split)):
-            sums = {"own": self._sums(logits[i], batch["label"], batch["mask"])}
+            sums.append({"own": self._sums(logits[i], batch["label"], batch["mask"])})
             if reference is not None:
-                sums["agreement"] = self._agreement(logits[i], reference[i], batch["mask"])
-            sums = jax.device_get(sums)
-            totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
+                sums[i]["agreement"] = self._agreement(logits[i], reference[i], batch["mask"])
+        # Fetched when all is dispatched: the device computes while the host makes the next batch.
+        totals = functools.reduce(lambda some, more: jax.tree.map(np.add, some, more), jax.device_get(sums))
         found = classification.summarise(totals["own"])
         measured = {name: float(found[name]) for name in ("accuracy", "nll", "ece")}
         if reference is not None:
