@@ -23,6 +23,7 @@ from kdgan.run.trace import marks
 from kdgan.state import TrainState
 
 WORTH_SHARING = 0.25  # of a step's operations, done by frozen players: from there on a seed's arms share a program
+COMPILING = 2e11  # operations that two cores do while they compile one more arm
 MOST_UNROLLED = 8  # arms in one program
 
 
@@ -163,15 +164,18 @@ def chosen_members(run: Run, program: Program) -> str:
     """`parallel.members`, with auto decided.
 
     A single member runs as it is, members on an accelerator under vmap. On a CPU, where vmap turns convolutions into slow
-    ones, they run in turn; a seed's arms unrolled into one program if at least `WORTH_SHARING` of a step is what frozen
-    players do, alike for all of them.
+    ones, they run in turn; a seed's arms unrolled into one program if what frozen players do, alike for all of them, is at
+    least `WORTH_SHARING` of a step and in the whole stage more than what compiling the larger program takes.
     """
     if run.parallel.members != "auto":
         return run.parallel.members
     if jax.default_backend() != "cpu":
         return "in_turn" if len(run.seeds) * len(program.arms) == 1 else "vmap"
-    shares = len(program.arms) > 1 and not players.splits_batch(run)
-    return "unrolled" if shares and costs.frozen_share(run, program) >= WORTH_SHARING else "in_turn"
+    if len(program.arms) == 1 or players.splits_batch(run):
+        return "in_turn"
+    share, whole = costs.frozen_share(run, program), costs.step_cost(run, program).flops or 0.0
+    saved = share * whole * program.steps * len(run.seeds) * (1 - 1 / len(program.arms))  # for each arm
+    return "unrolled" if share >= WORTH_SHARING and saved >= COMPILING else "in_turn"
 
 
 def convolves_by_patches(run: Run, program: Program) -> bool:
