@@ -57,7 +57,8 @@ def _stage(run: Run, stage: Stage, programs: Sequence[Program], inputs: Inputs) 
     blocks.append(_lines("moves", _moves(programs)))
     if cached := _cached(run, programs, inputs):
         blocks.append(_lines("cached", cached))
-    population = f"{_count(seeds, 'seed')} × {_count(arms, 'arm')}, {how_members_run(run, programs[0])}"
+    ways = " or ".join(dict.fromkeys(how_members_run(run, program) for program in programs))
+    population = f"{_count(seeds, 'seed')} × {_count(arms, 'arm')}, {ways}"
     blocks.append(_lines("members", [f"{population}; {compiled}", *_costs(run, programs, inputs)]))
     return "\n".join(blocks)
 

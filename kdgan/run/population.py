@@ -197,10 +197,10 @@ def how_members_run(run: Run, program: Program) -> str:
     chosen = chosen_members(run, program)
     text = words[chosen]
     if run.parallel.members == "auto" and len(run.seeds) * arms > 1:
-        share = (
-            f", {costs.frozen_share(run, program):.0%} of a step is the same for them" if chosen == "unrolled" else ""
-        )
-        text += f" (auto: {jax.default_backend()}{share})"
+        why = jax.default_backend()
+        if chosen == "unrolled":
+            why += f", {costs.frozen_share(run, program):.0%} of a step is the same for them"
+        text += f" (auto: {why})"
     count = players.device_count(run) * jax.process_count()
     return text + (f", each batch split over {count} devices" if count > 1 else "")
 
