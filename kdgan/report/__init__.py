@@ -4,7 +4,8 @@ Everything here reads the files of a workdir (summary.json, metrics.jsonl, expla
 else, so that a report is written on a machine without an accelerator, without JAX, and while a run goes on.
 
     report.text(workdir)     the tables, for a terminal
-    report.write(workdir)    report.html: one page that needs no network
+    report.markdown(workdir) the same in Markdown, for a README
+    report.write(workdir)    report.html: one page that needs no network; beside it the tables as report.md
     report.show(workdir)     tables and curves inline in a notebook; `tables_html` and `curves_html` give the parts
 
 read         the files of a workdir
@@ -24,6 +25,6 @@ training, classification, generation   the parts about learning curves, a classi
 page, markup, style  the HTML page
 """
 
-from kdgan.report.page import curves_html, show, tables_html, text, write
+from kdgan.report.page import curves_html, markdown, show, tables_html, text, write
 
-__all__ = ["curves_html", "show", "tables_html", "text", "write"]
+__all__ = ["curves_html", "markdown", "show", "tables_html", "text", "write"]

@@ -1,4 +1,7 @@
-"""The page of a run, report.html: one file that needs no network. A section whose input is missing is left out."""
+"""A run's report: report.html, one page that needs no network, and its tables as text and as Markdown (report.md).
+
+A section whose input is missing is left out.
+"""
 
 import dataclasses
 import os
@@ -16,13 +19,14 @@ from kdgan.run import files
 
 
 def write(workdir: str | pathlib.Path) -> pathlib.Path:
-    """Write report.html into a workdir and return its path.
+    """Write report.html, and report.md with its tables, into a workdir; return the path of the page.
 
     Raises:
         ValueError: the workdir holds no summary.json, or a damaged file.
     """
     path = pathlib.Path(workdir) / "report.html"
     files.write_atomic(path, page(_finished(workdir)))
+    files.write_atomic(path.with_suffix(".md"), markdown(workdir))
     return path
 
 
@@ -37,6 +41,22 @@ def text(workdir: str | pathlib.Path) -> str:
     summary = _finished(workdir).summary
     bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     return _text(summary, bold)
+
+
+def markdown(workdir: str | pathlib.Path) -> str:
+    """The tables of a finished run and what they say, as they would be pasted into a README.
+
+    Raises:
+        ValueError: the workdir holds no summary.json, or a damaged file.
+    """
+    summary = _finished(workdir).summary
+    stages = comparisons(summary)
+    blocks = []
+    for stage in stages:
+        of_stage = [tables.as_markdown(table) for table in _tables(summary, stage)]
+        of_stage.append("\n".join(f"- {sentence}" for sentence in differences.sentences(summary, stage)))
+        blocks += ([f"## {stage}"] if len(stages) > 1 else []) + [block for block in of_stage if block]
+    return "\n\n".join(blocks) + "\n"
 
 
 def tables_html(workdir: str | pathlib.Path) -> str:
@@ -125,10 +145,12 @@ def _text(summary: Mapping[str, Any], bold: bool) -> str:
 
 
 def _text_of(summary: Mapping[str, Any], stage: str, bold: bool) -> str:
-    paired = differences.differences_table(summary, stage)
-    blocks = [
-        tables.as_text(tables.results_table(summary, stage), bold=bold),
-        "" if paired is None else tables.as_text(paired, bold=bold),
-        "\n".join(differences.sentences(summary, stage)),
-    ]
+    blocks = [tables.as_text(table, bold=bold) for table in _tables(summary, stage)]
+    blocks.append("\n".join(differences.sentences(summary, stage)))
     return "\n\n".join(block for block in blocks if block)
+
+
+def _tables(summary: Mapping[str, Any], stage: str) -> list[tables.Table]:
+    """Results, and paired differences where there are arms to compare."""
+    paired = differences.differences_table(summary, stage)
+    return [tables.results_table(summary, stage), *([] if paired is None else [paired])]

@@ -196,6 +196,18 @@ def test_text_for_a_terminal(workdir):
     assert "accuracy − scratch" in text
 
 
+def test_the_tables_lie_beside_the_page_in_markdown(workdir):
+    report.write(workdir)
+    lines = (workdir / "report.md").read_text().splitlines()
+    assert lines == report.markdown(workdir).splitlines()
+    row = next(line for line in lines if line.startswith("| student · kdgan | "))
+    assert row.count("**") == 2 * 4  # best in four columns
+    assert "- kd is better than scratch by " in "\n".join(lines)
+    heads = [line for line in lines if line.startswith("| | ")]
+    assert len(heads) == 2  # results, and differences
+    assert "## " not in report.markdown(workdir)  # of one stage
+
+
 def test_notebook_output_brings_its_style_and_is_well_formed(workdir):
     shown = report.show(workdir)
     inline = Page(shown._repr_html_())
@@ -215,7 +227,7 @@ def test_a_run_that_goes_on_shows_its_curves(tmp_path):
     shown = report.show(folder)
     assert "svg" in Page(shown._repr_html_()).tags
     assert "no summary yet" in repr(shown)
-    for needs_summary in (report.write, report.text, report.tables_html):
+    for needs_summary in (report.write, report.text, report.markdown, report.tables_html):
         with pytest.raises(ValueError, match=r"no summary\.json"):
             needs_summary(folder)
     assert "nothing to show yet" in report.show(tmp_path)._repr_html_()
