@@ -91,7 +91,7 @@ def test_a_method_may_be_named_alone_and_a_start_by_stage_and_arm():
         ("stages.distill.start.techer", "teacher", "did you mean 'teacher'"),
         ("stages.distill.optimizers", {"student": {"lr": 1.0}}, "optimizers.student.lr: no such field"),
         ("stages", {}, "config.stages is empty"),
-        ("parallel.members", "both", "accepted are auto, in_turn, vmap, devices"),
+        ("parallel.members", "both", "accepted are auto, in_turn, unrolled, vmap, devices"),
         ("parallel.compute", "float16", "accepted are float32, bfloat16"),
         ("population.seeds", 0, "must be at least 1"),
     ],
