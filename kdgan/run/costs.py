@@ -1,7 +1,7 @@
 """What programs cost, known before anything is compiled: operations and memory of players, of steps, of whole stages."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,6 @@ from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program
 from kdgan.run.schema import Run
 from kdgan.state import TrainState, variable_shapes
-from kdgan.step import make_train_step
 
 MEMORY_SHARE = 0.8  # of a device's memory that may be planned for; the rest is fragments, libraries, evaluation
 
@@ -76,14 +75,7 @@ def step_cost(run: Run, program: Program) -> StepCost:
 
 @functools.lru_cache(maxsize=128)  # asked for by the explanation, by the choice of chunks and by the summary
 def _step_cost(program: Program, compute: str, devices: int) -> StepCost:
-    step = make_train_step(
-        program.method,
-        program.local_modules,
-        program.optimizers,
-        schedules=program.schedules,
-        ema=program.ema,
-        compute_dtype=stages.COMPUTE[compute],
-    )
+    step = stages.make_prepared_step(program, program.local_modules, compute)
 
     def halves(moving, frozen, batch):
         return step(moving.join(frozen), batch)[0].split()[0]
@@ -189,5 +181,5 @@ def seeds_that_fit(run: Run, program: Program, inputs: Inputs, limit: int | None
     """Seeds whose members step side by side within so many bytes: a divisor of all of them, which it is without a limit."""
     seeds, arms = len(run.seeds), len(program.arms)
     need = lambda n: sum(memory(run, program, inputs, held=seeds * arms, frozen=seeds, together=n * arms))
-    divisors: Sequence[int] = [n for n in range(seeds, 0, -1) if seeds % n == 0]
+    divisors = [n for n in range(seeds, 0, -1) if seeds % n == 0]
     return next((n for n in divisors if limit is None or need(n) <= limit), 1)

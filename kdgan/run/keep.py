@@ -46,16 +46,23 @@ def unpack(populations: Sequence[Population], tree: Mapping[str, Any]) -> list[l
     best = []
     for population in populations:
         seeds = list(dict.fromkeys(seed for seed, _ in population.members))
-        take = lambda part, seed: jax.tree.map(lambda leaf: leaf[seeds.index(seed)], part)  # noqa: B023 - used here only
         frozen = [state.split()[1] for state in population.states()]
-        states = [take(tree[arm]["state"], seed).join(frozen[i]) for i, (seed, arm) in enumerate(population.members)]
+        states = [
+            row(tree[arm]["state"], seeds.index(seed)).join(own)
+            for (seed, arm), own in zip(population.members, frozen, strict=True)
+        ]
         population.load(states)
-        best.append([take(tree[arm]["best"], seed) for seed, arm in population.members])
+        best.append([row(tree[arm]["best"], seeds.index(seed)) for seed, arm in population.members])
     return best
 
 
 def stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *trees)
+
+
+def row(stacked: Any, i: int) -> Any:
+    """The i-th of the trees that `stack` was given."""
+    return jax.tree.map(lambda leaf: leaf[i], stacked)
 
 
 def outcome(

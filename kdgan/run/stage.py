@@ -273,13 +273,21 @@ def _optimizer(arm: Arm, method: game.Method, name: str) -> optax.GradientTransf
 
 def make_step(run: Run, program: Program) -> Callable:
     """`step(state, host_batch, device_arrays) -> (state, metrics)` of one member."""
-    step = make_train_step(
+    axis_name = parallel.BATCH_AXIS if splits_batch(run) else None
+    step = make_prepared_step(program, program.modules, run.parallel.compute, axis_name=axis_name)
+    return lambda state, raw, arrays: step(state, program.prepare(raw, arrays))
+
+
+def make_prepared_step(
+    program: Program, modules: Mapping[str, Any], compute: str, *, axis_name: str | None = None
+) -> Callable:
+    """`step(state, batch) -> (state, metrics)` of one member on a prepared batch, by the program's modules or local ones."""
+    return make_train_step(
         program.method,
-        program.modules,
+        modules,
         program.optimizers,
         schedules=program.schedules,
         ema=program.ema,
-        compute_dtype=COMPUTE[run.parallel.compute],
-        axis_name=parallel.BATCH_AXIS if splits_batch(run) else None,
+        compute_dtype=COMPUTE[compute],
+        axis_name=axis_name,
     )
-    return lambda state, raw, arrays: step(state, program.prepare(raw, arrays))

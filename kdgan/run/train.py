@@ -196,11 +196,10 @@ def train_stage(
                     " The same command goes on from there."
                 )
     monitor.end_stage()
-    flops = {
-        arm: costs.training_flops(context.run, population.program, context.inputs)
-        for population in populations
-        for arm in population.program.arms
-    }
+    flops: dict[str, float | None] = {}
+    for population in populations:  # its arms differ in nothing that costs
+        operations = costs.training_flops(context.run, population.program, context.inputs)
+        flops |= dict.fromkeys(population.program.arms, operations)
     per_member = {
         arm: population.seconds / len(population.members)
         for population in populations
