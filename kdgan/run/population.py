@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from kdgan import parallel
-from kdgan.models.patches import by_patches
+from kdgan.models.patches import by_patches, gradient_by_patches, replace_convolutions
 from kdgan.parallel import Runner
 from kdgan.run import costs, players
 from kdgan.run import inputs as run_inputs
@@ -178,11 +178,20 @@ def chosen_members(run: Run, program: Program) -> str:
     return "unrolled" if share >= WORTH_SHARING and saved >= COMPILING else "in_turn"
 
 
-def convolves_by_patches(run: Run, program: Program) -> bool:
-    """`parallel.convolutions`, with auto decided: by patches where kernels are mapped on a CPU."""
+CONVOLUTIONS = {
+    "direct": None,
+    "patches": by_patches,
+    "gradient": gradient_by_patches,
+}  # parallel.convolutions -> of nn.Conv
+
+
+def chosen_convolutions(run: Run, program: Program) -> str:
+    """`parallel.convolutions`, with auto decided: on a CPU patches where kernels are mapped, else for their gradient."""
     if run.parallel.convolutions != "auto":
-        return run.parallel.convolutions == "patches"
-    return jax.default_backend() == "cpu" and chosen_members(run, program) == "vmap"
+        return run.parallel.convolutions
+    if jax.default_backend() != "cpu":
+        return "direct"
+    return "patches" if chosen_members(run, program) == "vmap" else "gradient"
 
 
 def how_members_run(run: Run, program: Program) -> str:
@@ -234,7 +243,8 @@ def _memory(run: Run, program: Program, inputs: Inputs) -> costs.Memory:
 def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
     """The runner for `parallel.members`, `parallel.devices` and k steps per call."""
     step = stages.make_step(run, program)
-    step = by_patches(step) if convolves_by_patches(run, program) else step
+    convolution = CONVOLUTIONS[chosen_convolutions(run, program)]
+    step = step if convolution is None else replace_convolutions(step, convolution)
     step = parallel.many_steps(step) if k > 1 else step
     members: dict[str, Any] = {"seeds": len(run.seeds), "arms": len(program.arms)}
     axis = 1 if k > 1 else 0  # of the examples in a member's batch
