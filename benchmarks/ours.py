@@ -140,7 +140,14 @@ def grouped(batches: Sequence[Any], per_call: int) -> list[Any]:
 
 
 def gradients(work: Work, state: TrainState, batch: Any) -> tuple[dict[str, float], dict[str, Any]]:
-    """(moving player -> loss, moving player -> gradient) of every move of kdgan's step, all of them at `state`.
+    """(moving player -> loss, moving player -> gradient) of every move of kdgan's step, all of them at `state`."""
+    return gradients_of_each(work, state, [batch])[0]
+
+
+def gradients_of_each(
+    work: Work, state: TrainState, batches: Sequence[Any]
+) -> list[tuple[dict[str, float], dict[str, Any]]]:
+    """`gradients` on each of some batches.
 
     The step itself runs, with optimizers that keep the gradient and change nothing, so that every move sees the same
     parameters.
@@ -151,8 +158,9 @@ def gradients(work: Work, state: TrainState, batch: Any) -> tuple[dict[str, floa
     )
     rules = dict.fromkeys(work.trained, keep)
     opt_state = {name: keep.init(state.params[name]) for name in work.trained}
-    after, metrics = jax.jit(run_step(work, rules))(state.replace(opt_state=opt_state), batch)
-    return losses(metrics, work), jax.device_get(after.opt_state)
+    step = jax.jit(run_step(work, rules))
+    found = [step(state.replace(opt_state=opt_state), batch) for batch in batches]
+    return [(losses(metrics, work), jax.device_get(after.opt_state)) for after, metrics in found]
 
 
 def draws(work: Work, state: TrainState) -> dict[str, tuple[Any, ...]]:

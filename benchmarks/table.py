@@ -80,7 +80,8 @@ def steps(measured: Mapping[str, Any]) -> str:
             parity = found["parity"].get("gradient")
             rows.append([label, NAMES[name], *_comparison(found), "" if parity is None else f"{parity:.0e}"])
             label = ""
-        rows.append(["", "control: JAX by hand twice", *_comparison(row["control"]), ""])
+        by_rounding = f"by rounding {row['rounding']:.0e}"
+        rows.append(["", "control: JAX by hand twice", *_comparison(row["control"]), by_rounding])
         if "one_step_a_call" in row:
             rows.append(["", "JAX by hand, kdgan one step a call", *_comparison(row["one_step_a_call"]), ""])
         if ours and row["flops"]:

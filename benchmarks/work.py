@@ -189,6 +189,13 @@ def batches(work: Work, count: int = 8, seed: int = 2) -> list[dict[str, np.ndar
     ]
 
 
+def rounded_otherwise(batch: Mapping[str, np.ndarray], count: int = 4) -> list[dict[str, np.ndarray]]:
+    """The batch `count` times, every pixel a part in 2²² more or less: as uncertain as one layer's float32 sums."""
+    generator, image = np.random.default_rng(4), batch["image"]
+    signs = generator.choice(np.float32([-1, 1]), (count, *image.shape))
+    return [{**batch, "image": image + image * sign * np.float32(2.0**-22)} for sign in signs]
+
+
 def data_set(work: Work, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Random examples as a data set has them: images uint8 [n, h, w, c], labels int32 [n]."""
     generator = np.random.default_rng(3)

@@ -24,6 +24,7 @@ from kdgan.state import TrainState
 
 WORTH_SHARING = 0.25  # of a step's operations, done by frozen players: from there on a seed's arms share a program
 COMPILING = 2e11  # operations that two cores do while they compile one more arm
+CONVOLUTIONS = {"patches": by_patches, "gradient": gradient_by_patches}  # parallel.convolutions -> what nn.Conv calls
 MOST_UNROLLED = 8  # arms in one program
 
 
@@ -178,13 +179,6 @@ def chosen_members(run: Run, program: Program) -> str:
     return "unrolled" if share >= WORTH_SHARING and saved >= COMPILING else "in_turn"
 
 
-CONVOLUTIONS = {
-    "direct": None,
-    "patches": by_patches,
-    "gradient": gradient_by_patches,
-}  # parallel.convolutions -> of nn.Conv
-
-
 def chosen_convolutions(run: Run, program: Program) -> str:
     """`parallel.convolutions`, with auto decided: on a CPU patches where kernels are mapped, else for their gradient."""
     if run.parallel.convolutions != "auto":
@@ -243,8 +237,8 @@ def _memory(run: Run, program: Program, inputs: Inputs) -> costs.Memory:
 def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
     """The runner for `parallel.members`, `parallel.devices` and k steps per call."""
     step = stages.make_step(run, program)
-    convolution = CONVOLUTIONS[chosen_convolutions(run, program)]
-    step = step if convolution is None else replace_convolutions(step, convolution)
+    if (convolutions := chosen_convolutions(run, program)) != "direct":
+        step = replace_convolutions(step, CONVOLUTIONS[convolutions])
     step = parallel.many_steps(step) if k > 1 else step
     members: dict[str, Any] = {"seeds": len(run.seeds), "arms": len(program.arms)}
     axis = 1 if k > 1 else 0  # of the examples in a member's batch

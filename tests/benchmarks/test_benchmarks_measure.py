@@ -72,7 +72,7 @@ def comparison():
 def step_part():
     row = {
         "title": "MLP", "batch": 8, "flops": 1e6, "rivals": {"jax": comparison(), "compile": {"error": "no C++ compiler",
-        "parity": {}}}, "control": comparison(), "fresh": {},
+        "parity": {}}}, "rounding": 1e-7, "control": comparison(), "fresh": {},
     }  # fmt: skip
     return {"peak": {"flops_per_second": 1e10, "size": 1024}, "pieces": {"mlp": row}}
 

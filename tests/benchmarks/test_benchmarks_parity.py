@@ -80,6 +80,25 @@ def test_a_gradient_that_differs_in_one_parameter_is_refused_by_its_path():
         parity.check(ours_found, other, "by hand")
 
 
+def test_what_a_bit_of_rounding_does_is_allowed_and_no_more():
+    ours_found = {"student": 1.0}, {"student": {"head": np.ones(100)}}
+    other = {"student": 1.0}, {"student": {"head": np.ones(100) + 1e-3}}
+    with pytest.raises(AssertionError, match=r"0\.001 of its norm; rounding explains 0\.0001"):
+        parity.check(ours_found, other, "by hand")
+    with pytest.raises(AssertionError, match=r"rounding explains 0\.0008"):
+        parity.check(ours_found, other, "by hand", rounding=2e-4)
+    assert parity.check(ours_found, other, "by hand", rounding=5e-4)["gradient"] == pytest.approx(1e-3)
+
+
+def test_every_pixel_is_rounded_otherwise_in_its_last_bits():
+    batch = work.batches(work.named("resnet20", quick=True))[0]
+    for other in work.rounded_otherwise(batch):
+        assert other["image"].dtype == np.float32
+        moved = np.abs(other["image"] / batch["image"] - 1)
+        assert 2.0**-23 <= moved.min()
+        assert moved.max() <= 2.0**-21
+
+
 def test_a_loss_that_differs_is_refused_by_its_player():
     gradient = {"student": {"head": np.ones(3)}}
     with pytest.raises(AssertionError, match="the loss of student"):

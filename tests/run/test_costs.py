@@ -126,6 +126,22 @@ def test_arms_are_unrolled_where_the_teachers_passes_saved_outweigh_the_compilat
         assert population.chosen_members(run, programs["distill"][0]) == expected
 
 
+@pytest.mark.parametrize(
+    ("members", "convolutions", "expected"),
+    [
+        ("vmap", "auto", "patches"),
+        ("in_turn", "auto", "gradient"),
+        ("unrolled", "auto", "gradient"),
+        ("vmap", "direct", "direct"),
+    ],
+)
+def test_convolutions_of_mapped_kernels_are_by_patches_and_of_others_their_gradient(members, convolutions, expected):
+    config = config_of(members)
+    config.parallel.convolutions = convolutions
+    run, _, programs = prepared(config)
+    assert population.chosen_convolutions(run, programs["distill"][0]) == expected
+
+
 @pytest.mark.parametrize(("arms", "expected"), [(1, 1), (5, 5), (8, 8), (9, 3), (11, 1), (16, 8)])
 def test_unrolled_programs_hold_an_equal_number_of_arms(arms, expected):
     assert population.arms_per_chunk(arms) == expected
