@@ -78,12 +78,14 @@ def main() -> None:
     path = (chosen.out or (QUICK_RESULTS if chosen.quick else RESULTS)) / f"{device_name()}.json"
     part = suites()[suite](setting, lambda line: print(line, flush=True))
     record(path, suite, part, setting)
-    from benchmarks import table
+    from benchmarks import steps, table
 
     print("\n" + table.of_suite(suite, part))
     if path.parent == RESULTS:
         table.write()
     print(f"written: {path}")
+    if refused := steps.refused(part):
+        sys.exit(f"error: these computed something else than kdgan: {'; '.join(refused)}")
 
 
 def run_each(chosen: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ stand the control (the hand-written step beside itself: the spread that equal wo
 each takes: compile time and memory.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -42,7 +42,9 @@ def measure_piece(piece: work.Work, setting: Setting, say: Callable[[str], None]
             with rivals.in_full(setting):
                 parity_found = parity.check(expected, gradients(batches[0], draws), f"{piece.name}, {name}", rounding)
             found = compare(contestant, make(), setting.effort)
-        except Exception as error:  # it lacks something here (a C++ compiler, say), or computes something else
+        except AssertionError as error:  # what was measured before it stands; the command fails at its end
+            found, parity_found = {"error": str(error).splitlines()[0], "refused": True}, {}
+        except Exception as error:  # a way that this machine lacks (no C++ compiler, say) is a row of its own
             found, parity_found = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}, {}
         row["rivals"][name] = {**found, "parity": parity_found}
         say(f"{piece.name:10s} {name:22s} {tell(row['rivals'][name])}")
@@ -62,6 +64,16 @@ def measure_piece(piece: work.Work, setting: Setting, say: Callable[[str], None]
             row["fresh"][way] = fresh.measure(way, piece, setting)
             say(f"{piece.name:10s} {way:22s} {tell_fresh(row['fresh'][way])}")
     return row
+
+
+def refused(part: Mapping[str, Any]) -> list[str]:
+    """Who computed something else than kdgan, by piece of work: empty unless something is wrong."""
+    found = []
+    for name, row in part.get("pieces", {}).items():
+        found += [f"{name}, {rival}" for rival, of in row["rivals"].items() if of.get("refused")]
+        if isinstance(row.get("difference_after_a_step"), str):
+            found.append(f"{name}, jax after a step")
+    return found
 
 
 def in_fresh_processes(piece: work.Work, names: Iterable[str], quick: bool) -> list[str]:

@@ -54,8 +54,10 @@ def gradient_by_patches(
     def direct(image: Array, kernel: Array) -> Array:
         return jax.lax.conv_general_dilated(image, kernel, window_strides, padding, **options)
 
+    if not _is_plain(image, options):
+        return direct(image, kernel)
     places = math.prod(jax.eval_shape(direct, image, kernel).shape[:-1])
-    if not _is_plain(image, options) or 2 * places * kernel.size < LEAST:
+    if 2 * places * kernel.size < LEAST:
         return direct(image, kernel)
     pads = _pads(image, kernel, window_strides, padding)
 

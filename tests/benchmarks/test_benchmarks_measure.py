@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import measure, process, run, table
+from benchmarks import measure, process, run, steps, table
 from benchmarks.measure import Contestant, Effort
 
 
@@ -75,6 +75,14 @@ def step_part():
         "parity": {}}}, "rounding": 1e-7, "control": comparison(), "fresh": {},
     }  # fmt: skip
     return {"peak": {"flops_per_second": 1e10, "size": 1024}, "pieces": {"mlp": row}}
+
+
+def test_who_computed_something_else_is_named_and_who_cannot_run_here_is_not():
+    part = step_part()
+    assert steps.refused(part) == []
+    part["pieces"]["mlp"]["rivals"]["eager"] = {"error": "the loss of student", "refused": True}
+    part["pieces"]["mlp"]["difference_after_a_step"] = "mlp"
+    assert steps.refused(part) == ["mlp, eager", "mlp, jax after a step"]
 
 
 def test_a_suites_part_replaces_its_own_and_no_others(tmp_path):
