@@ -15,7 +15,6 @@ from benchmarks.work import CLASSES, Work
 from kdgan import methods, models, optim, parallel
 from kdgan.game import Method, fold_in_name
 from kdgan.metrics import cost
-from kdgan.models.patches import gradient_by_patches, replace_convolutions
 from kdgan.state import TrainState, initialise
 from kdgan.step import make_train_step
 
@@ -85,12 +84,6 @@ def pure_step(work: Work, rules: Mapping[str, optax.GradientTransformation] | No
     return make_train_step(make_method(work), modules(work), rules or optimizers(work), **kwargs)
 
 
-def run_step(work: Work, rules: Mapping[str, optax.GradientTransformation] | None = None, **kwargs: Any) -> Callable:
-    """The same with the convolutions that a run's `parallel.convolutions = "auto"` has for members in turn."""
-    step = pure_step(work, rules, **kwargs)
-    return replace_convolutions(step, gradient_by_patches) if jax.default_backend() == "cpu" else step
-
-
 def flops(work: Work, state: TrainState) -> float | None:
     """Floating-point operations of one step, as XLA counts those of kdgan's."""
     return cost.flops(pure_step(work), state, example(work))
@@ -103,7 +96,7 @@ def losses(metrics: Mapping[str, Any], work: Work) -> dict[str, float]:
 
 def make_steps(work: Work, state: TrainState, batches: Sequence[Any], *, per_call: int = 1) -> Contestant:
     """Steps on batches that lie on the device, over and over; `per_call` of them in each compiled call."""
-    step = run_step(work)
+    step = pure_step(work)
     step = parallel.jit(parallel.many_steps(step) if per_call > 1 else step)
     # Copied, for the step donates it, and others start from the same.
     return _contestant(work, step, jax.tree.map(jnp.copy, state), jax.device_put(grouped(batches, per_call)), per_call)
@@ -111,7 +104,7 @@ def make_steps(work: Work, state: TrainState, batches: Sequence[Any], *, per_cal
 
 def make_split_steps(work: Work, state: TrainState, batches: Sequence[Any], devices: Sequence[Any]) -> Contestant:
     """The same, each batch split over devices by `pmap`."""
-    step = parallel.pmap(run_step(work, axis_name=parallel.BATCH_AXIS), devices=devices)
+    step = parallel.pmap(pure_step(work, axis_name=parallel.BATCH_AXIS), devices=devices)
     return _contestant(work, step, parallel.replicate(state, devices), batches, 1)
 
 
@@ -158,7 +151,7 @@ def gradients_of_each(
     )
     rules = dict.fromkeys(work.trained, keep)
     opt_state = {name: keep.init(state.params[name]) for name in work.trained}
-    step = jax.jit(run_step(work, rules))
+    step = parallel.compiled(pure_step(work, rules))
     found = [step(state.replace(opt_state=opt_state), batch) for batch in batches]
     return [(losses(metrics, work), jax.device_get(after.opt_state)) for after, metrics in found]
 

@@ -14,7 +14,7 @@ from benchmarks import fresh, rivals, work
 from benchmarks.measure import Setting
 
 PIECES = ("mlp_lenet", "resnet20")
-TIMES = 5  # processes of each
+TIMES = 3  # processes of each
 
 
 def measure(setting: Setting, say: Callable[[str], None]) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def get_config() -> ConfigDict:
     config.parallel.seeds_per_chunk = placeholder(int)  # seeds vmapped together; None: as many as memory holds
     config.parallel.steps_per_call = placeholder(int)  # steps in one compiled call; None: 1 on a CPU, 10 elsewhere
     # "direct": as XLA has them; "patches": as a matrix product, which under vmap beats a grouped convolution on a CPU;
-    # "gradient": the gradients of their kernels as one; "auto": on a CPU patches under vmap, else gradient
+    # "auto": patches under vmap on a CPU
     config.parallel.convolutions = "auto"
     config.parallel.compute = "float32"  # "bfloat16": players compute in it on float32 parameters
     # Compiled programs are kept for the next run in $JAX_COMPILATION_CACHE_DIR, else in the user's cache folder.

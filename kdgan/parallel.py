@@ -22,6 +22,10 @@ from kdgan.state import TrainState
 
 BATCH_AXIS = "batch"
 
+# YNNPACK, which XLA takes for convolutions on a CPU, computes each in a single thread. Left out of its list, they go to
+# Eigen, which uses all cores (benchmarks/README.md has what that gains).
+CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+
 Step = Callable[..., tuple[TrainState, Any]]
 
 
@@ -96,9 +100,24 @@ def many_steps(step: Step) -> Step:
     return steps
 
 
-def compiled(function: Callable) -> Callable:
-    """A function without a state to donate (a forward pass, an evaluation) compiled for one device."""
-    return jax.jit(function)
+def compiled(function: Callable, *, donate: tuple[int, ...] = ()) -> Callable:
+    """A function compiled for one device, to be called from outside of any other; `donate` are `jax.jit`'s argnums."""
+    return jax.jit(function, donate_argnums=donate, compiler_options=_compiler_options())
+
+
+@functools.cache
+def _compiler_options() -> dict[str, Any] | None:
+    """XLA's options for the default backend.
+
+    Those of a CPU are left away where this XLA does not know them, or XLA_FLAGS has them.
+    """
+    if jax.default_backend() != "cpu" or any(name in os.environ.get("XLA_FLAGS", "") for name in CPU_OPTIONS):
+        return None
+    try:
+        jax.jit(lambda x: x, compiler_options=CPU_OPTIONS).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return CPU_OPTIONS
 
 
 def _on_split(step: Step) -> Callable:
@@ -123,8 +142,11 @@ def _rejoin(program: Callable) -> Step:
 
 
 def jit(step: Step, *, donate: bool = True) -> Step:
-    """`step` compiled for one device. The trained half of the state is donated: do not use it after the call."""
-    return _rejoin(jax.jit(_on_split(step), donate_argnums=(0,) if donate else ()))
+    """`step` compiled for one device; it is called from outside of any other compiled function.
+
+    The trained half of the state is donated: do not use it after the call.
+    """
+    return _rejoin(compiled(_on_split(step), donate=(0,) if donate else ()))
 
 
 def pmap(
@@ -253,7 +275,7 @@ def unrolled(step: Step, *, seeds: int, arms: int, arms_per_chunk: int | None = 
         found = [one(own, frozen, batch, *shared) for own in moving]
         return [own for own, _ in found], [metrics for _, metrics in found]
 
-    program = jax.jit(each, donate_argnums=(0,))
+    program = compiled(each, donate=(0,))
 
     def advance(packed, batch, *shared):
         moving, frozen = packed

@@ -53,6 +53,26 @@ def test_pmap_over_four_devices_equals_one(alone):
     assert_equal_runs(run(step, small.make_state(METHOD, MODULES)), alone)
 
 
+def test_a_convolution_on_a_cpu_does_not_go_to_the_library_that_computes_it_in_one_thread():
+    convolve = lambda image, kernel: jax.lax.conv(image, kernel, (1, 1), "SAME")
+    text = parallel.compiled(convolve).lower(jnp.ones((2, 8, 8, 8)), jnp.ones((4, 8, 3, 3))).compile().as_text()
+    assert "convolution(" in text
+    assert "ynn" not in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        ("", {"xla_cpu_no_such_option": "1"}),
+        ("--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT", parallel.CPU_OPTIONS),
+    ],
+)
+def test_options_that_xla_does_not_know_or_the_user_has_set_are_left_away(flags, options, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setattr(parallel, "CPU_OPTIONS", options)
+    assert parallel._compiler_options.__wrapped__() is None
+
+
 def test_many_steps_in_one_call_equal_single_ones(alone):
     step = parallel.jit(parallel.many_steps(step_of()))
     batches = jax.tree.map(lambda *leaves: np.stack(leaves), *[small.batch(seed=i) for i in range(STEPS)])

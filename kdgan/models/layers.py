@@ -1,8 +1,11 @@
 """Pieces that the families of classifiers share: named points, convolutions, batch norm, checks of what is given."""
 
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -47,15 +50,30 @@ def batch_norm(*, train: bool, axis_name: str | None, name: str) -> nn.BatchNorm
     return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, axis_name=axis_name, name=name)
 
 
+@jax.custom_jvp
 def max_pool(x: Array) -> Array:
     """The largest value of each 2×2 window, [b, h, w, c] -> [b, h//2, w//2, c]; an odd last row or column is left out.
 
-    By reshaping rather than `nn.max_pool`, whose gradient (select and scatter) takes half of a small network's step on a
-    CPU. Where values of a window tie, they share the gradient.
+    The derivative is not that of `nn.max_pool`, whose gradient (select and scatter) takes half of a small network's step
+    on a CPU. Where values of a window tie, they share the gradient.
     """
-    b, h, w, c = x.shape
-    windows = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
-    return windows.max((2, 4))
+    return nn.max_pool(x, (2, 2), (2, 2))
+
+
+@max_pool.defjvp
+def _max_pool_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """Of the entries of a window, compared with each other: with a maximum computed elsewhere none might be equal."""
+    (x,), (change,) = primals, tangents
+    values, changes = _window_entries(x), _window_entries(change)
+    largest = [math.prod((own >= other).astype(x.dtype) for other in values) for own in values]
+    shares = [each * (own / sum(largest)) for each, own in zip(changes, largest, strict=True)]
+    return max_pool(x), functools.reduce(jnp.add, shares)
+
+
+def _window_entries(x: Array) -> list[Array]:
+    """Of every 2×2 window its four entries, each [b, h//2, w//2, c]."""
+    h, w = (side // 2 * 2 for side in x.shape[1:3])
+    return [x[:, i:h:2, j:w:2] for i in (0, 1) for j in (0, 1)]
 
 
 def global_mean(x: Array) -> Array:

@@ -306,7 +306,7 @@ def _check_ranges(run: Run) -> None:
             raise ConfigError(f"config.{name} = {value}: must be at least {low}")
     accepted = {
         "parallel.members": (run.parallel.members, ("auto", "in_turn", "unrolled", "vmap", "devices")),
-        "parallel.convolutions": (run.parallel.convolutions, ("auto", "direct", "patches", "gradient")),
+        "parallel.convolutions": (run.parallel.convolutions, ("auto", "direct", "patches")),
         "parallel.compute": (run.parallel.compute, ("float32", "bfloat16")),
         "data.on_bad_image": (run.data.on_bad_image, ("refuse", "skip")),
     }

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from kdgan import parallel
-from kdgan.models.patches import by_patches, gradient_by_patches, replace_convolutions
+from kdgan.models.patches import by_patches
 from kdgan.parallel import Runner
 from kdgan.run import costs, players
 from kdgan.run import inputs as run_inputs
@@ -24,7 +24,6 @@ from kdgan.state import TrainState
 
 WORTH_SHARING = 0.25  # of a step's operations, done by frozen players: from there on a seed's arms share a program
 COMPILING = 2e11  # operations that two cores do while they compile one more arm
-CONVOLUTIONS = {"patches": by_patches, "gradient": gradient_by_patches}  # parallel.convolutions -> what nn.Conv calls
 MOST_UNROLLED = 8  # arms in one program
 
 
@@ -179,13 +178,11 @@ def chosen_members(run: Run, program: Program) -> str:
     return "unrolled" if share >= WORTH_SHARING and saved >= COMPILING else "in_turn"
 
 
-def chosen_convolutions(run: Run, program: Program) -> str:
-    """`parallel.convolutions`, with auto decided: on a CPU patches where kernels are mapped, else for their gradient."""
+def convolves_by_patches(run: Run, program: Program) -> bool:
+    """`parallel.convolutions`, with auto decided: by patches where kernels are mapped on a CPU."""
     if run.parallel.convolutions != "auto":
-        return run.parallel.convolutions
-    if jax.default_backend() != "cpu":
-        return "direct"
-    return "patches" if chosen_members(run, program) == "vmap" else "gradient"
+        return run.parallel.convolutions == "patches"
+    return jax.default_backend() == "cpu" and chosen_members(run, program) == "vmap"
 
 
 def how_members_run(run: Run, program: Program) -> str:
@@ -237,8 +234,7 @@ def _memory(run: Run, program: Program, inputs: Inputs) -> costs.Memory:
 def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
     """The runner for `parallel.members`, `parallel.devices` and k steps per call."""
     step = stages.make_step(run, program)
-    if (convolutions := chosen_convolutions(run, program)) != "direct":
-        step = replace_convolutions(step, CONVOLUTIONS[convolutions])
+    step = by_patches(step) if convolves_by_patches(run, program) else step
     step = parallel.many_steps(step) if k > 1 else step
     members: dict[str, Any] = {"seeds": len(run.seeds), "arms": len(program.arms)}
     axis = 1 if k > 1 else 0  # of the examples in a member's batch

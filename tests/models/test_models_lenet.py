@@ -1,12 +1,16 @@
 """The CNN and the LeNets against convolutions by SciPy in float64, their counts by hand, features and gradients."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from scipy.signal import correlate
 
 from kdgan.models import CNN, KDGANLeNet, LeNet5
+from kdgan.models.layers import max_pool
 
 
 def draw(seed, *shape):
@@ -154,3 +158,23 @@ def test_gradients_dropout_and_rectified_features(module):
     _, (first, _) = run(variables["params"], jax.random.key(0), True)
     _, (second, _) = run(variables["params"], jax.random.key(1), True)
     assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (2, 5, 7, 1)])
+def test_max_pool_and_its_gradient_are_linen_s(shape):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.permutation(keys[0], math.prod(shape)).reshape(shape).astype(jnp.float32)  # without ties
+    expected, pull_expected = jax.vjp(lambda x: nn.max_pool(x, (2, 2), (2, 2)), x)
+    found, pull = jax.vjp(max_pool, x)
+    np.testing.assert_array_equal(found, expected)
+    gradient = jax.random.normal(keys[1], expected.shape)
+    np.testing.assert_array_equal(pull(gradient)[0], pull_expected(gradient)[0])
+    change = jax.random.normal(keys[2], shape)
+    pushed = jax.jvp(max_pool, (x,), (change,))[1]
+    np.testing.assert_allclose((pushed * gradient).sum(), (change * pull(gradient)[0]).sum(), rtol=1e-5)  # the adjoint
+
+
+def test_values_of_a_pooled_window_that_tie_share_its_gradient():
+    x = jnp.float32([[3, 3, 0, 7], [1, 3, 7, 7]])[None, :, :, None]
+    gradient = jax.grad(lambda x: (max_pool(x) * jnp.float32([6, 12])[None, None, :, None]).sum())(x)
+    np.testing.assert_allclose(gradient[0, :, :, 0], [[2, 2, 0, 4], [0, 2, 4, 4]], rtol=1e-6)

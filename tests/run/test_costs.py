@@ -129,17 +129,17 @@ def test_arms_are_unrolled_where_the_teachers_passes_saved_outweigh_the_compilat
 @pytest.mark.parametrize(
     ("members", "convolutions", "expected"),
     [
-        ("vmap", "auto", "patches"),
-        ("in_turn", "auto", "gradient"),
-        ("unrolled", "auto", "gradient"),
-        ("vmap", "direct", "direct"),
+        ("vmap", "auto", True),
+        ("in_turn", "auto", False),
+        ("in_turn", "patches", True),
+        ("vmap", "direct", False),
     ],
 )
-def test_convolutions_of_mapped_kernels_are_by_patches_and_of_others_their_gradient(members, convolutions, expected):
+def test_convolutions_are_by_patches_where_kernels_are_mapped_or_the_config_says_so(members, convolutions, expected):
     config = config_of(members)
     config.parallel.convolutions = convolutions
     run, _, programs = prepared(config)
-    assert population.chosen_convolutions(run, programs["distill"][0]) == expected
+    assert population.convolves_by_patches(run, programs["distill"][0]) == expected
 
 
 @pytest.mark.parametrize(("arms", "expected"), [(1, 1), (5, 5), (8, 8), (9, 3), (11, 1), (16, 8)])
