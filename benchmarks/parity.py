@@ -63,10 +63,12 @@ def check_params(ours: Any, other: Any, rate: float, steps: int, who: str) -> fl
 
 def distance(ours: Any, other: Any) -> float:
     """‖ours − other‖ / ‖ours‖ over all leaves of both."""
-    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(other), strict=True)
-    squares = [(np.sum((np.float64(a) - b) ** 2), np.sum(np.float64(a) ** 2)) for a, b in pairs]
-    apart, norm = np.sqrt(np.sum(squares, axis=0))
-    return float(apart / norm)
+    return _norm(jax.tree.map(lambda a, b: np.float64(a) - b, ours, other)) / _norm(ours)
+
+
+def _norm(tree: Any) -> float:
+    """Of all leaves together, summed in float64."""
+    return float(np.sqrt(sum(np.sum(np.float64(leaf) ** 2) for leaf in jax.tree.leaves(tree))))
 
 
 def compare_gradients(ours: Any, other: Any, what: str, rounding: float = 0.0) -> float:
@@ -79,7 +81,7 @@ def compare_gradients(ours: Any, other: Any, what: str, rounding: float = 0.0) -
     apart = distance(ours, other)
     if not apart <= allowed:
         raise AssertionError(f"{what} differs from kdgan's by {apart:.2g} of its norm; rounding explains {allowed:.2g}")
-    norm = np.sqrt(sum(np.sum(np.float64(leaf) ** 2) for leaf in jax.tree.leaves(ours)))
+    norm = _norm(ours)
     pairs = zip(jax.tree_util.tree_leaves_with_path(ours), jax.tree.leaves(other), strict=True)
     for (path, a), b in pairs:
         part = np.linalg.norm(np.float64(a) - b) / max(np.linalg.norm(a), 1e-3 * norm)

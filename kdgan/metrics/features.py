@@ -23,6 +23,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
+from kdgan import parallel
 from kdgan.game import call_module
 from kdgan.metrics.generative import moments
 from kdgan.models import inception_weights
@@ -107,7 +108,7 @@ def make_extractor(
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     variables = jax.device_put(variables)
 
-    @jax.jit
+    @parallel.compiled
     def forward(variables, images):
         # Accelerators multiply with fewer digits by default, and a distance of features would tell which one was used.
         with jax.default_matmul_precision("float32"):

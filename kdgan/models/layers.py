@@ -66,7 +66,8 @@ def _max_pool_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
     (x,), (change,) = primals, tangents
     values, changes = _window_entries(x), _window_entries(change)
     largest = [math.prod((own >= other).astype(x.dtype) for other in values) for own in values]
-    shares = [each * (own / sum(largest)) for each, own in zip(changes, largest, strict=True)]
+    count = sum(largest)
+    shares = [each * (own / count) for each, own in zip(changes, largest, strict=True)]
     return max_pool(x), functools.reduce(jnp.add, shares)
 
 
