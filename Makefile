@@ -10,7 +10,7 @@ demo: $(VENV)/.run
 	$(BIN)/python -m kdgan.main --config=configs/quickstart.py --workdir=runs/quickstart
 
 test: lint types
-	$(BIN)/python -m pytest -n auto --dist loadscope
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,9 +1,10 @@
 """What a player or a step costs: parameters, floating-point operations, memory, and latency on this device."""
 
+import contextlib
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -44,14 +45,9 @@ def flops(fn: Callable[..., Any], *args: Any, examples: int = 1) -> float | None
     """
     if examples < 1:
         raise ValueError(f"examples is {examples}; it must be at least 1, the number of examples in one call")
-    shapes = _shapes(args)
-    try:
-        cpu = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:
-        cost = jax.jit(fn).lower(*shapes).compile().cost_analysis()
-    else:
-        with jax.default_device(cpu):
-            cost = jax.jit(fn).lower(*shapes).cost_analysis()
+    with _cpu() as cpu:
+        lowered = _traced(fn, args).lower()
+        cost = (lowered if cpu else lowered.compile()).cost_analysis()
     # JAX 0.10 to 0.12 return a dict (without the key where the count is 0) and promise no form; XLA writes a negative
     # number for "unknown".
     if not isinstance(cost, Mapping) or cost.get("flops", 0.0) < 0:
@@ -76,9 +72,27 @@ def peak_memory(fn: Callable[..., Any], donated: Any, *kept: Any) -> int:
         donated: the argument whose memory the results may take over (the state of a training step).
         kept: further arguments, which stay.
     """
-    traced = jax.jit(fn).trace(*_shapes((donated, *kept))).jaxpr.jaxpr
+    with _cpu():
+        traced = _traced(fn, (donated, *kept)).jaxpr.jaxpr
     kept_leaves = traced.invars[len(jax.tree.leaves(donated)) :]
     return _peak(traced, kept_leaves)
+
+
+@contextlib.contextmanager
+def _cpu() -> Iterator[bool]:
+    """What is traced here is for the CPU; whether JAX has one."""
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        yield False
+    else:
+        with jax.default_device(device):
+            yield True
+
+
+def _traced(fn: Callable[..., Any], args: Any) -> Any:
+    """The program of `fn(*args)`; JAX keeps it while `fn` lives, so that counting and measuring it trace it once."""
+    return jax.jit(fn).trace(*_shapes(args))
 
 
 def _shapes(tree: Any) -> Any:

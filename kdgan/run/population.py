@@ -24,7 +24,7 @@ from kdgan.state import TrainState
 
 WORTH_SHARING = 0.25  # of a step's operations, done by frozen players: from there on a seed's arms share a program
 COMPILING = 2e11  # operations that two cores do while they compile one more arm
-MOST_UNROLLED = 8  # arms in one program
+MOST_UNROLLED = 12  # arms in one program: eleven λ from 0 to 1 share theirs
 
 
 class Population:

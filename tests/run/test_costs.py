@@ -142,7 +142,9 @@ def test_convolutions_are_by_patches_where_kernels_are_mapped_or_the_config_says
     assert population.convolves_by_patches(run, programs["distill"][0]) == expected
 
 
-@pytest.mark.parametrize(("arms", "expected"), [(1, 1), (5, 5), (8, 8), (9, 3), (11, 1), (16, 8)])
+@pytest.mark.parametrize(
+    ("arms", "expected"), [(1, 1), (5, 5), (11, 11), (12, 12), (13, 1), (16, 8), (21, 7), (24, 12)]
+)
 def test_unrolled_programs_hold_an_equal_number_of_arms(arms, expected):
     assert population.arms_per_chunk(arms) == expected
 
