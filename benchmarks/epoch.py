@@ -1,9 +1,12 @@
 """Suite epoch: a whole epoch with its input pipeline beside the bare step, and beside PyTorch's.
 
 The work is a step of a few milliseconds, where an input pipeline shows: MLP 800-800 ← LeNet on 60,000 images. A block is an
-epoch. kdgan's pipelines: the data set on the device, indexed in the step, and the same set streamed from the host. Beside
-them: kdgan's step on batches that lie on the device already; the loop by hand in JAX; PyTorch, its set on the device too,
-and with its `DataLoader`.
+eighth of an epoch, long beside what a pipeline prepares ahead while another's block runs; the next goes on where it ended,
+so that from eight blocks on there are the ends of epochs too.
+
+kdgan's pipelines: the data set on the device, indexed in the step, and the same set streamed from the host. Beside them:
+kdgan's step on batches that lie on the device already; the loop by hand in JAX; PyTorch, its set on the device too, and
+with its `DataLoader`.
 """
 
 from collections.abc import Callable
@@ -16,10 +19,11 @@ from benchmarks.measure import Setting, compare
 from benchmarks.steps import tell
 
 PIECE, EXAMPLES = "mlp_lenet", 60_000
+PARTS = 8  # blocks of an epoch
 
 
 def measure(setting: Setting, say: Callable[[str], None]) -> dict[str, Any]:
-    """Pipeline -> rival -> comparison over blocks of an epoch."""
+    """Pipeline -> rival -> comparison over blocks of a part of an epoch."""
     piece = work.named(PIECE, quick=setting.quick)
     image, label = work.data_set(piece, 16 * piece.batch if setting.quick else EXAMPLES)
     state, batches = ours.make_state(piece), work.batches(piece)
@@ -30,7 +34,7 @@ def measure(setting: Setting, say: Callable[[str], None]) -> dict[str, Any]:
         population, _ = runs.make_population(piece, state, image, label, on_device=on_device)
         loop = runs.contestant(piece, population)
         per_call = loop.per_call
-        length = -(-len(image) // (piece.batch * per_call)) * per_call
+        length = -(-len(image) // (piece.batch * per_call * PARTS)) * per_call
         others = {"step": lambda per_call=per_call: ours.make_steps(piece, state, batches, per_call=per_call)}
         if on_device:
             others["jax"] = lambda: bare.make_epochs(piece, variables, image, label)

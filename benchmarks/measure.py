@@ -92,7 +92,7 @@ def compare(ours: Contestant, other: Contestant, effort: Effort, *, steps: int |
 
     Returns:
       "kdgan_ms" and "other_ms", medians; "speedup" with its "median", "interval95" and "quartiles"; "speedups" of the
-      blocks; "blocks" and the "steps" in a block of each.
+      blocks; "whole", of the sums of their times, in which rare pauses count; "blocks" and the "steps" in a block of each.
     """
     counts = tuple(steps or steps_in_block(each, effort.block_seconds) for each in (ours, other))
     both = (ours, other)
@@ -108,6 +108,7 @@ def compare(ours: Contestant, other: Contestant, effort: Effort, *, steps: int |
         "other_ms": 1e3 * float(np.median(times[:, 1])),
         "speedup": spread(ratios),
         "speedups": ratios.round(4).tolist(),
+        "whole": float(times[:, 1].sum() / times[:, 0].sum()),
         "blocks": blocks,
         "steps": list(counts),
     }

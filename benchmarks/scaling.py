@@ -14,6 +14,7 @@ from benchmarks import bare, ours, process, rivals, runs, work
 from benchmarks.measure import Effort, Setting, several
 
 PIECE = "mlp_lenet"
+WAYS = {"seeds": ("in_turn", "vmap"), "rows": ("in_turn", "unrolled", "vmap")}
 MEMBERS = (1, 2, 4, 8, 16, 32, 64)
 BATCHES = tuple(2**n for n in range(5, 13))
 DEVICES = (1, 2, 4, 8)
@@ -39,7 +40,7 @@ def over_members(setting: Setting, counts, say: Callable[[str], None]) -> dict[s
     state, data = ours.make_state(piece), work.data_set(piece, EXAMPLES)
     curves: dict[str, Any] = {}
     for kind in runs.KINDS:
-        for way in ("in_turn", "vmap"):
+        for way in WAYS[kind]:
             for members in counts:
                 population, _ = runs.make_population(piece, state, *data, way=way, **{kind: members})
                 found = several(runs.contestant(piece, population), setting.effort)

@@ -121,12 +121,12 @@ def populations(measured: Mapping[str, Any]) -> str:
 
 def epoch(measured: Mapping[str, Any]) -> str:
     rows = [
-        [pipeline.replace("_", " "), NAMES[name], *_comparison(found)]
+        [pipeline.replace("_", " "), NAMES[name], *_comparison(found), f"{found['whole']:.3g}"]
         for pipeline, rivals in measured["pipelines"].items()
         for name, found in rivals.items()
     ]
     head = ["pipeline", "beside", "kdgan, ms a step", "other, ms", "times as fast", "95 % interval", "quartiles"]
-    return f"{measured['title']}, epochs of {measured['examples']:,} examples\n\n" + _table(head, rows)
+    return f"{measured['title']}, epochs of {measured['examples']:,} examples\n\n" + _table([*head, "summed"], rows)
 
 
 def evaluate(measured: Mapping[str, Any]) -> str:
