@@ -10,10 +10,11 @@ from kdgan.report.drawing import SERIES
 from kdgan.run.files import write_atomic
 
 AXES = {"members": "members", "batch": "examples in a batch", "devices": "devices sharing a batch"}
+NARROW = 5  # times the lowest of a panel
 
 
 def draw(measured: Mapping[str, Any], path: pathlib.Path) -> None:
-    """Milliseconds of a step of all members, with quartiles, on logarithmic axes; as a PNG."""
+    """Milliseconds of a step of all members, with quartiles, on logarithmic axes (few of them from 0); as a PNG."""
     from matplotlib.figure import Figure  # a figure of its own: no state of pyplot's, and no display
 
     figure = Figure(figsize=(12, 3.8), dpi=110, layout="constrained")
@@ -25,7 +26,11 @@ def draw(measured: Mapping[str, Any], path: pathlib.Path) -> None:
             axes.plot(x, y, marker="o", markersize=3, color=colour, label=shown)
             axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
+        bottom, top = axes.dataLim.intervaly
+        if top < NARROW * bottom:  # no power of ten would stand at the axis
+            axes.set_ylim(bottom=0)
+        else:
+            axes.set_yscale("log")
         axes.set_xticks(x, [f"{place:,}" for place in x])
         axes.minorticks_off()
         axes.set_xlabel(label)
