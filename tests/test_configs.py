@@ -19,8 +19,8 @@ SLOW = ("resnet", "kdgan_lenet", "lenet", "cnn")  # classifiers that take long t
 
 # config -> stage -> arms that compile once more what another config or stage has (none: the whole stage).
 REPEATED = {
-    "digits_gan_distill": {"quarter": ("scratch_matched", "mse", "adversarial", "fused")},
-    "digits_vae_distill": {"distill": ("scratch_long", "decoder_only")},
+    "digits_gan_distill": {"quarter": ("scratch", "scratch_matched", "mse", "adversarial", "fused")},
+    "digits_vae_distill": {"distill": ("scratch", "scratch_long", "decoder_only")},
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
     "mnist_gan_distill": {"quarter": (), "half": ("scratch", "adversarial", "fused", "fused_init")},
     "mnist_weights": {"full": ()},
