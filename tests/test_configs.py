@@ -1,4 +1,4 @@
-"""The contract of every config: it names its command, and, shrunk to two steps, it runs."""
+"""The contract of every config: it names its command, each of its arms is valid, and, shrunk to two steps, it runs."""
 
 import importlib
 import pathlib

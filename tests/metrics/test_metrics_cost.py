@@ -156,3 +156,16 @@ def test_memory_of_a_training_step_is_near_what_xla_takes(model, shape):
     taken += compiled.temp_size_in_bytes
     found = cost.peak_memory(step, start, image)
     assert 0.8 * taken < found < 1.6 * taken
+
+
+def test_counting_and_measuring_a_program_trace_it_once():
+    traces = []
+
+    def product(a, b):
+        traces.append((a.shape, b.shape))
+        return a @ b
+
+    matrices = jnp.ones((2, 3)), jnp.ones((3, 4))
+    assert cost.flops(product, *matrices) == 2 * 2 * 3 * 4
+    assert cost.peak_memory(product, *matrices) == 4 * (2 * 3 + 3 * 4 + 2 * 4)
+    assert traces == [((2, 3), (3, 4))]
