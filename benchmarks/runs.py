@@ -31,7 +31,6 @@ from kdgan.run.splits import Splits
 from kdgan.state import TrainState
 
 STEPS = 1_000_000  # of a stage: more than are ever made
-KINDS = ("seeds", "rows")
 
 
 def make_config(work: Work, *, seeds: int = 1, rows: int = 1, way: str = "auto") -> Any:

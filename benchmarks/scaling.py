@@ -39,8 +39,8 @@ def over_members(setting: Setting, counts, say: Callable[[str], None]) -> dict[s
     piece = work.named(PIECE, quick=setting.quick)
     state, data = ours.make_state(piece), work.data_set(piece, EXAMPLES)
     curves: dict[str, Any] = {}
-    for kind in runs.KINDS:
-        for way in WAYS[kind]:
+    for kind, ways in WAYS.items():
+        for way in ways:
             for members in counts:
                 population, _ = runs.make_population(piece, state, *data, way=way, **{kind: members})
                 found = several(runs.contestant(piece, population), setting.effort)
