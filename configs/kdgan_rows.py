@@ -203,8 +203,11 @@ def unlabelled(config, chosen: Mapping[str, Chosen], rows: str) -> None:
 def ablation(config, chosen: Mapping[str, Chosen], rows: str) -> None:
     """KDGAN with cross-entropy, changed in one thing at a time; and other rows given as much compute.
 
-    Its rows are its arms: kdgan_ce, no_adv_student, alpha_0p1, ..., kd_long, mimic_long.
+    Its rows are its arms: kdgan_ce, no_adv_student, alpha_0p1, ..., kd_long, mimic_long. Five seeds: three times as many
+    arms as the table has.
     """
+    config.population.seeds = 5
+    config.evaluate.latency = config.evaluate.watch_test = False
     base = chosen["kdgan_ce"]
     arms = {"kdgan_ce": _kdgan(base)}
     for players in (("student",), ("teacher",), ("student", "teacher")):
