@@ -24,6 +24,9 @@ def chosen(dataset: str, n: int, judge: str = "extra") -> dict[str, dict[str, An
     """Row -> its hyper-parameters: those of the best recorded trial.
 
     Where n was not searched, of the nearest n that was; where the data set was not, of the row's first trial.
+
+    Raises:
+      FileNotFoundError: there is no `results/kdgan_search.json` beside configs/: the table would be another one.
     """
     sizes = read().get(dataset, {})
     nearest = min(sizes, key=lambda size: abs(math.log(int(size) / n)), default=None)
@@ -64,12 +67,12 @@ def judged(workdir: str | pathlib.Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def read() -> dict[str, Any]:
-    return json.loads(FILE.read_text()) if FILE.exists() else {}
+    return json.loads(FILE.read_text())
 
 
 def record(dataset: str, n: int, workdirs: Sequence[str]) -> dict[str, Any]:
     """Add the trials of some workdirs to the file; returns all that it has for this data set and n."""
-    everything = read()
+    everything = read() if FILE.exists() else {}
     rows = everything.setdefault(dataset, {}).setdefault(str(n), {})
     for workdir in workdirs:
         rows |= judged(workdir)

@@ -105,6 +105,12 @@ def test_the_recorded_trials_are_those_that_the_config_draws():
                 assert own == kdgan_rows.trials(row)
 
 
+def test_without_the_record_of_the_search_there_is_no_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(kdgan_search, "FILE", tmp_path / "kdgan_search.json")
+    with pytest.raises(FileNotFoundError, match="kdgan_search.json"):
+        kdgan_mnist.get_config("n=100")
+
+
 def test_the_best_trial_by_either_judge():
     trials = [
         {"rate": 1, "extra": [0.8, 0.5], "fifth": [1.0, 0.4]},
