@@ -107,7 +107,7 @@ def test_the_recorded_trials_are_those_that_the_config_draws():
 
 def test_without_the_record_of_the_search_there_is_no_table(tmp_path, monkeypatch):
     monkeypatch.setattr(kdgan_search, "FILE", tmp_path / "kdgan_search.json")
-    with pytest.raises(FileNotFoundError, match="kdgan_search.json"):
+    with pytest.raises(FileNotFoundError, match=r"kdgan_search\.json"):
         kdgan_mnist.get_config("n=100")
 
 
