@@ -10,7 +10,7 @@ at n = 10,000 (5 seeds, 3 h 20 min): teacher 0.993; scratch 0.985, kd 0.988, mim
 
 Behind the colon: `n` is 100, 1000 or 10000 (with the hyper-parameters of n = 1,000); `part` is the table, the search for its
 hyper-parameters, the ablations of KDGAN, the table without augmentation (plain) or with images without labels
-(unlabelled); `rows` names some, as kd+mimic, or kdgan_ce+no_adv_student of the ablations; `lenet` is the draft's or the
+(unlabelled); `rows` names some, as kd+mimic, or kdgan_ce+kd_long of the ablations; `lenet` is the draft's or the
 published code's; `judge` is who chose the hyper-parameters: 1,000 further images, or the last fifth of the n labels.
 results/kdgan.md says what was found.
 """

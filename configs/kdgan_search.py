@@ -34,6 +34,11 @@ def chosen(dataset: str, n: int, judge: str = "extra") -> dict[str, dict[str, An
     return {row: best(recorded[row], judge) if row in recorded else trials(row)[0] for row in ROWS}
 
 
+def searched(dataset: str) -> bool:
+    """Whether trials on a data set are recorded."""
+    return dataset in read()
+
+
 def best(judged: Sequence[Mapping[str, Any]], judge: str) -> dict[str, Any]:
     """The hyper-parameters of the trial of highest accuracy by a judge; of equal ones, of the lowest NLL."""
     trial = max(judged, key=lambda trial: (trial[judge][0], -trial[judge][1]))

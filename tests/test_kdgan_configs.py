@@ -79,22 +79,55 @@ def test_a_search_never_opens_the_test_set():
     assert run.seed not in resolve(kdgan_mnist.get_config("n=100")).seeds
 
 
+def leaves(tree, path=()):
+    """Path -> value of every leaf of nested dicts."""
+    if not isinstance(tree, dict) or not tree:
+        return {".".join(path): tree}
+    return {name: leaf for key, inside in tree.items() for name, leaf in leaves(inside, (*path, key)).items()}
+
+
 def test_an_ablation_changes_one_thing():
-    config = kdgan_mnist.get_config("n=100,part=ablation")
-    arms = config.stages.ablation.arms.to_dict()
-    base = arms["kdgan_ce"]
-    assert arms["no_adv_student"]["lambdas"]["student"] == {**base["lambdas"]["student"], "adv": 0.0}
-    assert arms["no_adv_student"]["lambdas"]["teacher"] == base["lambdas"]["teacher"]
+    student, teacher = "lambdas.student.adv", "lambdas.teacher.adv"
+    touched = {
+        "no_adv_student": {student},
+        "no_adv_teacher": {teacher},
+        "no_adv_student_teacher": {student, teacher},
+        "alpha": {student, teacher, "lambdas.discriminator.student", "lambdas.discriminator.teacher"},
+        "beta": {"lambdas.student.kd"},
+        "gamma": {"lambdas.teacher.kd"},
+        "tau": {"method.concrete_temperature"},
+        "labels": {"method.labels"},
+    }
+    arms = kdgan_mnist.get_config("n=100,part=ablation").stages.ablation.arms.to_dict()
+    seen = set()
     for name, arm in arms.items():
-        changed = [field for field in base if arm.get(field) != base[field]]
-        assert len(changed) == (0 if name == "kdgan_ce" else 1) or name.endswith("_long")
+        if name.endswith("_long") or name in ("kdgan", "kdgan_ce"):
+            continue
+        base = "kdgan" if name.startswith("kdgan_no") else "kdgan_ce"
+        changed = name.removeprefix(f"{base}_")
+        kind = changed if changed in touched else changed.split("_")[0]
+        a, b = leaves(arm), leaves(arms[base])
+        differing = [path for path in a | b if a.get(path) != b.get(path)]
+        assert differing
+        assert all(path.startswith(tuple(touched[kind])) for path in differing), name
+        seen.add(kind)
+    assert seen == set(touched)
+    assert arms["kdgan_ce_no_adv_student"]["lambdas"]["student"]["adv"] == 0.0
 
 
 def test_an_ablation_s_arms_can_be_named():
-    config = kdgan_mnist.get_config("n=100,part=ablation,rows=kdgan_ce+no_adv_student+kd_long")
-    assert list(config.stages.ablation.arms) == ["kdgan_ce", "no_adv_student", "kd_long"]
-    with pytest.raises(ValueError, match=r"no row 'kd'; there are kdgan_ce, no_adv_student, .*, mimic_long"):
+    config = kdgan_mnist.get_config("n=100,part=ablation,rows=kdgan_ce+kdgan_ce_no_adv_student+kd_long")
+    assert list(config.stages.ablation.arms) == ["kdgan_ce", "kdgan_ce_no_adv_student", "kd_long"]
+    with pytest.raises(ValueError, match=r"no row 'kd'; there are kdgan_ce, kdgan_ce_no_adv_student, .*, codis_long"):
         kdgan_mnist.get_config("n=100,part=ablation,rows=kd")
+
+
+def test_unlabelled_images_are_for_rows_that_can_use_them():
+    config = kdgan_mnist.get_config("n=100,part=unlabelled,rows=scratch+mimic+kdgan")
+    arms = config.stages.table.arms
+    assert [arm for arm in arms if arms[arm].method.get("unlabelled")] == ["mimic", "kdgan"]
+    with pytest.raises(ValueError, match="no row 'codis'; there are scratch, kd, mimic, noisy, kdgan, kdgan_ce"):
+        kdgan_mnist.get_config("n=100,part=unlabelled,rows=codis")
 
 
 def test_the_recorded_trials_are_those_that_the_config_draws():
@@ -109,6 +142,13 @@ def test_without_the_record_of_the_search_there_is_no_table(tmp_path, monkeypatc
     monkeypatch.setattr(kdgan_search, "FILE", tmp_path / "kdgan_search.json")
     with pytest.raises(FileNotFoundError, match=r"kdgan_search\.json"):
         kdgan_mnist.get_config("n=100")
+
+
+def test_a_table_of_hyper_parameters_that_were_not_searched_for_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(kdgan_search, "FILE", tmp_path / "search.json")
+    for recorded, said in (({}, True), ({"cifar10": {}}, False)):
+        kdgan_search.FILE.write_text(json.dumps(recorded))
+        assert ("not searched for" in kdgan_cifar10.get_config("n=500").report.source) == said
 
 
 def test_the_best_trial_by_either_judge():
