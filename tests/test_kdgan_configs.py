@@ -42,7 +42,7 @@ def test_every_row_runs_and_stands_beside_what_is_published(tmp_path):
     assert "kdgan" in row
 
 
-@pytest.mark.parametrize("row", [row for row in kdgan_rows.ROWS if row != "teacher"])
+@pytest.mark.parametrize("row", kdgan_rows.ROWS)
 def test_any_row_can_stand_alone(row):
     config = kdgan_mnist.get_config(f"n=100,rows={row}")
     config.data.name, config.data.labelled, config.data.validation = "digits", 20, 10
