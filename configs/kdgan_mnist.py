@@ -2,16 +2,18 @@
 
 python -m kdgan.main --config=configs/kdgan_mnist.py:n=100 --workdir=runs/kdgan_mnist_100      # 55 min on 2 busy CPU cores
 test accuracy at n = 100 (10 seeds, last step): teacher 0.934; scratch 0.889, kd 0.911, mimic 0.914, noisy 0.911,
-codis 0.909, nagan 0.858, kdgan 0.903, kdgan with cross-entropy 0.901; kdgan − mimic −1.1 ± 0.4 points
-at n = 1,000 (84 min): teacher 0.982; scratch 0.964, kd 0.970, mimic 0.974, noisy 0.973, codis 0.972, nagan 0.936,
+codis 0.909, nagan 0.861, kdgan 0.903, kdgan with cross-entropy 0.901; kdgan − mimic −1.1 ± 0.4 points
+at n = 1,000 (84 min): teacher 0.982; scratch 0.964, kd 0.970, mimic 0.974, noisy 0.973, codis 0.972, nagan 0.943,
 kdgan 0.966, kdgan with cross-entropy 0.970; the latter − mimic −0.37 ± 0.13 points
-at n = 10,000 (5 seeds, 3 h 20 min): teacher 0.993; scratch 0.985, kd 0.988, mimic 0.989, noisy 0.987, codis 0.987, nagan
-0.446 (three of five fell to chance), kdgan 0.982, kdgan with cross-entropy 0.986; the latter − mimic −0.24 ± 0.12 points
+at n = 10,000 (5 seeds, 3 h 20 min): teacher 0.993; scratch 0.985, kd 0.988, mimic 0.989, noisy 0.987, codis 0.987,
+kdgan 0.982, kdgan with cross-entropy 0.986; the latter − mimic −0.24 ± 0.12 points
+ablations at n = 100 (5 seeds): without its adversarial terms kdgan with cross-entropy +0.1 ± 0.4 points; kd of as many
+operations as kdgan 0.922, kd on images without labels 0.929
 
 Behind the colon: `n` is 100, 1000 or 10000 (with the hyper-parameters of n = 1,000); `part` is the table, the search for its
 hyper-parameters, the ablations of KDGAN, the table without augmentation (plain) or with images without labels
 (unlabelled); `rows` names some, as kd+mimic, or kdgan_ce+kd_long of the ablations; `lenet` is the draft's or the
-published code's; `judge` is who chose the hyper-parameters: 1,000 further images, or the last fifth of the n labels.
+published code's; `judge` is who chose the hyper-parameters: 1,000 further images, or a fifth of the n labels.
 results/kdgan.md says what was found.
 """
 

@@ -240,9 +240,9 @@ def ablation(config, chosen: Mapping[str, Chosen], rows: str) -> None:
 def search(config, chosen: Mapping[str, Chosen], rows: str) -> None:
     """The trials of some rows, a stage for each row, on a seed of their own.
 
-    A trial sees neither the test set nor all n labels: it trains on four fifths of them and is judged by the last fifth, all
-    that a practitioner with n labels has (the validation split), or by 1,000 images more, of the end of the training set
-    (under the name of the test split).
+    A trial sees neither the test set nor all n labels: it trains on four fifths of them and is judged by the other fifth,
+    all that a practitioner with n labels has (the validation split), or by 1,000 images more, of the end of the training
+    set (under the name of the test split).
     """
     n = config.data.labelled
     config.seed, config.population.seeds = 1_000, 1

@@ -17,7 +17,7 @@ from typing import Any
 from configs.kdgan_rows import ROWS, TRIALS, trials
 
 FILE = pathlib.Path(__file__).parent.parent / "results" / "kdgan_search.json"
-JUDGES = ("extra", "fifth")  # 1,000 images more; the last fifth of the n labels
+JUDGES = ("extra", "fifth")  # 1,000 images more; a fifth of the n labels
 
 
 def chosen(dataset: str, n: int, judge: str = "extra") -> dict[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """A student against a discriminator: one that tells the teacher's outputs from the student's, or true labels from drawn.
 
 Both signs of the cross-entropy are negative: the discriminator minimises −log D(real) − log(1 − D(fake)), the student
-−log D(fake). Copies of these losses with a sign dropped are common.
+−log D(fake) (of `nagan`, log(1 − D(fake)), as its paper has it). Copies of these losses with a sign dropped are common.
 """
 
 import jax
@@ -57,13 +57,13 @@ def adversarial(*, sees: str = "logits", sees_image: bool = False, discriminator
 
 
 def nagan(
-    *, concrete_temperature: Value = 1.0, labels: str = "concrete", saturating: bool = False,
+    *, concrete_temperature: Value = 1.0, labels: str = "concrete", saturating: bool = True,
     discriminator_repeats: int = 1, student_repeats: int = 1,
 ) -> Method:  # fmt: skip
     """The naive GAN of Wang et al. 2018 (KDGAN): the classifier alone against the discriminator of labels.
 
     E_real log D(x, y) + E_{y~C} log(1 − D(x, y)): terms `real`, `student` of the discriminator; `adv` of the student, and
-    `ce` beside it (λ 0 reproduces the paper). Arguments as in `kdgan`.
+    `ce` beside it (λ 0 reproduces the paper). Arguments as in `kdgan`, of which this is α = 1 without a teacher.
     """
     check_temperature("concrete_temperature", concrete_temperature)
     generator_loss = losses.generator_loss_saturating if saturating else losses.generator_loss_nonsaturating

@@ -108,6 +108,16 @@ def test_kdgan_with_expected_labels_is_the_value_of_the_paper():
     np.testing.assert_allclose(teacher["kd"], kl(softmax(S, -1), softmax(T, -1)), rtol=1e-4)
 
 
+def test_nagan_is_kdgan_without_its_teacher():
+    for player, own in (("discriminator", ("real", "student")), ("student", ("ce", "adv"))):
+        naive, whole = (terms(name, player, concrete_temperature=0.5, labels="expected") for name in ("nagan", "kdgan"))
+        assert set(naive) == set(own)
+        for term in own:
+            np.testing.assert_allclose(naive[term], whole[term], rtol=1e-6)
+    other = terms("nagan", "student", labels="expected", saturating=False)["adv"]
+    np.testing.assert_allclose(other, -np.sum(softmax(S, -1) * log_sigmoid(D), -1), rtol=1e-5)
+
+
 def test_concrete_draws_have_the_expected_value():
     draws = [terms("kdgan", "student", draws=64, key=i)["adv"] for i in range(40)]
     expected = terms("kdgan", "student", labels="expected")["adv"]
