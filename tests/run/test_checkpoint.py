@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kdgan.run import checkpoint
 from kdgan.run.checkpoint import Checkpoints, DamagedCheckpointError, load_player
+from same import assert_same
 
 ROOT = pathlib.Path(checkpoint.__file__).parents[2]
 
@@ -29,21 +30,6 @@ class State:
     step: object
     params: object
     opt_state: object
-
-
-def data_of(leaf):
-    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
-
-
-def assert_same(found, expected):
-    """Same structure, types, dtypes, shapes and bytes."""
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
-        assert type(a) is type(b), path
-        assert getattr(a, "dtype", None) == getattr(b, "dtype", None), path
-        assert data_of(a).shape == data_of(b).shape, path
-        assert data_of(a).tobytes() == data_of(b).tobytes(), path
 
 
 def everything():

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import textwrap
 
-import jax
 import numpy as np
 import pytest
 
 from kdgan.run import checkpoint
 from kdgan.run.checkpoint import Checkpoints, DamagedCheckpointError
+from same import assert_same
 
 ROOT = pathlib.Path(checkpoint.__file__).parents[2]
 
@@ -58,7 +58,7 @@ def test_damage_of_any_file_is_found_and_the_checkpoint_before_it_used(tmp_path,
             del warned[:]
             step, tree, _ = checkpoints.restore_latest(value(0))
             assert step == 1, path
-            jax.tree.map(np.testing.assert_array_equal, tree, value(1))
+            assert_same(tree, value(1))
             assert len(warned) == 1
             assert warned[0].startswith(f"skipping damaged checkpoint {tmp_path / '00000002'}: ")
             assert path.name in warned[0] or path.name == "kdgan.json"
