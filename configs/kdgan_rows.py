@@ -187,8 +187,10 @@ def table(config, chosen: Mapping[str, Chosen], rows: str) -> None:
     if set(arms) <= set(UNTAUGHT):
         for arm in arms.values():
             del arm["start"]["teacher"]
-    stages = dict(teacher=ROWS["teacher"](chosen["teacher"]), table=dict(arms=common.named(**arms)))
-    config.stages = common.named(**{name: stage for name, stage in stages.items() if arms or name == "teacher"})
+    stages = dict(teacher=ROWS["teacher"](chosen["teacher"]))
+    if arms:
+        stages["table"] = dict(arms=common.named(**arms))
+    config.stages = common.named(**stages)
 
 
 def plain(config, chosen: Mapping[str, Chosen], rows: str) -> None:
@@ -276,4 +278,4 @@ def make(config, chosen: Mapping[str, Chosen], published: Mapping[str, str], *, 
     PARTS[part](config, chosen, rows)
     if part == "table" and "table" in config.stages:
         config.report.source = "Wang et al. 2018, Table 1 (draft of May 2018): best test accuracy of a run, mean of 10"
-        config.report.published.table = {row: published[row] for row in named(rows) if row in published}
+        config.report.published.table = {row: published[row] for row in config.stages.table.arms if row in published}
