@@ -6,7 +6,7 @@ codis 0.909, nagan 0.861, kdgan 0.903, kdgan with cross-entropy 0.901; kdgan −
 at n = 1,000 (84 min): teacher 0.982; scratch 0.964, kd 0.970, mimic 0.974, noisy 0.973, codis 0.972, nagan 0.943,
 kdgan 0.966, kdgan with cross-entropy 0.970; the latter − mimic −0.37 ± 0.13 points
 at n = 10,000 (5 seeds, 3 h 20 min): teacher 0.993; scratch 0.985, kd 0.988, mimic 0.989, noisy 0.987, codis 0.987,
-kdgan 0.982, kdgan with cross-entropy 0.986; the latter − mimic −0.24 ± 0.12 points
+nagan 0.971, kdgan 0.982, kdgan with cross-entropy 0.986; the latter − mimic −0.24 ± 0.12 points
 ablations at n = 100 (5 seeds): without its adversarial terms kdgan with cross-entropy +0.1 ± 0.4 points; kd of as many
 operations as kdgan 0.922, kd on images without labels 0.929
 
