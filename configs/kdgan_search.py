@@ -11,7 +11,7 @@ import json
 import math
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from configs.kdgan_rows import ROWS, TRIALS, trials
@@ -23,20 +23,24 @@ JUDGES = ("extra", "fifth")  # 1,000 images more; a fifth of the n labels
 def chosen(dataset: str, n: int, judge: str = "extra") -> dict[str, dict[str, Any]]:
     """Row -> its hyper-parameters: those of the best recorded trial.
 
-    Where n was not searched, of the nearest n that was; where the data set was not, of the row's first trial.
+    Where n was not searched, of the nearest n that was; where the row was not (`unsearched`), its first trial.
 
     Raises:
       FileNotFoundError: there is no `results/kdgan_search.json` beside configs/: the table would be another one.
     """
-    sizes = read().get(dataset, {})
-    nearest = min(sizes, key=lambda size: abs(math.log(int(size) / n)), default=None)
-    recorded = sizes[nearest] if nearest else {}
+    recorded = _recorded(dataset, n)
     return {row: best(recorded[row], judge) if row in recorded else trials(row)[0] for row in ROWS}
 
 
-def searched(dataset: str) -> bool:
-    """Whether trials on a data set are recorded."""
-    return dataset in read()
+def unsearched(dataset: str, n: int, rows: Iterable[str]) -> list[str]:
+    """Of some rows, those without a recorded trial at the nearest n that was searched."""
+    return [row for row in rows if row not in _recorded(dataset, n)]
+
+
+def _recorded(dataset: str, n: int) -> dict[str, list[dict[str, Any]]]:
+    """Row -> its recorded trials on a data set, at the nearest n that was searched."""
+    sizes = read().get(dataset, {})
+    return min(sizes.items(), key=lambda found: abs(math.log(int(found[0]) / n)), default=("", {}))[1]
 
 
 def best(judged: Sequence[Mapping[str, Any]], judge: str) -> dict[str, Any]:

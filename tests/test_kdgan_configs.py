@@ -152,11 +152,17 @@ def test_without_the_record_of_the_search_there_is_no_table(tmp_path, monkeypatc
         kdgan_mnist.get_config("n=100")
 
 
-def test_a_table_of_hyper_parameters_that_were_not_searched_for_says_so(tmp_path, monkeypatch):
+def test_a_table_names_the_rows_whose_hyper_parameters_were_not_searched_for(tmp_path, monkeypatch):
     monkeypatch.setattr(kdgan_search, "FILE", tmp_path / "search.json")
-    for recorded, said in (({}, True), ({"cifar10": {}}, False)):
-        kdgan_search.FILE.write_text(json.dumps(recorded))
-        assert ("not searched for" in kdgan_cifar10.get_config("n=500").report.source) == said
+    judged = lambda row: [dict(trial, extra=[0.5, 1.0], fifth=[0.5, 1.0]) for trial in kdgan_rows.trials(row)]
+    for searched, said in (
+        ((), "not searched for on CIFAR-10: teacher, scratch, kd"),
+        (("teacher", "kd"), "not searched for on CIFAR-10: scratch"),
+        (("teacher", "scratch", "kd"), None),
+    ):
+        kdgan_search.FILE.write_text(json.dumps({"cifar10": {"500": {row: judged(row) for row in searched}}}))
+        source = kdgan_cifar10.get_config("n=5000,rows=scratch+kd").report.source
+        assert source.endswith(said) if said else "not searched" not in source
 
 
 def test_the_best_trial_by_either_judge():
