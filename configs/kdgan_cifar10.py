@@ -4,8 +4,8 @@ python -m kdgan.main --config=configs/kdgan_cifar10.py:n=500 --workdir=runs/kdga
 
 Made for an accelerator, and not run to its end yet. Hyper-parameters are those of a search at n = 500 (results/kdgan.md says
 how); a row that was not searched takes its first trial, and the table names it. The rows, the parts of the table and the
-search are those of kdgan_mnist; `n` is 500, 5000 or 50000. Images are normalised per channel and
-mirrored at random in every row (the paper subtracts a mean per pixel). The discriminator is a network like the teacher's.
+search are those of kdgan_mnist; `n` is 500, 5000 or 50000. Images are normalised per channel and mirrored at random in
+every row (the paper subtracts a mean per pixel). The discriminator is a network like the teacher's.
 """
 
 from configs import common, kdgan_rows, kdgan_search

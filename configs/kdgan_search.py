@@ -34,7 +34,8 @@ def chosen(dataset: str, n: int, judge: str = "extra") -> dict[str, dict[str, An
 
 def unsearched(dataset: str, n: int, rows: Iterable[str]) -> list[str]:
     """Of some rows, those without a recorded trial at the nearest n that was searched."""
-    return [row for row in rows if row not in _recorded(dataset, n)]
+    recorded = _recorded(dataset, n)
+    return [row for row in rows if row not in recorded]
 
 
 def _recorded(dataset: str, n: int) -> dict[str, list[dict[str, Any]]]:
