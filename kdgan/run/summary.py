@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 import kdgan
 from kdgan import parallel
@@ -23,6 +24,8 @@ from kdgan.run.program import Program, Variables, digest, program_of
 from kdgan.run.schema import Arm, Run, Stage
 
 Metrics = dict[str, float]
+Measured = tuple[dict[str, Metrics], dict[str, np.ndarray]]  # ({entry: metrics}, {entry: predicted classes})
+Logits = list[jax.Array]  # [b, k] of each evaluation batch
 Programs = Mapping[str, Sequence[Program]]
 # stage -> arm -> seed -> entry -> variables
 Finished = dict[str, dict[str, dict[int, dict[str, Variables]]]]
@@ -62,16 +65,21 @@ def summarise(
     known: dict[str, Metrics] = {}
     watched = [line for line in read_metrics(workdir) if line.get("split") == "test"]
     for stage in run.stages:
+        members: dict[str, list[Measured]] = {arm.name: [] for arm in stage.arms}
+        for seed in run.seeds:
+            taught: dict[str, Logits] = {}
+            for arm in stage.arms:
+                found = _measure(run, programs, stage, arm, seed, finished, evaluator, known, taught)
+                members[arm.name].append(found)
         arms = {}
         for arm in stage.arms:
             values: dict[str, list[Metrics]] = {}
             classes: dict[str, list[np.ndarray]] = {}
-            for seed in run.seeds:
-                measured, predicted = _measure(run, programs, stage, arm, seed, finished, evaluator, known)
+            for measured, predicted in members[arm.name]:
                 for entry, metrics in measured.items():
                     values.setdefault(entry, []).append(metrics)
-                for entry, found in predicted.items():
-                    classes.setdefault(entry, []).append(found)
+                for entry, labels in predicted.items():
+                    classes.setdefault(entry, []).append(labels)
             for entry, per_seed in classes.items():
                 arrays[f"prediction/{stage.name}/{arm.name}/{entry}"] = np.stack(per_seed).astype(np.int32)
             arms[arm.name] = {
@@ -123,18 +131,24 @@ def summarise(
 
 def _measure(
     run: Run, programs: Programs, stage: Stage, arm: Arm, seed: int, finished: Finished, evaluator: Evaluator,
-    known: dict[str, Metrics],
-) -> tuple[dict[str, Metrics], dict[str, np.ndarray]]:  # fmt: skip
-    """({entry: metrics}, {entry: predicted classes}) of one member; what generates and was measured is not again."""
+    known: dict[str, Metrics], taught: dict[str, Logits],
+) -> Measured:  # fmt: skip
+    """What is measured of one member.
+
+    Nothing is computed twice: neither what generates (`known` has its metrics), nor a teacher that several of a seed's arms
+    have (`taught` has its logits), nor a best step that is the last.
+    """
     program, classifiers = program_of(programs[stage.name], arm.name), evaluator.classifiers
-    reference = _teacher_logits(run, programs, stage.name, arm.name, seed, finished, evaluator)
+    teacher = _teacher(run, programs, stage.name, arm.name, seed, finished)
+    reference = None if teacher is None else _logits(evaluator, taught, *teacher)
+    computed = dict(taught)
     measured: dict[str, Metrics] = {}
     predicted: dict[str, np.ndarray] = {}
     for entry, variables in finished[stage.name][arm.name][seed].items():
         player = player_of(entry)
         kind = program.kinds.get(player)
         if kind == "classifier":
-            logits = classifiers.logits(program.local_modules[player], variables, "test")
+            logits = _logits(evaluator, computed, program.local_modules[player], variables)
             measured[entry] = classifiers.measure(logits, "test", None if player == REFERENCE else reference)
             predicted[entry] = classifiers.predictions(logits, "test")
         elif kind is not None:
@@ -178,7 +192,7 @@ def _pictures(
 
 def _teacher(
     run: Run, programs: Programs, stage: str, arm: str, seed: int, finished: Finished
-) -> tuple[Any, Variables] | None:
+) -> tuple[nn.Module, Variables] | None:
     """(module, variables) of an arm's teacher: its own, or the one it would start from, though its method never asks."""
     program = program_of(programs[stage], arm)
     own = finished[stage][arm][seed].get(REFERENCE)
@@ -195,11 +209,12 @@ def _teacher(
     return source.local_modules[player], variables
 
 
-def _teacher_logits(
-    run: Run, programs: Programs, stage: str, arm: str, seed: int, finished: Finished, evaluator: Evaluator
-) -> list[jax.Array] | None:
-    teacher = _teacher(run, programs, stage, arm, seed, finished)
-    return None if teacher is None else evaluator.classifiers.logits(*teacher, "test")
+def _logits(evaluator: Evaluator, computed: dict[str, Logits], module: nn.Module, variables: Variables) -> Logits:
+    """Test logits of a classifier; `computed` has those of players seen before, and gets what it has not."""
+    content = digest(module, variables)
+    if content not in computed:
+        computed[content] = evaluator.classifiers.logits(module, variables, "test")
+    return computed[content]
 
 
 def _cost(run: Run, several: Sequence[Program], finished: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -235,11 +250,11 @@ def _disagreements(
     if chosen is None:
         return {}
     arm, seed = chosen
-    taught = _teacher_logits(run, programs, stage, arm, seed, finished, evaluator)
+    taught = _teacher(run, programs, stage, arm, seed, finished)
     if taught is None:
         return {}
     student = arrays[f"prediction/{stage}/{arm}/student"][run.seeds.index(seed)]
-    teacher = evaluator.classifiers.predictions(taught, "test")
+    teacher = evaluator.classifiers.predictions(evaluator.classifiers.logits(*taught, "test"), "test")
     index = np.flatnonzero(student != teacher)[:DISAGREEMENTS]
     if not len(index):
         return {}

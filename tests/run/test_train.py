@@ -1,5 +1,6 @@
 """Whole runs in seconds: their files, resuming, diverging, the ways of running members, and every method from a config."""
 
+import collections
 import json
 import pathlib
 
@@ -11,7 +12,9 @@ import players as small
 import tiny
 from configs import common
 from kdgan.run import checkpoint, interrupt, modes, monitor, train
+from kdgan.run.classifiers import Classifiers
 from kdgan.run.config import ConfigError
+from kdgan.run.program import digest
 
 # Everything of a run that must not depend on how often it was stopped.
 RESULTS = ("metrics.jsonl", "explanation.txt", "config.json")
@@ -107,6 +110,33 @@ def test_reported_accuracy_is_that_of_the_predictions_kept(finished):
             hits = arrays[f"prediction/distill/{arm}/student"] == arrays["label"]
             values = summary["stages"]["distill"]["arms"][arm]["players"]["student"]["accuracy"]["values"]
             np.testing.assert_allclose(hits.mean(1), values, rtol=1e-6)
+
+
+def test_agreement_is_with_the_predictions_of_the_seed_s_own_teacher(finished):
+    workdir, summary = finished
+    with np.load(workdir / "evaluation.npz") as arrays:
+        teacher = arrays["prediction/teacher/main/teacher"]
+        assert (teacher[0] != teacher[1]).any()
+        for arm in ("scratch", "kd"):
+            same = arrays[f"prediction/distill/{arm}/student"] == teacher
+            values = summary["stages"]["distill"]["arms"][arm]["players"]["student"]["agreement"]["values"]
+            np.testing.assert_allclose(same.mean(1), values, rtol=1e-6)
+
+
+def test_a_player_that_arms_or_steps_share_is_evaluated_once(finished, monkeypatch):
+    workdir, _ = finished
+    seen, logits = [], Classifiers.logits
+
+    def watched(self, module, variables, split):
+        if split == "test":
+            seen.append(digest(module, variables))
+        return logits(self, module, variables, split)
+
+    monkeypatch.setattr(Classifiers, "logits", watched)
+    train.train(tiny.config(), workdir, only_evaluate=True)
+    # The two teachers: in their own stage, as what both arms are held against, and one for the report's pictures.
+    twice = [count for count in collections.Counter(seen).values() if count > 1]
+    assert sorted(twice) == [2, 3]
 
 
 def test_metrics_have_a_line_per_member_and_step_in_order(finished):
