@@ -1,8 +1,9 @@
 """KDGAN's table on CIFAR-10: a LeNet learns from a ResNet-32.
 
 python -m kdgan.main --config=configs/kdgan_cifar10.py:n=500 --workdir=runs/kdgan_cifar10_500
-test accuracy at n = 500 (3 seeds, last step; 3 h on one CPU core): teacher 0.360; scratch 0.414, kd 0.411, mimic 0.415,
-noisy 0.414, codis 0.421, nagan 0.100, kdgan 0.395, kdgan with cross-entropy 0.415; the latter − scratch +0.2 ± 1.4 points
+test accuracy at n = 500 (3 seeds, last step; 3 h on one CPU core, without evaluate.watch_test and evaluate.latency):
+teacher 0.360; scratch 0.414, kd 0.411, mimic 0.415, noisy 0.414, codis 0.421, nagan 0.100, kdgan 0.395, kdgan with
+cross-entropy 0.415; the latter − scratch +0.2 ± 1.4 points
 
 `n` is 500, 5000 or 50000. n = 500 is measured, on a CPU; the others are made for an accelerator, not run yet, and take
 the hyper-parameters of the search at n = 500 (results/kdgan.md says how). A row that was not searched takes its first trial,
