@@ -32,7 +32,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from configs import common
+from kdgan import config as common
 from kdgan.run import checkpoint, monitor, train
 from kdgan.run.files import read_json
 

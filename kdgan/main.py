@@ -2,14 +2,13 @@
 
 import functools
 import logging
-import pathlib
-import re
 import sys
 from collections.abc import Callable
 
 from absl import app, flags
 from ml_collections import config_flags
 
+from kdgan.run import command_line, files
 from kdgan.run.config import ConfigError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the run; a workdir remembers its own.")
@@ -50,9 +49,9 @@ def main(arguments) -> None:
         parallel.start_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
+    workdir = None if WORKDIR.value is None else files.folder(WORKDIR.value)
     sample = functools.partial(
-        modes.sample, num=NUM.value, grid=None if GRID.value is None else pathlib.Path(GRID.value), columns=COLUMNS.value,
+        modes.sample, num=NUM.value, grid=None if GRID.value is None else files.folder(GRID.value), columns=COLUMNS.value,
         seed=SEED.value, label=LABEL.value, player=PLAYER.value, stage=STAGE.value, arm=ARM.value, member=MEMBER.value,
     )  # fmt: skip
     run: dict[str, Callable] = {
@@ -69,20 +68,11 @@ def main(arguments) -> None:
 
 def parse_flags(arguments: list[str]) -> list[str]:
     """The usual parsing, where a mistake in --config or in one of its fields is one line and no traceback."""
+    flags.FLAGS["config"].parser = command_line.ConfigParser()
     try:
-        rest = flags.FLAGS(arguments)
-        getattr(CONFIG.value, "items", None)  # a file that could not be loaded says so at the first look at it
-        return rest
-    except (AttributeError, KeyError, TypeError) as error:
-        near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
-        text = f"no field {near[2]!r}; did you mean {near[1]!r}?" if near else str(error)
-        sys.exit(f"error: --config.<field>=<value>: {text} (configs/common.py has every field)")
-    except OSError as error:
-        sys.exit(f"error: --config: {' '.join(str(error).split())}")
-    except flags.Error as error:
-        # What a config says of its arguments stands at the end of a traceback, which is of use for other mistakes only.
-        about_arguments = re.search(r"ValueError: (--config=.*)\Z", str(error).strip(), re.DOTALL)
-        sys.exit(f"error: {about_arguments[1] if about_arguments else error}")
+        return flags.FLAGS(arguments)
+    except (command_line.CommandLineError, flags.Error) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":
