@@ -47,8 +47,8 @@ def get_config() -> ConfigDict:
 
 
 def _section(defaults: Any) -> ConfigDict:
-    config = ConfigDict()
-    for name, hint in schema.hints(type(defaults)).items():
+    config, kind = ConfigDict(), defaults.__class__
+    for name, hint in schema.hints(kind).items():
         config[name] = _default(getattr(defaults, name), schema.options(hint))
     return config
 
@@ -99,8 +99,9 @@ def describe() -> str:
 
 
 def _described(defaults: Any, path: str) -> Iterator[str]:
-    comments = _comments(type(defaults))
-    for name in schema.hints(type(defaults)):
+    kind = defaults.__class__
+    comments = _comments(kind)
+    for name in schema.hints(kind):
         above, behind = comments.get(name, ([], ""))
         value = getattr(defaults, name)
         yield from above

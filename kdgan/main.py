@@ -47,9 +47,13 @@ def main(arguments) -> None:
 
     try:
         parallel.start_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+        if MODE.value != "report":  # which computes nothing
+            parallel.check_platform()
     except ValueError as error:
         sys.exit(f"error: {error}")
     workdir = None if WORKDIR.value is None else files.folder(WORKDIR.value)
+    if workdir is not None and workdir.exists() and not workdir.is_dir():
+        sys.exit(f"error: --workdir={workdir}: this is a file; a folder, or a new name, is accepted")
     sample = functools.partial(
         modes.sample, num=NUM.value, grid=None if GRID.value is None else files.folder(GRID.value), columns=COLUMNS.value,
         seed=SEED.value, label=LABEL.value, player=PLAYER.value, stage=STAGE.value, arm=ARM.value, member=MEMBER.value,
@@ -64,6 +68,8 @@ def main(arguments) -> None:
         print(stopped, flush=True)
     except (ConfigError, DivergedError) as error:
         sys.exit(f"error: {error}")
+    except OSError as error:  # a full or read-only disk, a folder that may not be read
+        sys.exit(f"error: {' '.join(str(error).split())}")
 
 
 def parse_flags(arguments: list[str]) -> list[str]:

@@ -29,6 +29,22 @@ CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,
 Step = Callable[..., tuple[TrainState, Any]]
 
 
+def check_platform() -> None:
+    """Find out now whether JAX has a device.
+
+    Raises:
+      ValueError: the platform that $JAX_PLATFORMS names is not there.
+    """
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise ValueError(
+            f"JAX_PLATFORMS={asked}: {reason}; name a platform that this machine has, as JAX_PLATFORMS=cpu, or none"
+        ) from error
+
+
 def start_processes(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None):
     """Join the processes of a run on several hosts; call before anything touches a device.
 

@@ -1,5 +1,6 @@
 """The command line as a user meets it: one line for a mistake, and SIGTERM saves."""
 
+import json
 import os
 import pathlib
 import signal
@@ -8,6 +9,9 @@ import sys
 import time
 
 import pytest
+
+import tiny
+from kdgan.run.config import plain
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = """
@@ -20,8 +24,8 @@ def get_config():
 """
 
 
-def start(*options):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+def start(*options, **variables):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", **variables}
     return subprocess.Popen(
         [sys.executable, "-m", "kdgan.main", *options], cwd=ROOT, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -31,10 +35,14 @@ def start(*options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--config=configs/quickstart.py", "--config.data.nmae=x"], "no field 'nmae'; did you mean 'name'?"),
-        (["--config=configs/nope.py"], "No such file or directory: 'configs/nope.py'"),
+        (["--config=configs/quickstart.py", "--config.data.nmae=x"], "no such field; did you mean 'name'?"),
+        (["--config=configs/quickstart.py", "--config.lambda.student.kd=0.5"], "it is a keyword of Python"),
+        (["--config=configs/quickstart.py:foo"], "takes no arguments; leave out ':foo'"),
+        (["--config=configs/nope.py"], "there is no file configs/nope.py"),
         (["--config=configs/quickstart.py"], "--workdir is missing"),
         (["--config=configs/kdgan_mnist.py:n=7"], "--config=...:n=7: accepted are 100, 1000, 10000"),
+        (["--config=configs/quickstart.py", "--workdir=README.md"], "README.md: this is a file; a folder"),
+        (["--config=configs/quickstart.py", "--workdir=/proc/run"], "'/proc/run'"),
         (["--mode=report", "--workdir=/nonexistent"], "holds no finished run"),
         (["--mode=evaluate", "--workdir=/nonexistent", "--config=configs/quickstart.py"], "holds no run"),
     ],
@@ -47,6 +55,27 @@ def test_a_mistake_is_one_line(options, message):
     (line,) = err.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_a_platform_that_is_not_there_is_one_line():
+    process = start("--mode=explain", "--config=configs/quickstart.py", JAX_PLATFORMS="cuda")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (1, "")
+    (line,) = err.splitlines()
+    assert line.startswith("error: JAX_PLATFORMS=cuda: Unable to initialize backend")
+    assert "name a platform that this machine has" in line
+
+
+def test_another_default_generator_of_random_numbers_trains_a_run(tmp_path):
+    fields = plain(tiny.config(steps=2, seeds=1))
+    fields["data"]["augment"] = {"flip": {}, "mixup": {"alpha": 0.2}}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    process = start(
+        f"--config={tmp_path / 'config.json'}", f"--workdir={tmp_path / 'run'}", JAX_DEFAULT_PRNG_IMPL="rbg"
+    )
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert (tmp_path / "run" / "summary.json").exists()
 
 
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path):

@@ -6,6 +6,7 @@ index, dataclasses and named tuples by field, random keys by their data), so tha
 checks all of it, so that damage is found wherever it struck, and before Orbax stumbles over it.
 """
 
+import errno
 import json
 import logging as python_logging
 import os
@@ -33,6 +34,7 @@ Tree = Any
 
 FORMAT = 1
 RECORD = "kdgan.json"
+SPACE_BESIDE = 2**20  # bytes of a checkpoint beside its arrays: indices, our record
 SAVING, DELETED = ".saving", ".deleted"  # in the names of folders that are not checkpoints yet, or no more
 
 
@@ -201,7 +203,8 @@ class Checkpoints:
         path = self.directory / (f"{step:08d}" + (f"-{attempt}" if attempt else ""))
         staging = self.directory / (path.name + SAVING)
         stored = leaves.nested({name: array for name, array in arrays.items() if array.size})
-        with _quiet_orbax(), _checkpointer() as checkpointer:
+        _check_space(self.directory, step, sum(array.nbytes for array in arrays.values()))
+        with _failed_writing(staging), _quiet_orbax(), _checkpointer() as checkpointer:
             # A tree without arrays is no tree to Orbax.
             checkpointer.save(staging, args=ocp.args.PyTreeSave(stored or {"empty": np.zeros(1)}))
         arrays_crc32 = {name: leaves.checksum(array) for name, array in arrays.items()}
@@ -358,6 +361,36 @@ def _checkpointer() -> ocp.Checkpointer:
     """A checkpointer of this process alone, that waits for no other."""
     alone = ocp.options.MultiprocessingOptions(primary_host=jax.process_index(), active_processes={jax.process_index()})
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
+
+
+def _check_space(directory: pathlib.Path, step: int, size: int) -> None:
+    """Refuse a checkpoint of `size` bytes of arrays for which there is no room.
+
+    A full disk in the midst of Orbax's writing leaves its threads' tracebacks on the terminal.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(directory).free, size * 5 // 4 + SPACE_BESIDE
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"no space left for the checkpoint of step {step:,}: it takes up to {needed / 2**20:.1f} MiB, and"
+            f" {free / 2**20:.1f} MiB are free",
+            str(directory),
+        )
+
+
+@contextmanager
+def _failed_writing(staging: pathlib.Path) -> Iterator[None]:
+    """A full disk is an OSError, where Orbax has a ValueError; what was written of the checkpoint is removed."""
+    try:
+        yield
+    except Exception as error:
+        for path in staging.parent.glob(f"{staging.name}*"):
+            shutil.rmtree(path, ignore_errors=True)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise OSError(
+            f"checkpoint {staging.name.removesuffix(SAVING)} cannot be written to {staging.parent}: {reason[:300]}"
+        ) from error
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import importlib.util
 import inspect
 import json
 import keyword
-import os
 import pathlib
 import sys
 import traceback
@@ -119,12 +118,13 @@ def _load_python(path: pathlib.Path, given: str, argument: str) -> ConfigDict:
 
 def _of_file(error: Exception, path: pathlib.Path, argument: str) -> ConfigError:
     """An error inside a config's file, as one line with its place there."""
-    places = [frame for frame in traceback.extract_tb(error.__traceback__) if os.path.samefile(frame.filename, path)
-              ] if not isinstance(error, SyntaxError) else []  # fmt: skip
-    line = error.lineno if isinstance(error, SyntaxError) else places[-1].lineno if places else None
+    if isinstance(error, SyntaxError):
+        line, words = error.lineno, error.msg
+    else:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line, words = (lines[-1] if lines else None), str(error)
     where = f"{path}" + (f", line {line}" if line else "")
-    words = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
-    return ConfigError(f"--config={argument}: {where}: {type(error).__name__}: {words}")
+    return ConfigError(f"--config={argument}: {where}: {type(error).__name__}: {' '.join(words.split())}")
 
 
 # Fields that a file leaves to their defaults.

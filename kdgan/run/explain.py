@@ -51,6 +51,8 @@ def _stage(run: Run, stage: Stage, programs: Sequence[Program], inputs: Inputs) 
     seeds, arms = len(run.seeds), len(stage.arms)
     compiled = f"{len(programs)} compiled step" + ("s" if len(programs) > 1 else "")
     head = f"{stage.name}: {stage.steps:,} steps of {stage.arms[0].batch_size}"
+    if shorter := [f"{arm.name}: {arm.steps:,}" for arm in stage.arms if arm.steps != stage.steps]:
+        head += f" ({', '.join(shorter)})"
     if (views := max(program.views or 1 for program in programs)) > 1:
         head += f", each example in {views} views"
     blocks = ["", _lines("stage", [head]), _lines("players", _players(stage, programs))]

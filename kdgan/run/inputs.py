@@ -167,6 +167,11 @@ def _key_data(seed: int, stage: int, step: int) -> np.ndarray:
     return generator.random_raw(1).view(np.uint32)
 
 
+def _wrapped(key: jax.Array) -> jax.Array:
+    """The step's random key, of two words whatever generator $JAX_DEFAULT_PRNG_IMPL names."""
+    return jax.random.wrap_key_data(key[0], impl="threefry2x32")
+
+
 def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable[[HostBatch, Mapping], dict[str, Any]]:
     """`prepare(host_batch, device_arrays) -> batch` on the device: index, normalise, augment, mix.
 
@@ -183,7 +188,7 @@ def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable
         return gather(arrays, raw["index"]) if "index" in raw else raw
 
     def augmented(image, raw) -> jax.Array:
-        changed = change(jax.random.wrap_key_data(raw["key"][0]), raw["position"], jnp.asarray(normalise(image)))
+        changed = change(_wrapped(raw["key"]), raw["position"], jnp.asarray(normalise(image)))
         return jnp.asarray(normalise(changed, mean=mean, std=std))
 
     def outputs(raw):
@@ -193,7 +198,7 @@ def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable
         found = examples(raw, arrays)
         image, label = augmented(found["image"], raw), found["label"]
         if mix is not None:
-            key = jax.random.fold_in(jax.random.wrap_key_data(raw["key"][0]), raw["position"][0])  # differs by device
+            key = jax.random.fold_in(_wrapped(raw["key"]), raw["position"][0])  # differs by device
             image, label = mix(key, image, jax.nn.one_hot(label, inputs.num_classes))
         batch = {"image": image, "label": label, **outputs(raw)}
         if "unlabelled" in raw:

@@ -6,6 +6,7 @@ there is what `python -m kdgan.config` prints.
 """
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,11 @@ def empty() -> Any:
 
 def hints(cls: Any) -> dict[str, Any]:
     """Field -> type of a section, in the order written."""
+    return _hints(cls)
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
     types_of = typing.get_type_hints(cls, include_extras=True)
     return {field.name: types_of[field.name] for field in dataclasses.fields(cls)}
 

@@ -43,11 +43,16 @@ def build(run: Run, stage: Stage, inputs: Inputs) -> tuple[Program, ...]:
     called = {name for program in programs for name in program.modules}
     for arm in stage.arms:
         for name in arm.cached:
+            field = f"{_where(stage, arm)}.cached = {arm.cached}"
             if name not in called:
+                there = ", ".join(sorted(called))
                 raise ConfigError(
-                    f"{_where(stage, arm)}.cached = {arm.cached}: no method of the stage calls {name}; the players that"
-                    f" are called are {', '.join(sorted(called))}"
+                    f"{field}: no method of the stage calls {name}; the players that are called are {there}"
                 )
+            if not any(name in program.cached for program in programs):
+                frozen = {n for program in programs for n in program.modules if n not in program.method.trained}
+                there = ", ".join(sorted(frozen)) or "none"
+                raise ConfigError(f"{field}: {name} is trained in this stage; frozen players are accepted: {there}")
     return programs
 
 
@@ -162,7 +167,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         prepare=prepare,
         augment=arm.augment,
         views=_views(arm, inputs, where),
-        cached=tuple(dict.fromkeys(name for name in arm.cached if name in inspection.inputs)),
+        # Of a stage's arms those that train the player run it in every step.
+        cached=tuple(dict.fromkeys(n for n in arm.cached if n in inspection.inputs and n not in method.trained)),
     )
     _check_cached(program, where)
     return program
@@ -191,14 +197,9 @@ def _views(arm: Arm, inputs: Inputs, where: str) -> int | None:
 
 
 def _check_cached(program: Program, where: str) -> None:
-    """What is cached is an array, of a frozen player, on images that come again."""
+    """What is cached is an array, on images that come again."""
     for name in program.cached:
         field = f"{where}.cached = {program.cached}"
-        if name in program.method.trained:
-            frozen = [n for n in program.modules if n not in program.method.trained]
-            raise ConfigError(
-                f"{field}: {name} is trained in this stage; frozen players are accepted: {', '.join(frozen) or 'none'}"
-            )
         if program.views is None:
             raise ConfigError(
                 f"{field}: {where}.augment = {dict(program.augment)} makes other images at every step; set"
