@@ -24,7 +24,7 @@ def write(workdir: str | pathlib.Path) -> pathlib.Path:
     Raises:
         ValueError: the workdir holds no summary.json, or a damaged file.
     """
-    path = pathlib.Path(workdir) / "report.html"
+    path = files.folder(workdir) / "report.html"
     files.write_atomic(path, page(_finished(workdir)))
     files.write_atomic(path.with_suffix(".md"), markdown(workdir))
     return path

@@ -36,7 +36,7 @@ def read(workdir: str | pathlib.Path) -> Results:
     Raises:
         ValueError: it is no folder, or a file in it is damaged.
     """
-    folder = pathlib.Path(workdir)
+    folder = files.folder(workdir)
     if not folder.is_dir():
         raise ValueError(f"workdir {folder} is no folder; the folder of a run is wanted")
     explanation = folder / "explanation.txt"

@@ -28,7 +28,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from kdgan.run import leaves
-from kdgan.run.files import jsonable, read_json, write_json
+from kdgan.run.files import expanded, jsonable, read_json, write_json
 
 Tree = Any
 
@@ -257,7 +257,7 @@ def load_player(path: str | os.PathLike, player: str, *, part: str | None = None
       ValueError: no checkpoint there, no such player, or several; what there is, is named.
       DamagedCheckpointError: the folder of one checkpoint, and it is damaged.
     """
-    path = pathlib.Path(path).absolute()
+    path = pathlib.Path(expanded(path)).absolute()
     if (path / RECORD).exists():
         tree, _ = _load(path, None)
     else:

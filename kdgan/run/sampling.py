@@ -121,7 +121,7 @@ def load(
     Raises:
       ConfigError: no run or no checkpoint there, or no such player, stage, arm or seed; what there is, is named.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = files.folder(workdir)
     if not (workdir / "config.json").exists():
         raise ConfigError(f"workdir {workdir} holds no run (no config.json); the folder of a trained run is wanted")
     run = resolve(files.read_json(workdir / "config.json"))

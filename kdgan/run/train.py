@@ -58,7 +58,7 @@ def train(config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = Fal
     """Train every stage of a config in `workdir`, evaluate, and write all of the run's files; returns the summary.
 
     Args:
-      config: a `ConfigDict` or nested mapping with every field of configs/common.py.
+      config: a `ConfigDict` or nested mapping of the fields of kdgan/run/schema.py.
       workdir: folder of the run; made where it is absent, gone on with where it holds a part of this run.
       only_evaluate: measure what is trained; nothing is trained further.
 
@@ -67,7 +67,7 @@ def train(config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = Fal
       DivergedError: a loss became NaN or infinite; the last good checkpoint is kept.
       Stopped: SIGTERM or Ctrl-C; the state is saved.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = files.folder(workdir)
     run = resolve(config)
     inputs = run_inputs.load(run)
     programs = stages.build_all(run, inputs)
