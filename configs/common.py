@@ -52,10 +52,10 @@ def get_config() -> ConfigDict:
     config.data.memory_mb = 4096  # a set larger than this streams through Grain instead of lying on the device
     config.data.workers = 0  # worker processes of a stream
     config.data.prefetch = 4  # batches that a stream reads ahead
-    config.data.image_size = placeholder(
-        tuple
-    )  # (height, width) to which a folder's images are scaled; None: all agree
-    config.data.on_bad_image = "refuse"  # unreadable images of a folder: "refuse" or "skip"
+    config.data.image_size = anything(None)  # (height, width), or a square's side, to which images are scaled
+    config.data.channels = placeholder(int)  # 1 or 3, to which images are converted; None: as the data are
+    config.data.num_classes = placeholder(int)  # where the data do not say it: labels that are numbers only
+    config.data.on_bad_image = "refuse"  # unreadable images and empty classes of a folder: "refuse" or "skip"
     # On the device, per example: affine={rotate: degrees, shift: fraction, zoom: fraction}, crop={padding: pixels},
     # flip={}, cutout={size: pixels}; on the batch: mixup={alpha: 0.2}, cutmix={alpha: 1.0}.
     config.data.augment = ConfigDict()

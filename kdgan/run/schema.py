@@ -20,7 +20,9 @@ class Data:
     memory_mb: int
     workers: int
     prefetch: int
-    image_size: Sequence[int] | None
+    image_size: int | Sequence[int] | None
+    channels: int | None
+    num_classes: int | None
     on_bad_image: str
     augment: Mapping
 
