@@ -1,9 +1,10 @@
 """The data of a run: loaded, split by seed, and handed to steps as batches of indices or of streamed images.
 
 A batch on the host is `{"index": [b]}` where the set lies on the device, `{"image": uint8 [b, h, w, c], "label": [b]}`
-where it streams; a set without labels has none. With each example go its `position` in the batch [b] and the step's random `key` [b, 2], so that they are
-split over devices as the examples are. Under "unlabelled" may stand a second batch. All of it is a function of (seed, stage,
-step): arms of one seed, one device or several, a run that went through or was resumed see the same augmented images.
+where it streams; a set without labels has none. With each example go its `position` in the batch [b] and the step's
+random `key` [b, 2], so that they are split over devices as the examples are. Under "unlabelled" may stand a second batch.
+All of it is a function of (seed, stage, step): arms of one seed, one device or several, a run that went through or was
+resumed see the same augmented images.
 
 Where a stage has views (`kdgan/data/views.py`), `position` is the example's place among them and the key is theirs: the
 image is then a function of this place alone, and by the same number the outputs under "cached" are found.
@@ -272,7 +273,7 @@ def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable
 
 def example_batch(inputs: Inputs, prepare: Callable, batch_size: int) -> dict[str, Any]:
     """Shapes of a prepared batch, for initialisation and inspection."""
-    host = {"image": np.zeros((batch_size, *inputs.train.image_shape), np.uint8)}
+    host: HostBatch = {"image": np.zeros((batch_size, *inputs.train.image_shape), np.uint8)}
     if inputs.has_labels:
         host["label"] = np.zeros(batch_size, np.int32)
     extras = lambda size: {"position": np.zeros(size, np.int32), "key": np.zeros((size, 2), np.uint32)}

@@ -75,9 +75,15 @@ def with_nan():
         ({"label": LABEL.astype(float)}, r"label must be integers \[n\], got float64 \[5\]$"),
         ({"num_classes": 2}, r"2 of 5 out of range 0\.\.1; the first is 2 at index 1"),
         ({"label": LABEL - 1}, r"2 of 5 out of range 0\.\.1; the first is -1 at index 0"),
-        ({"label": LABEL * 2}, r"labels of 'arrays' are 0, 2, 4, of the classes 1, 3 there .* say num_classes=5; .*return_inv"),
+        (
+            {"label": LABEL * 2},
+            r"labels of 'arrays' are 0, 2, 4, of the classes 1, 3 there .* say num_classes=5; .*return_inv",
+        ),
         ({"label": LABEL + 1}, r"are 1, 2, 3, of the classes 0 there is no example"),
-        ({"image": np.zeros((5, 3, 32, 24), np.uint8)}, r"\[5, 3, 32, 24\] looks like .*image\.transpose\(0, 2, 3, 1\)"),
+        (
+            {"image": np.zeros((5, 3, 32, 24), np.uint8)},
+            r"\[5, 3, 32, 24\] looks like .*image\.transpose\(0, 2, 3, 1\)",
+        ),
         ({"image": np.zeros((5, 1, 28, 28), np.uint8)}, r"\[5, 1, 28, 28\] looks like channels first"),
         ({"num_classes": 3, "class_names": ["a", "b"]}, r"class_names must have num_classes = 3 names, got 2"),
     ],
@@ -87,7 +93,9 @@ def test_refused(arguments, match):
         from_arrays(**({"image": IMAGE, "label": LABEL} | arguments))
 
 
-@pytest.mark.parametrize("shape", [(3, 3, 1), (1, 1, 3), (3, 32, 3), (1, 128, 9), (4, 4, 64), (3, 5, 4), (32, 32, 3), (1, 1, 512)])
+@pytest.mark.parametrize(
+    "shape", [(3, 3, 1), (1, 1, 3), (3, 32, 3), (1, 128, 9), (4, 4, 64), (3, 5, 4), (32, 32, 3), (1, 1, 512)]
+)
 def test_low_images_are_no_channels_first(shape):
     assert from_arrays(np.zeros((5, *shape), np.uint8), LABEL).image_shape == shape
 

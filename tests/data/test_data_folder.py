@@ -169,7 +169,9 @@ def test_wrong_folders(tmp_path):
     with pytest.raises(ValueError, match="on_bad_image must be 'refuse' or 'skip', got 'ignore'"):
         load(f"folder:{tmp_path}", "all", on_bad_image="ignore")
     for size in ((0, 3), (1, 2, 3), 0):
-        with pytest.raises(ValueError, match=r"size must be \(h, w\) of at least one pixel, or one number for a square, got"):
+        with pytest.raises(
+            ValueError, match=r"size must be \(h, w\) of at least one pixel, or one number for a square, got"
+        ):
             load(f"folder:{tmp_path}", "all", size=size)
     with pytest.raises(ValueError, match=r"channels must be 1 \(grey\), 3 \(RGB\) or None .*, got 4"):
         load(f"folder:{tmp_path}", "all", channels=4)
@@ -191,7 +193,9 @@ def test_channels_convert_all_images(folder, memory_limit):
     assert (coloured.image_shape, grey.image_shape) == ((4, 5, 3), (4, 5, 1))
     np.testing.assert_array_equal(coloured.label, grey.label)
     # ITU-R 601: 0.299 of red.
-    expected = {tuple(map(int, pixel)): int(pixel[0]) for pixel in coloured.fetch(range(21))[:, 0, 0]} | {(100, 0, 0): 30}
+    expected = {tuple(map(int, pixel)): int(pixel[0]) for pixel in coloured.fetch(range(21))[:, 0, 0]} | {
+        (100, 0, 0): 30
+    }
     found = zip(coloured.fetch(range(21))[:, 0, 0], grey.fetch(range(21))[:, 0, 0, 0], strict=True)
     assert all(expected[tuple(map(int, pixel))] == value for pixel, value in found)
     three = load(f"folder:{folder}", "test", channels=3, memory_limit=memory_limit)

@@ -26,7 +26,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("system", ["__MACOSX", "@eaDir", ".ipynb_checkpoints", "$RECYCLE.BIN", "lost+found", "__pycache__"])
+@pytest.mark.parametrize(
+    "system", ["__MACOSX", "@eaDir", ".ipynb_checkpoints", "$RECYCLE.BIN", "lost+found", "__pycache__"]
+)
 def test_hidden_and_system_folders_hold_neither_classes_nor_examples(folder, system):
     before = load(f"folder:{folder}", "train")
     (folder / "train" / system).mkdir()
@@ -138,7 +140,9 @@ def test_images_in_no_folder_are_a_set_without_labels(tmp_path, memory_limit):
 
 def test_images_in_no_class_where_training_has_classes_are_refused(folder):
     save(folder / "flat" / "0.png")
-    with pytest.raises(ValueError, match=r"'flat' .* has images in no class; those of 'train' have the classes ant, bee"):
+    with pytest.raises(
+        ValueError, match=r"'flat' .* has images in no class; those of 'train' have the classes ant, bee"
+    ):
         load(f"folder:{folder}", "flat")
 
 
