@@ -59,8 +59,9 @@ class Dataset:
             UnreadableImageError: an image on disk cannot be read any more, and none stands in for it.
         """
         indices = np.asarray(indices, np.int64).reshape(-1)
-        if indices.size and not (0 <= indices.min() and indices.max() < len(self)):
-            raise IndexError(f"indices {indices.min()}..{indices.max()} leave {self.name}'s 0..{len(self) - 1}")
+        low, high = (np.min(indices), np.max(indices)) if indices.size else (0, 0)
+        if indices.size and not (0 <= low and high < len(self)):
+            raise IndexError(f"indices {low}..{high} leave {self.name}'s 0..{len(self) - 1}")
         if self.image is not None:
             return self.image[indices]
         if not indices.size:
