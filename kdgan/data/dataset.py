@@ -193,9 +193,9 @@ def count_classes(label: np.ndarray, name: str) -> int:
     absent = np.setdiff1d(np.arange(count), present)
     if len(absent):
         raise ArgumentError(
-            f"labels of {name!r} are {_listed(present)}, of the classes {_listed(absent)} there is no example. If there are"
-            f" {count} classes, say {{num_classes}}={count}; else number those that there are from 0 to"
-            f" {len(present) - 1}: numpy.unique(label, return_inverse=True)[1]"
+            f"labels of {name!r} are {_listed(present)}; {len(absent)} of the classes 0..{count - 1} have no example:"
+            f" {_listed(absent)}. If there are {count} classes, say {{num_classes}}={count}; else number the {len(present)}"
+            " from 0: numpy.unique(label, return_inverse=True)[1]"
         )
     return count
 
@@ -225,8 +225,7 @@ def check_channels_last(name: str, shape: Sequence[int | None]) -> None:
 
 
 def _listed(values: Sequence[Any] | np.ndarray) -> str:
-    shown = ", ".join(str(value) for value in values[:5])
-    return shown if len(values) <= 5 else f"{shown}, ... ({len(values):,})"
+    return ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
 
 
 def _from_unit(image: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def _data(inputs: Inputs) -> str:
         rows.append("augmentation: " + ", ".join(_call(name, fields) for name, fields in data.augment.items()))
     rows.append("on the device" if inputs.on_device else f"streamed with {data.workers} workers")
     if inputs.has_labels:
-        rows.append(_class_counts(inputs))
+        rows += [_class_counts(inputs), *_unequal_shares(inputs)]
     rows += [f"{split}: {note}" for split, dataset in _splits(inputs).items() for note in dataset.notes]
     return _lines("data", rows)
 
@@ -60,15 +60,37 @@ def _splits(inputs: Inputs) -> dict[str, Dataset]:
 
 def _class_counts(inputs: Inputs) -> str:
     """Examples of each class of the training split; of many classes those of the smallest and the largest."""
-    names, counts = inputs.train.class_names, np.bincount(inputs.train.label, minlength=inputs.num_classes)
+    names, counts = inputs.train.class_names, _counts(inputs, np.arange(len(inputs.train)))
     if len(names) <= MOST_CLASSES:
         row = "examples of each class: " + ", ".join(f"{n} {c:,}" for n, c in zip(names, counts, strict=True))
         if len(row) <= MOST_CHARACTERS:
             return row
-    low, high = counts.argmin(), counts.argmax()
-    if counts[low] == counts[high]:
-        return f"examples of each class: {counts[low]:,}"
-    return f"examples of a class: {counts[low]:,} ({names[low]}) to {counts[high]:,} ({names[high]})"
+    if np.ptp(counts) == 0:
+        return f"examples of each class: {counts[0]:,}"
+    return f"examples of a class: {_extremes(inputs, counts)}"
+
+
+def _unequal_shares(inputs: Inputs) -> list[str]:
+    """Of subsets that classes share equally where they can: a row where one is too small for it."""
+    partition = next(iter(inputs.partitions.values()))
+    subsets = {"validation": partition.validation}
+    if inputs.config.labelled is not None:
+        subsets["labelled"] = partition.train
+    counts = {name: _counts(inputs, rows) for name, rows in subsets.items() if len(rows)}
+    return [
+        f"{name}: {_extremes(inputs, of_classes)} examples of a class, since small classes cannot give an equal share"
+        for name, of_classes in counts.items()
+        if np.ptp(of_classes[_counts(inputs, np.arange(len(inputs.train))) > 0]) > 1
+    ]
+
+
+def _counts(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
+    return np.bincount(inputs.train.label[rows], minlength=inputs.num_classes)
+
+
+def _extremes(inputs: Inputs, counts: np.ndarray) -> str:
+    names, low, high = inputs.train.class_names, counts.argmin(), counts.argmax()
+    return f"{counts[low]:,} ({names[low]}) to {counts[high]:,} ({names[high]})"
 
 
 def _call(name: str, fields: Mapping[str, Any]) -> str:

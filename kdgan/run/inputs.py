@@ -141,6 +141,16 @@ class _ConfigReader:
     def unreadable(self) -> dict[str, str]:
         return getattr(self.reader, "unreadable", {})
 
+    @property
+    def paths(self) -> tuple[str, ...] | None:
+        """Of its files, where the data set is a folder."""
+        return getattr(self.reader, "paths", None)
+
+    @property
+    def source(self) -> Any:
+        """TFDS's data source, where it is a set of its."""
+        return getattr(self.reader, "source", None)
+
 
 def _load(data: Data, split: str, class_names: Sequence[str] | None = None) -> Dataset:
     return sources.load(

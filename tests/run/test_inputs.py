@@ -100,6 +100,15 @@ def test_of_many_classes_the_smallest_and_the_largest_are_shown(monkeypatch):
     assert "examples of each class: 2\n" in explained(config("anything", validation=0))
 
 
+def test_a_class_that_is_too_small_for_its_share_is_said(folder):
+    assert not [row for row in explained(config(folder, validation=6)).splitlines() if "equal share" in row]
+    for index in range(2, 12):
+        (folder / "train" / "bee" / f"{index}.png").unlink()
+    rows = [row.strip() for row in explained(config(folder, validation=6, labelled=6)).splitlines()]
+    assert "validation: 1 (bee) to 5 (ant) examples of a class, since small classes cannot give an equal share" in rows
+    assert "labelled: 1 (bee) to 5 (ant) examples of a class, since small classes cannot give an equal share" in rows
+
+
 @pytest.mark.parametrize("image_size", [12, (12, 12), [12]])
 def test_a_square_is_one_number(folder, image_size):
     save(folder / "train" / "ant" / "wide.png", size=(10, 20))
