@@ -220,7 +220,7 @@ def check_channels_last(name: str, shape: Sequence[int | None]) -> None:
     if first in (1, 3) and min(sides) > 4 and max(sides) <= 4 * min(sides):
         order = "(1, 2, 0)" if len(shape) == 3 else "(0, 2, 3, 1)"
         raise ValueError(
-            f"{name} of shape {list(shape)} looks like channels first; [h, w, c] is wanted: {name}.transpose{order}"
+            f"{name}: shape {list(shape)} looks like channels first; channels last are wanted: {name}.transpose{order}"
         )
 
 

@@ -77,7 +77,7 @@ def with_nan():
         ({"label": LABEL - 1}, r"2 of 5 out of range 0\.\.1; the first is -1 at index 0"),
         (
             {"label": LABEL * 2},
-            r"labels of 'arrays' are 0, 2, 4; 2 of the classes 0\.\.4 have no example: 1, 3\. .* say num_classes=5; .*return_inv",
+            r"labels of 'arrays' are 0, 2, 4; 2 of the classes 0\.\.4 have no example: 1, 3\..* say num_classes=5; .*unique",
         ),
         ({"label": LABEL + 1}, r"are 1, 2, 3; 1 of the classes 0\.\.3 have no example: 0\."),
         (

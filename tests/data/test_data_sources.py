@@ -276,7 +276,7 @@ def test_channels_first_features_are_refused(tmp_path, data_dir):
         "tensor": {"dtype": "uint8", "encoding": "none", "shape": shape},
     }
     with_features(data_dir, tmp_path, image=image)
-    with pytest.raises(ValueError, match=r"image of 'tiny' of shape \[1, 8, 8\] looks like channels first"):
+    with pytest.raises(ValueError, match=r"image of 'tiny': shape \[1, 8, 8\] looks like channels first"):
         load("tiny", "test", data_dir=tmp_path)
 
 
