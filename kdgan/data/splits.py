@@ -93,5 +93,5 @@ def _sizes(labels: np.ndarray) -> str:
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) <= 10:
         return "classes have " + ", ".join(map(str, counts)) + " examples"
-    smallest, largest = counts.argmin(), counts.argmax()
+    smallest, largest = np.argmin(counts), np.argmax(counts)
     return f"class {classes[smallest]} has {counts[smallest]} examples, class {classes[largest]} {counts[largest]}"

@@ -89,7 +89,7 @@ def _counts(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
 
 
 def _extremes(inputs: Inputs, counts: np.ndarray) -> str:
-    names, low, high = inputs.train.class_names, counts.argmin(), counts.argmax()
+    names, low, high = inputs.train.class_names, np.argmin(counts), np.argmax(counts)
     return f"{counts[low]:,} ({names[low]}) to {counts[high]:,} ({names[high]})"
 
 
