@@ -25,7 +25,7 @@ def build_module(name: str, player: Player, inputs: Inputs, axis_name: str | Non
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in player.model_args.items()}
     try:
         module = models.build(player.model, **arguments)
-        if hasattr(module, "num_classes") and "num_classes" not in arguments:
+        if hasattr(module, "num_classes") and "num_classes" not in arguments and inputs.has_labels:
             module = module.clone(num_classes=inputs.num_classes)
         if player.sync_batch_norm and not hasattr(module, "axis_name"):
             raise ValueError("sync_batch_norm needs a model with a field axis_name; this one has none")

@@ -59,8 +59,10 @@ class Data:
     memory_mb: int = 4096  # a set larger than this streams through Grain instead of lying on the device
     workers: int = 0  # worker processes of a stream
     prefetch: int = 4  # batches that a stream reads ahead
-    image_size: Sequence[int] | None = None  # (height, width) to which a folder's images are scaled; None: all agree
-    on_bad_image: str = "refuse"  # unreadable images of a folder: "refuse" or "skip"
+    image_size: int | Sequence[int] | None = None  # (height, width), or a square's side, to which images are scaled
+    channels: int | None = None  # 1 or 3, to which images are converted; None: as the data are
+    num_classes: int | None = None  # where the data do not say it: labels that are numbers only
+    on_bad_image: str = "refuse"  # unreadable images and empty classes of a folder: "refuse" or "skip"
     # on the device, per example: affine={rotate: degrees, shift: fraction, zoom: fraction}, crop={padding: pixels},
     # flip={}, cutout={size: pixels}; on the batch: mixup={alpha: 0.2}, cutmix={alpha: 1.0}.
     augment: Mapping = empty()

@@ -130,9 +130,21 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         }
         optimizers = {name: _optimizer(arm, method, name) for name in method.trained}
     except (ValueError, TypeError, game.MissingPlayerError) as error:
-        raise ConfigError(f"{where}: {error}") from error
+        missing = f" ({run_inputs.no_labels(inputs)})" if "has no 'label'" in str(error) else ""
+        raise ConfigError(f"{where}: {error}{missing}") from error
+    except KeyError as error:
+        if inputs.has_labels or error.args != ("label",):
+            raise
+        raise ConfigError(
+            f"{where}.method = {arm.method.get('name')!r} learns from labels; {run_inputs.no_labels(inputs)}"
+        ) from error
     kinds = {name: kind for name in inspection.inputs if (kind := _kind(arm, name, inspection.outputs[name]))}
     for name in inspection.inputs:
+        if kinds.get(name) == "classifier" and not inputs.has_labels:
+            raise ConfigError(
+                f"config.players.{name} is measured as a classifier, and {run_inputs.no_labels(inputs)}; or set"
+                f" players.{name}.evaluate to 'nothing'"
+            )
         if kinds.get(name) == "classifier":
             _check_classes(name, inspection.outputs[name], inputs.num_classes)
         has_parameters = variable_shapes(local_modules[name], inspection.inputs[name]).get("params")

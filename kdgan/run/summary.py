@@ -121,7 +121,8 @@ def summarise(
         "cost": {name: cost for stage in reversed(results.values()) for name, cost in stage["cost"].items()},
         "environment": environment(),
     }
-    arrays["label"] = evaluator.splits.labels("test")
+    if inputs.has_labels:
+        arrays["label"] = evaluator.splits.labels("test")
     arrays |= _disagreements(run, programs, finished, evaluator, arrays)
     if evaluator.generators.extractor is not None:
         summary["generation"] = evaluator.generators.about()
