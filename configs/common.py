@@ -73,10 +73,11 @@ def get_config() -> ConfigDict:
     config.player.optimizer.end = 0.0  # linear, cosine, exponential: share of learning_rate at the last step
     config.player.optimizer.boundaries = ()  # steps: step numbers, or fractions of the stage
     config.player.optimizer.factor = 0.1  # steps: factor at each boundary
-    config.player.optimizer.momentum = 0.9  # sgd, rmsprop
+    config.player.optimizer.momentum = placeholder(float)  # sgd, rmsprop; None: 0.9 of sgd, 0 of rmsprop
     config.player.optimizer.nesterov = False  # sgd
     config.player.optimizer.b1 = 0.9  # adam, adamw, lion
-    config.player.optimizer.b2 = 0.999  # adam, adamw, lion; rmsprop's decay
+    config.player.optimizer.b2 = placeholder(float)  # None: 0.999 of adam and adamw, 0.99 of lion
+    config.player.optimizer.decay = 0.99  # rmsprop: of the average of squared gradients
     config.player.optimizer.eps = 1e-8  # adam, adamw, rmsprop
     config.player.optimizer.weight_decay = 0.0  # decoupled in adamw and lion, else L2 on the gradient
     config.player.optimizer.decay_all = False  # biases and norms decay, too

@@ -34,10 +34,11 @@ class Optimizer:
     end: float
     boundaries: Sequence[float]
     factor: float
-    momentum: float
+    momentum: float | None
     nesterov: bool
     b1: float
-    b2: float
+    b2: float | None
+    decay: float
     eps: float
     weight_decay: float
     decay_all: bool
