@@ -114,3 +114,15 @@ def check_fields(model: nn.Module, *, positive: Sequence[str] = (), rates: Seque
     for field in rates:
         if not 0.0 <= getattr(model, field) < 1.0:
             raise ValueError(f"{type(model).__name__}.{field} = {getattr(model, field)!r}; it accepts 0 <= rate < 1")
+
+
+def check_choice(model: nn.Module, field: str, accepted: tuple[str, ...]) -> None:
+    """Refuse a field that holds none of the `accepted` words.
+
+    Raises:
+      ValueError: names the module, the field, its value and what is accepted.
+    """
+    value = getattr(model, field)
+    if value not in accepted:
+        names = " or ".join(map(repr, accepted))
+        raise ValueError(f"{type(model).__name__}.{field} = {value!r}; it accepts {names}")
