@@ -16,7 +16,7 @@ import optax
 from kdgan import game, methods, optim, parallel
 from kdgan.data import augment
 from kdgan.norms import Norm
-from kdgan.run import extractors, starts
+from kdgan.run import extractors, ranges, starts
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -128,6 +128,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     except (ValueError, TypeError, game.MissingPlayerError) as error:
         raise ConfigError(f"{where}: {error}") from error
     _check_norms(run, arm, inputs, where, inspection.norms)
+    ranges.check(inspection, local_modules, inputs.config)
     kinds = {name: kind for name in inspection.inputs if (kind := _kind(arm, name, inspection.outputs[name]))}
     for name in inspection.inputs:
         if kinds.get(name) == "classifier":
