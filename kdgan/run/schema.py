@@ -78,10 +78,11 @@ class Optimizer:
     end: float = 0.0  # linear, cosine, exponential: share of learning_rate at the last step
     boundaries: Sequence[float] = ()  # steps: step numbers, or fractions of the stage
     factor: float = 0.1  # steps: factor at each boundary
-    momentum: float = 0.9  # sgd, rmsprop
+    momentum: float | None = None  # sgd, rmsprop; None: 0.9 of sgd, 0 of rmsprop
     nesterov: bool = False  # sgd
     b1: float = 0.9  # adam, adamw, lion
-    b2: float = 0.999  # adam, adamw, lion; rmsprop's decay
+    b2: float | None = None  # None: 0.999 of adam and adamw, 0.99 of lion
+    decay: float = 0.99  # rmsprop: of the average of squared gradients
     eps: float = 1e-8  # adam, adamw, rmsprop
     weight_decay: float = 0.0  # decoupled in adamw and lion, else L2 on the gradient
     decay_all: bool = False  # biases and norms decay, too

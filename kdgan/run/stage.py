@@ -15,7 +15,8 @@ import optax
 
 from kdgan import game, methods, optim, parallel
 from kdgan.data import augment
-from kdgan.run import extractors, starts
+from kdgan.norms import Norm
+from kdgan.run import extractors, ranges, starts
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -138,6 +139,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         raise ConfigError(
             f"{where}.method = {arm.method.get('name')!r} learns from labels; {run_inputs.no_labels(inputs)}"
         ) from error
+    _check_norms(run, arm, inputs, where, inspection.norms)
+    ranges.check(inspection, local_modules, inputs.config)
     kinds = {name: kind for name in inspection.inputs if (kind := _kind(arm, name, inspection.outputs[name]))}
     for name in inspection.inputs:
         if kinds.get(name) == "classifier" and not inputs.has_labels:
@@ -236,6 +239,33 @@ def _kind(arm: Arm, name: str, output: Any) -> str | None:
     if isinstance(output, Mapping):
         return "autoencoder"
     return "generator" if len(output.shape) == 4 else "classifier"
+
+
+def _check_norms(run: Run, arm: Arm, inputs: Inputs, where: str, norms: Mapping[str, Sequence[Norm]]) -> None:
+    """No layer of a player that trains takes its statistics over a single value: it would give the same for any input."""
+    devices = device_count(run) * jax.process_count()
+    for name, of_player in norms.items():
+        synchronised = arm.players[name].sync_batch_norm
+        for norm in of_player:
+            if norm.values // (devices if norm.of_batch and not synchronised else 1) > 1:
+                continue
+            what = f"its {norm.layer} {norm.path}".rstrip() + f" has an input of shape {norm.shape}"
+            if not norm.of_batch:
+                raise ConfigError(
+                    f"config.players.{name}: {what} and normalises each value by itself, so that its output does not"
+                    " depend on its input; leave it out, or give it larger images or more channels a group"
+                )
+            sizes = [f"{where}.batch_size = {arm.batch_size}"]
+            if extra := inputs.config.unlabelled_batch_size:
+                sizes.append(f"config.data.unlabelled_batch_size = {extra}")
+            least = 2 * (1 if synchronised else devices)
+            sync = f", or config.players.{name}.sync_batch_norm = True" if devices > 1 and not synchronised else ""
+            raise ConfigError(
+                f"{', '.join(sizes)}: {name} learns nothing: {what}"
+                + (f", split over {devices} devices," if devices > 1 else "")
+                + " and normalises each value by itself;"
+                f" accepted are batches of at least {least}, larger images{sync}"
+            )
 
 
 def _check_classes(name: str, output: Any, num_classes: int) -> None:

@@ -203,6 +203,7 @@ def change(path, value):
         (change("stages.distill.arms.mse.method.latent", 5), r"dense/kernel.*method\.latent, and method\.teacher_latent"),
         (change("stages.distill.arms.init.start.student.only", ("dense*",)), "leave out only and skip"),
         (change("stages.distill.players", {"student": {"model_args": {"width": 1 / 8}}}), "conv2/kernel|bn1|dense"),
+        (change("data.mean", 0.0), r"players.teacher: it makes images in \[-1, 1\], the data's pixels lie in \[0, 2\]"),
         (change("players.student.evaluate", "picture"), "accepted are classifier, generator, autoencoder, nothing"),
     ],
 )  # fmt: skip
