@@ -48,6 +48,20 @@ class Restored(NamedTuple):
     metadata: dict[str, Any]
 
 
+class Latest(NamedTuple):
+    """What the record of a checkpoint says of it.
+
+    Attributes:
+      step: its step.
+      metadata: what was saved with it.
+      shapes: path of each array -> its shape.
+    """
+
+    step: int
+    metadata: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+
+
 class _Folder(NamedTuple):
     """A committed checkpoint: the latest attempt at a step wins, an earlier one stays until it is committed."""
 
@@ -152,6 +166,18 @@ class Checkpoints:
             raise ValueError("best_step() needs Checkpoints(..., best=(name, 'max' or 'min'))")
         best = self._best_folder(_folders(self.directory))
         return None if best is None else best.step
+
+    def latest(self) -> Latest | None:
+        """What the last checkpoint says of itself, one whose record is whole; its arrays are not read."""
+        for folder in reversed(_folders(self.directory)):
+            try:
+                record = _read_record(folder.path)
+            except DamagedCheckpointError as error:
+                logging.warning("skipping damaged checkpoint %s: %s", folder.path, error)
+                continue
+            shapes = {name: tuple(shape) for name, (shape, _) in record["stored"].items()}
+            return Latest(folder.step, record["metadata"], shapes)
+        return None
 
     def restore_latest(self, template: Tree = None) -> Restored | None:
         """(step, tree, metadata) of the last whole checkpoint, or None where there is none: start from the beginning.

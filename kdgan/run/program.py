@@ -79,6 +79,13 @@ class Program:
         found = {name: self.inspection.outputs[name] for name in self.cached}
         return {name: jax.ShapeDtypeStruct((len(image), *o.shape[1:]), np.float32) for name, o in found.items()}
 
+    def latent(self, player: str) -> int:
+        """Dimension of the noise that a player which makes images is given; of the latents that an autoencoder decodes."""
+        if self.kinds[player] == "autoencoder":
+            return self.inspection.outputs[player]["mean"].shape[-1]
+        args, _ = self.inspection.inputs[player]
+        return args[0].shape[-1]
+
     @property
     def lead(self) -> str:
         """The player whose loss a progress bar shows: the one that moves last."""
