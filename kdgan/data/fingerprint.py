@@ -10,7 +10,7 @@ import numpy as np
 
 from kdgan.data.dataset import Dataset
 
-LARGEST = 10**9  # bytes up to which contents are read whole
+LARGEST = 10**9  # bytes of files up to which their contents are read
 SAMPLE = 256  # examples of the sample, spread evenly over the set
 BLOCK = 1 << 22
 
@@ -22,19 +22,18 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
 
     Returns:
       `examples`, their number; `classes`, examples of each class by name; `sample`, a digest of all labels and of some
-      images, the same whether the set lies in memory or streams; `contents`, of all images [n, h, w, c] where they lie in
-      memory; `files`, of the files where they stay on disk: of their contents, beyond `LARGEST` bytes of their names and
-      sizes. The last two are None where they do not apply.
+      images, the same whether the set lies in memory or streams; `contents`, of all images where they lie in memory;
+      `files`, of the files where they stay on disk: of their names and sizes, and up to `LARGEST` bytes of their contents.
+      The last two are None where they do not apply.
     """
     label = np.ascontiguousarray(dataset.label)
     counts = np.bincount(label, minlength=dataset.num_classes)
     some = np.unique(np.linspace(0, len(dataset) - 1, SAMPLE).astype(np.int64))
-    small = dataset.image is not None and dataset.image.nbytes <= LARGEST
     return {
         "examples": len(dataset),
         "classes": {name: int(count) for name, count in zip(dataset.class_names, counts, strict=True)},
         "sample": _digest([str(dataset.image_shape).encode(), label, dataset.fetch(some)]),
-        "contents": _digest([label, dataset.image]) if small else None,
+        "contents": None if dataset.image is None else _digest([label, dataset.image]),
         "files": None if dataset.image is not None else _files(dataset.reader),
     }
 

@@ -37,6 +37,7 @@ from kdgan.run.schema import Run, Stage
 
 FORMAT = 2  # of a workdir; 1 had no workdir.json
 CONFIG, RECORD, CHECKPOINTS, ASIDE = "config.json", "workdir.json", "checkpoints", "aside"
+OF_ALL = ("summary.json", "evaluation.npz", "report.html", "report.md")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +70,9 @@ def read(workdir: pathlib.Path) -> Record:
         content: Any = files.read_json(workdir / RECORD) if (workdir / RECORD).exists() else {"format": 1}
     except ValueError as error:
         raise ConfigError(f"workdir {workdir}: {error}") from error
-    if content["format"] not in range(1, FORMAT + 1):
+    if content.get("format") not in range(1, FORMAT + 1):
         raise ConfigError(
-            f"workdir {workdir} has format {content['format']}; this version of kdgan reads 1 to {FORMAT}: use the version"
+            f"workdir {workdir} has format {content.get('format')}; this version of kdgan reads 1 to {FORMAT}: use the one"
             " that made it, or choose another workdir"
         )
     if content["format"] == 1 or config is None:
@@ -289,6 +290,9 @@ def _put_aside(workdir: pathlib.Path, aside: Aside, old: Record) -> None:
     if old.config is not None:
         files.write_json(target / CONFIG, old.config)
     members = aside.portion.members
+    for name in OF_ALL:  # numbers of a run that is no more
+        if (workdir / name).exists():
+            os.replace(workdir / name, target / name)
     lines = [
         line for line in monitor.read_metrics(workdir)
         if line.get("stage") == aside.stage and (line.get("seed"), line.get("arm")) in members

@@ -53,7 +53,9 @@ def of_arm(run: Run, stage: Stage, arm: str, programs: Programs) -> dict[str, An
         "augment": {name: settings for name, settings in fields["augment"].items() if settings is not None},
         **{name: fields[name] for name in ("method", "lambdas", "steps", "batch_size", "views", "cached")},
     }
-    evaluate: dict[str, Any] = {"every": intervals(run, stage)["evaluate"], "watch_test": run.evaluate.watch_test}
+    evaluate: dict[str, Any] = {"watch_test": run.evaluate.watch_test}
+    if run.data.validation or run.evaluate.watch_test:  # else nothing is chosen, and nothing told, by an evaluation
+        evaluate["every"] = intervals(run, stage)["evaluate"]
     if generates(programs[stage.name]):
         extractor = dataclasses.asdict(run.evaluate.extractor)
         evaluate["validation_samples"] = run.evaluate.validation_samples
@@ -118,7 +120,7 @@ def _line(path: Path, before: Any, after: Any, stage: str, arm: str, configs: tu
     set_at = _set_at(path, stage, arm)
     changed = [place for place in set_at if _at(configs[0], place) != _at(configs[1], place)]
     text = f"config.{'.'.join((changed or set_at)[0])}: {_shown(before)} -> {_shown(after)}"
-    if path == ("evaluate", "every") and not changed:
+    if path == ("evaluate", "every") and _at(configs[1], path) is None:
         text += f" (a tenth of the steps of stage {stage}; set it to {before})"
     return text
 
