@@ -8,8 +8,8 @@ portions, in `checkpoints/<stage>/added-1`, `added-2`, ...; once the stage is wh
 import dataclasses
 import pathlib
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from shutil import rmtree
 from typing import Any
 
 import jax
@@ -188,7 +188,7 @@ class Whole:
         if parallel.is_writer():
             for part in self._parts:
                 if part.portion.folder != folder:
-                    shutil.rmtree(part.portion.folder)
+                    rmtree(part.portion.folder)
 
     def _stacked(self, arm: str) -> Any:
         """What all portions hold of an arm, stacked over the seeds in their order."""

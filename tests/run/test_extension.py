@@ -142,7 +142,7 @@ def test_a_process_that_dies_while_it_unites_the_portions_loses_nothing(first, t
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("kdgan.run.portions.shutil.rmtree", die)
+        patch.setattr("kdgan.run.portions.rmtree", die)
         with pytest.raises(Killed):
             train.train(config(seeds=3), workdir)
     assert (workdir / "checkpoints" / "teacher" / "added-1").is_dir()
