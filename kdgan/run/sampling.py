@@ -126,7 +126,7 @@ def load(
         raise ConfigError(f"workdir {workdir} holds no run (no config.json); the folder of a trained run is wanted")
     run = resolve(files.read_json(workdir / "config.json"))
     inputs = run_inputs.load(run)
-    name, program, player, arm = _find(run, stages.build_all(run, inputs), player, stage, arm)
+    name, program, player, arm = _find(run, stages.build_all(run, inputs, read_checkpoints=False), player, stage, arm)
     member = run.seed if member is None else member
     if member not in run.seeds:
         raise ConfigError(f"member {member}: the run has the seeds {', '.join(map(str, run.seeds))}")

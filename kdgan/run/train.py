@@ -18,9 +18,9 @@ from kdgan import parallel
 from kdgan.run import costs, explain, files, shown, starts, summary
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
-from kdgan.run.checkpoint import Checkpoints, load_player
+from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, differences, plain, resolve
-from kdgan.run.evaluate import SELECTS, Evaluator, entries_of, measured_players, player_of
+from kdgan.run.evaluate import SELECTS, Evaluator, entries_of, measured_players
 from kdgan.run.generators import KINDS
 from kdgan.run.inputs import Inputs
 from kdgan.run.interrupt import DivergedError, Interrupt, Stopped
@@ -28,8 +28,8 @@ from kdgan.run.keep import Best, first_best, outcome, pack, unpack
 from kdgan.run.monitor import Monitor
 from kdgan.run.phases import Phases
 from kdgan.run.population import Population, intervals, memory
-from kdgan.run.program import Program, Variables
-from kdgan.run.schema import Run, Stage, Start
+from kdgan.run.program import Program, Variables, player_of
+from kdgan.run.schema import Run, Stage
 from kdgan.run.summary import Finished, Training
 from kdgan.run.tables import Tables
 from kdgan.run.trace import Trace
@@ -189,6 +189,7 @@ def train_stage(
                     check_parameters(context, stage, step, tree)
                     members = [(population.seconds, population.data_seconds) for population in populations]
                     metadata = {"seconds": seconds, "phases": dataclasses.asdict(phases), "members": members}
+                    metadata["seeds"] = list(run.seeds)  # which a run that starts from this checkpoint names members by
                     checkpoints.save(step, tree, metadata=metadata)
             if stopping and step < stage.steps:
                 raise Stopped(
@@ -213,34 +214,20 @@ def train_stage(
 
 def initial_states(context: Context, stage: Stage, program: Program, finished: Finished) -> list[TrainState]:
     """The members' states before their first step, seed-major."""
-    read = functools.cache(from_checkpoint)  # once: every seed takes the same
 
-    def variables(start: Start, seed: int) -> Variables:
+    def variables(arm: str, name: str, seed: int) -> Variables:
+        start = program.start[arm][name]
         if start.checkpoint is not None:
-            return read(start.checkpoint, start)
+            return program.sources[arm][name].of(seed)
         return finished[start.stage or ""][start.arm or ""][seed][start.player]
 
     return [
         starts.create_state(
-            program, stage, arm, seed, {name: variables(start, seed) for name, start in program.start[arm].items()}
+            program, stage, arm, seed, {name: variables(arm, name, seed) for name in program.start[arm]}
         )
         for seed in context.run.seeds
         for arm in program.arms
     ]
-
-
-def from_checkpoint(folder: str, start: Start) -> Variables:
-    """A player's variables from a checkpoint folder: of one player, or of a population (then of its `member`).
-
-    Raises:
-      ConfigError: there is no checkpoint, or no such player in it.
-    """
-    part = None if start.arm is None else f"{start.arm}/state"
-    try:
-        params, model_state = load_player(folder, start.player, part=part)
-    except (ValueError, LookupError, OSError) as error:
-        raise ConfigError(f"config start from checkpoint {folder!r}: {error}") from error
-    return {"params": params, "model_state": model_state}
 
 
 def advance(context: Context, stage: Stage, populations: Sequence[Population], target: int, log_every: int) -> int:
