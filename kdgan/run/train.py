@@ -15,12 +15,13 @@ import jax
 import numpy as np
 
 from kdgan import parallel
-from kdgan.run import costs, explain, files, shown, starts, summary
+from kdgan.run import costs, explain, files, frozen, shown, starts, summary
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, differences, plain, resolve
 from kdgan.run.evaluate import SELECTS, Evaluator, entries_of, measured_players
+from kdgan.run.frozen import Frozen
 from kdgan.run.generators import KINDS
 from kdgan.run.inputs import Inputs
 from kdgan.run.interrupt import DivergedError, Interrupt, Stopped
@@ -52,6 +53,7 @@ class Context:
     interrupt: Interrupt
     workdir: pathlib.Path
     only_evaluate: bool
+    frozen: Frozen
 
 
 def train(config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = False) -> dict[str, Any]:
@@ -85,7 +87,10 @@ def train(config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = Fal
         Interrupt() as interrupt,
     ):
         evaluator = Evaluator(run, inputs, programs)
-        context = Context(run, inputs, inputs.device_arrays(), evaluator, monitor, interrupt, workdir, only_evaluate)
+        context = Context(
+            run, inputs, inputs.device_arrays(), evaluator, monitor, interrupt, workdir, only_evaluate,
+            Frozen(run, evaluator),
+        )  # fmt: skip
         for stage in run.stages:
             finished[stage.name], training[stage.name] = train_stage(context, stage, programs[stage.name], finished)
             evaluator.generators.learn(stage.name, finished[stage.name])
@@ -165,6 +170,10 @@ def train_stage(
                 f"workdir {context.workdir}: stage {stage.name} is trained to step {step:,} of {stage.steps:,};"
                 " run --mode=train first"
             )
+        if step == 0:
+            for line in context.frozen.lines(stage, populations):
+                if parallel.is_writer():
+                    print(line, flush=True)
         total, done = total_steps(populations), done_steps(populations)
         monitor.start_stage(stage.name, order=stage.index, total=total, done=done, step=step)
         every = intervals(run, stage)
@@ -246,7 +255,7 @@ def advance(context: Context, stage: Stage, populations: Sequence[Population], t
             target = population.step if population.step < goal else target
             stop = lambda: False
             for (seed, arm), values in zip(population.members, metrics, strict=True):
-                check_finite(context, stage, seed, arm, values, first)
+                check_finite(context, stage, population, seed, arm, values, first)
                 if target % log_every == 0 or target == stage.steps:
                     scalars = {name: float(value[-1]) for name, value in values.items()}
                     context.monitor.write(
@@ -257,7 +266,13 @@ def advance(context: Context, stage: Stage, populations: Sequence[Population], t
 
 
 def check_finite(
-    context: Context, stage: Stage, seed: int, arm: str, values: Mapping[str, np.ndarray], first: int
+    context: Context,
+    stage: Stage,
+    population: Population,
+    seed: int,
+    arm: str,
+    values: Mapping[str, np.ndarray],
+    first: int,
 ) -> None:
     bad = {name: int(np.argmin(np.isfinite(value))) for name, value in values.items() if not np.isfinite(value).all()}
     if not bad:
@@ -265,11 +280,15 @@ def check_finite(
     # The earliest step, and there a term rather than the objective that it spoils.
     name = min(bad, key=lambda name: (bad[name], name.endswith("/loss")))
     player, _, term = name.partition("/")
+    step = first + bad[name]
+    cure = frozen.cause(context.run, context.inputs, context.arrays, stage, population, seed, arm, step) or (
+        f"Try a lower learning rate for {player}, optimizer.clip_norm = 1.0, a lower λ for {term}, or a warm-up;"
+        " --config.log.every=1 shows the steps before"
+    )
     raise DivergedError(
-        f"{term} of {player} became {values[name][bad[name]]} at step {first + bad[name] + 1:,} of stage {stage.name}"
+        f"{term} of {player} became {values[name][bad[name]]} at step {step + 1:,} of stage {stage.name}"
         f" (arm {arm}, seed {seed}). The last good checkpoint is kept in {context.workdir / 'checkpoints' / stage.name}."
-        f" Try a lower learning rate for {player}, optimizer.clip_norm = 1.0, a lower λ for {term}, or a warm-up;"
-        " --config.log.every=1 shows the steps before."
+        f" {cure}."
     )
 
 
