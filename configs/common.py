@@ -100,8 +100,10 @@ def get_config() -> ConfigDict:
     # leading player -> term -> λ: a number, or dict(kind="linear", start=0.0, end=1.0, warmup=0) over the stage
     config.stage.lambdas = ConfigDict()
     # player -> where it starts: a stage, "stage/arm", or a dict(stage=... | checkpoint=path, arm=..., player=...,
-    # only=("conv*",), skip=("head*",)) that takes a part of the parameters. Absent: fresh. From a wider or deeper network
-    # transfer="uniform" selects units and blocks; scale=0.5 keeps the variance of their sums (kdgan/transfer.py).
+    # member=..., only=("conv*",), skip=("head*",)) that takes a part of the parameters. Absent: fresh. From a wider or
+    # deeper network transfer="uniform" selects units and blocks; scale=0.5 keeps the variance of their sums
+    # (kdgan/transfer.py). The path leads to a run, to a stage in its checkpoints/, or to one checkpoint. Of a run of several
+    # seeds member="each", the default, gives every seed the player of the same seed; member=0 that of seed 0 to all.
     config.stage.start = ConfigDict()
     config.stage.steps = 1_000
     config.stage.batch_size = 64  # examples per step, over all devices

@@ -29,7 +29,7 @@ from kdgan import parallel
 from kdgan.run import files, fingerprints, monitor, portions
 from kdgan.run.comparison import Comparison
 from kdgan.run.config import ConfigError, resolve
-from kdgan.run.fingerprints import Fingerprints, Reader
+from kdgan.run.fingerprints import Fingerprints
 from kdgan.run.identity import Programs
 from kdgan.run.interrupt import DivergedError
 from kdgan.run.portions import Portion
@@ -95,7 +95,7 @@ def remembered(workdir: pathlib.Path) -> Run:
     record = read(workdir)
     if record.config is None:
         raise ConfigError(f"workdir {workdir} holds no run (no {CONFIG}); the folder of a trained run is wanted")
-    return fingerprints.redirected(resolve(record.config), Reader(workdir, record.inputs))
+    return fingerprints.redirected(resolve(record.config), workdir, record.inputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,10 +124,9 @@ class Claim:
         record: Record,
         portions: Mapping[str, Sequence[Portion]],
         aside: Sequence[Aside],
-        reader: Reader,
     ):
         self.portions, self.aside, self.record = portions, aside, record
-        self._workdir, self._run, self._old, self._reader = workdir, run, old, reader
+        self._workdir, self._run, self._old = workdir, run, old
         self._taken = False
         self.explanation = ""
 
@@ -139,7 +138,7 @@ class Claim:
         for aside in reversed(self.aside):  # what started from a stage goes before it
             _put_aside(self._workdir, aside, self._old)
         if self.record.inputs is not None:
-            fingerprints.copy(self._workdir, self.record.inputs, self._reader.read)
+            fingerprints.copy(self._workdir, self.record.inputs)
         _write(self._workdir, self.record)
         files.write_json(self._workdir / CONFIG, self.record.config)
         files.write_atomic(self._workdir / "explanation.txt", self.explanation + "\n")
@@ -190,7 +189,6 @@ def settle(
     config: Mapping[str, Any],
     programs: Programs,
     new: Fingerprints,
-    reader: Reader,
     old: Record,
     *,
     reset: Sequence[str] = (),
@@ -203,7 +201,6 @@ def settle(
       config: plain, as it was written.
       programs: of its stages.
       new: fingerprints of what it is made from.
-      reader: of the players that it starts from.
       old: what the workdir remembers.
       reset: stages that are trained anew, whatever there is of them.
       accept_changed_inputs: go on though data or checkpoints are not what they were.
@@ -251,7 +248,7 @@ def settle(
         stage.name: portions.plan(workdir / CHECKPOINTS / stage.name, stage, run.seeds, kept[stage.name])
         for stage in run.stages
     }
-    return Claim(workdir, run, old, record, plan, aside, reader)
+    return Claim(workdir, run, old, record, plan, aside)
 
 
 def _is_here(workdir: pathlib.Path, old: Record, portion: Portion) -> bool:

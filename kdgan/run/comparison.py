@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from kdgan.run import fingerprints, identity
-from kdgan.run.fingerprints import Fingerprints, Source
+from kdgan.run.fingerprints import Fingerprints, Place
 from kdgan.run.identity import Programs
 from kdgan.run.portions import Portion
 from kdgan.run.program import program_of
 from kdgan.run.schema import Arm, Run, Stage, Start
 
-Place = tuple[str, str, int]  # (stage, arm, seed)
+Trained = tuple[str, str, int]  # (stage, arm, seed)
 
 
 class Comparison:
@@ -73,7 +73,7 @@ class Comparison:
             if a.path == b.path and not self._same(a, b)
         ]
 
-    def needs(self, stage: str, portion: Portion) -> set[Place]:
+    def needs(self, stage: str, portion: Portion) -> set[Trained]:
         """What of earlier stages a portion was made from: where its players started, whose features measured it."""
         old, _ = self._stages(stage)
         if old is None:
@@ -120,25 +120,26 @@ class Comparison:
         renamed = self._before.data.name != self._run.data.name
         return renamed and (self._known is None or bool(self.changed_data()))
 
-    def _starts(self, old: Stage, new: Stage, arm: str) -> Iterator[tuple[str, Source, Source]]:
-        """(player, its source before, its source now) of the players of an arm that start from checkpoints in both."""
+    def _starts(self, old: Stage, new: Stage, arm: str) -> Iterator[tuple[str, Place, Place]]:
+        """(player, its place before, its place now) of the players of an arm that start from checkpoints in both."""
         a, b = _arm(old, arm), _arm(new, arm)
         if a is None or b is None:
             return
         for name in program_of(self._programs[new.name], arm).modules:
             before, after = a.start.get(name, Start()), b.start.get(name, Start())
             if before.checkpoint is not None and after.checkpoint is not None:
-                yield name, fingerprints.source_of(before), fingerprints.source_of(after)
+                yield name, fingerprints.place_of(before), fingerprints.place_of(after)
 
-    def _extractors(self, stage: str) -> Iterable[tuple[Source, Source]]:
+    def _extractors(self, stage: str) -> Iterable[tuple[Place, Place]]:
         """The same of the extractor that a stage's generators are measured by."""
         if not identity.generates(self._programs[stage]):
             return ()
-        return zip(*map(fingerprints.extractor_sources, (self._before, self._run)), strict=False)
+        return zip(*map(fingerprints.extractor_places, (self._before, self._run)), strict=False)
 
-    def _same(self, old: Source, new: Source) -> bool:
-        known = None if self._known is None else self._known.sources.get(old)
-        return old == new if known is None else known == self._new.sources.get(new)
+    def _same(self, old: Place, new: Place) -> bool:
+        known = None if self._known is None else self._known.players.get(old)
+        here = self._new.players.get(new)
+        return old == new if known is None or here is None else known.is_of_same(here)
 
     def _stages(self, name: str) -> tuple[Stage | None, Stage | None]:
         return _stage(self._before, name), _stage(self._run, name)

@@ -1,6 +1,6 @@
 """A run whose numbers became NaN or infinite: where it did, what is kept, and what to try."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,7 +9,9 @@ import numpy as np
 from kdgan.run.interrupt import DivergedError
 
 
-def check_finite(stage: str, seed: int, arm: str, values: Mapping[str, np.ndarray], first: int) -> None:
+def check_finite(
+    stage: str, seed: int, arm: str, values: Mapping[str, np.ndarray], first: int, cause: Callable[[int], str]
+) -> None:
     """Raises DivergedError where a term of a member is NaN or infinite in some step.
 
     Args:
@@ -18,6 +20,7 @@ def check_finite(stage: str, seed: int, arm: str, values: Mapping[str, np.ndarra
       arm: of the member.
       values: term -> values of the steps [n].
       first: step before them.
+      cause: which frozen player's outputs are to blame at a step, in words; "" where none is (`run/frozen.py`).
     """
     bad = {name: int(np.argmin(np.isfinite(value))) for name, value in values.items() if not np.isfinite(value).all()}
     if not bad:
@@ -25,10 +28,12 @@ def check_finite(stage: str, seed: int, arm: str, values: Mapping[str, np.ndarra
     # The earliest step, and there a term rather than the objective that it spoils.
     name = min(bad, key=lambda name: (bad[name], name.endswith("/loss")))
     player, _, term = name.partition("/")
+    step = first + bad[name]
     raise DivergedError(
-        f"{term} of {player} became {values[name][bad[name]]} at step {first + bad[name] + 1:,} of stage {stage}"
-        f" (arm {arm}, seed {seed})",
-        f"try a lower learning rate for {player}, optimizer.clip_norm = 1.0, a lower λ for {term}, or a warm-up;"
+        f"{term} of {player} became {values[name][bad[name]]} at step {step + 1:,} of stage {stage} (arm {arm},"
+        f" seed {seed})",
+        cause(step)
+        or f"try a lower learning rate for {player}, optimizer.clip_norm = 1.0, a lower λ for {term}, or a warm-up;"
         " --config.log.every=1 shows the steps before",
     )
 

@@ -1,40 +1,55 @@
 """What a run is made from, known again by content: its data sets, and the players and weights of checkpoint folders.
 
-They are recorded when a run claims its workdir (`run/workdir.py`), and the players are copied into it, under `starts/`: a
-run goes on, is measured and drawn from where the folders it started from have moved or are gone. A folder that is there, and
+They are recorded when a run claims its workdir (`run/claim.py`), and the players are copied into it, under `starts/`: a run
+goes on, is measured and drawn from where the folders it started from have moved or are gone. A folder that is there, and
 holds another player than before, is noticed.
 """
 
 import dataclasses
-import functools
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from kdgan.data.fingerprint import differences as data_differences
-from kdgan.data.fingerprint import fingerprint
-from kdgan.run import identity
-from kdgan.run.checkpoint import Checkpoints, load_player
+from kdgan.data.fingerprint import differences, fingerprint
+from kdgan.run import extractors, identity
+from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError
 from kdgan.run.identity import Programs
 from kdgan.run.inputs import Inputs
-from kdgan.run.program import Variables, program_of
+from kdgan.run.program import program_of
 from kdgan.run.schema import Run, Start
+from kdgan.run.sources import Source, digest
 
 FOLDER = "starts"
 SPLITS = {"train": "training set", "test": "test set"}
 
 
-class Source(NamedTuple):
-    """A player in a checkpoint folder, or a file of weights (then of no player)."""
+class Place(NamedTuple):
+    """Where a config says that a player is: in a checkpoint folder; or a file of weights (then of no player)."""
 
     path: str
     player: str = ""
     arm: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Print:
+    """What the player at a place is known by.
+
+    Attributes:
+      members: digest of each member that was taken, by its seed; of a single player, or a file, under "".
+      copy: name of its copy in `starts/`; "" where there is none.
+    """
+
+    members: Mapping[str, str]
+    copy: str = ""
+
+    def is_of_same(self, other: "Print") -> bool:
+        """Whether the members that both know are the same."""
+        return all(self.members[name] == other.members[name] for name in self.members.keys() & other.members.keys())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,96 +58,87 @@ class Fingerprints:
 
     Attributes:
       data: split -> fingerprint (`kdgan/data/fingerprint.py`).
-      sources: player or weights -> digest of its contents.
+      players: of each place.
+      sources: the players themselves, as they were read; not part of a record.
     """
 
     data: Mapping[str, Mapping[str, Any]]
-    sources: Mapping[Source, str]
+    players: Mapping[Place, Print]
+    sources: Mapping[Place, Source] = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        sources = [{**source._asdict(), "digest": digest} for source, digest in self.sources.items()]
-        return {"data": self.data, "sources": sources}
+        players = [{**place._asdict(), **dataclasses.asdict(of)} for place, of in self.players.items()]
+        return {"data": self.data, "players": players}
 
 
 def from_json(content: Mapping[str, Any]) -> Fingerprints:
     """The inverse of `as_json`."""
-    sources = {Source(each["path"], each["player"], each["arm"]): each["digest"] for each in content["sources"]}
-    return Fingerprints(content["data"], sources)
+    players = {
+        Place(each["path"], each["player"], each["arm"]): Print(each["members"], each["copy"])
+        for each in content["players"]
+    }
+    return Fingerprints(content["data"], players)
 
 
-class Reader:
-    """Reads players from checkpoint folders, each once; from their copies in a workdir where the folders are gone."""
-
-    def __init__(self, workdir: pathlib.Path | None = None, known: Fingerprints | None = None):
-        self._workdir, self._known = workdir, known
-        self.read = functools.cache(self._read)
-
-    def place(self, source: Source) -> Source:
-        """Where a player is read from."""
-        digest = None if self._known is None else self._known.sources.get(source)
-        if self._workdir is None or digest is None or not source.player or pathlib.Path(source.path).exists():
-            return source
-        copied = _copy(self._workdir, digest)
-        return Source(str(copied), source.player) if copied.is_dir() else source
-
-    def _read(self, source: Source) -> Variables:
-        place = self.place(source)
-        part = None if place.arm is None else f"{place.arm}/state"
-        try:
-            params, model_state = load_player(place.path, place.player, part=part)
-        except (ValueError, LookupError, OSError) as error:
-            raise ConfigError(f"config start from checkpoint {source.path!r}: {error}") from error
-        return {"params": params, "model_state": model_state}
-
-
-def source_of(start: Start) -> Source:
-    """What a start from a checkpoint reads."""
-    return Source(start.checkpoint or "", start.player, start.arm)
-
-
-def sources(run: Run, programs: Programs) -> Iterator[Source]:
-    """Everything that a run reads from checkpoint folders and files of weights."""
-    for stage in run.stages:
-        for arm in stage.arms:
-            called = program_of(programs[stage.name], arm.name).modules
-            starts = [start for name, start in arm.start.items() if name in called]
-            yield from (source_of(start) for start in starts if start.checkpoint is not None)
-    if any(identity.generates(several) for several in programs.values()):
-        yield from extractor_sources(run)
-
-
-def extractor_sources(run: Run) -> Iterator[Source]:
-    """What the extractor of a run's generators is read from, where no stage of the run trains it."""
-    spec = run.evaluate.extractor
-    if spec.checkpoint is not None:
-        yield Source(spec.checkpoint, spec.player)
-    if spec.inception is not None:
-        yield Source(spec.inception)
-
-
-def of(run: Run, inputs: Inputs, programs: Programs, read: Callable[[Source], Variables]) -> Fingerprints:
+def of(run: Run, read: Run, inputs: Inputs, programs: Programs) -> Fingerprints:
     """Fingerprints of a run's data sets, and of what it reads from checkpoint folders.
 
-    Raises:
-      ConfigError: a checkpoint that cannot be read.
+    Args:
+      run: as configured.
+      read: the same as it was read, which may be from copies (`redirected`).
+      inputs: its data.
+      programs: of `read`.
     """
-    data = {split: fingerprint(getattr(inputs, split)) for split in SPLITS}
-    return Fingerprints(data, {source: _digest(source, read) for source in dict.fromkeys(sources(run, programs))})
+    sources = {
+        place_of(arm.start[name]): source
+        for stage in run.stages
+        for arm in stage.arms
+        for name, source in program_of(programs[stage.name], arm.name).sources.get(arm.name, {}).items()
+    }
+    players = {place: _print(source) for place, source in sources.items()}
+    if any(identity.generates(several) for several in programs.values()):
+        spec = run.evaluate.extractor
+        if spec.inception is not None:
+            players[Place(spec.inception)] = Print({"": _of_file(spec.inception)})
+        if spec.checkpoint is not None:
+            place = Place(spec.checkpoint, spec.player)
+            sources[place] = extractors.from_checkpoint(read, inputs)[1]
+            players[place] = _print(sources[place])
+    return Fingerprints({split: fingerprint(getattr(inputs, split)) for split in SPLITS}, players, sources)
+
+
+def place_of(start: Start) -> Place:
+    """Where a start from a checkpoint is read."""
+    return Place(start.checkpoint or "", start.player, start.arm)
+
+
+def extractor_places(run: Run) -> Iterator[Place]:
+    """Where the extractor of a run's generators is read, unless a stage of the run trains it."""
+    spec = run.evaluate.extractor
+    if spec.checkpoint is not None:
+        yield Place(spec.checkpoint, spec.player)
+    if spec.inception is not None:
+        yield Place(spec.inception)
 
 
 def data_changes(old: Fingerprints, new: Fingerprints) -> list[str]:
     """In what the data sets differ, a line each."""
-    return [line for split, name in SPLITS.items() for line in data_differences(old.data[split], new.data[split], name)]
+    return [line for split, name in SPLITS.items() for line in differences(old.data[split], new.data[split], name)]
 
 
-def redirected(run: Run, reader: Reader) -> Run:
+def redirected(run: Run, workdir: pathlib.Path | None, known: Fingerprints | None) -> Run:
     """The run, with the copies in its workdir in place of checkpoint folders that are gone."""
+    if workdir is None or known is None:
+        return run
+
+    def copied(place: Place) -> str | None:
+        of = known.players.get(place)
+        folder = None if of is None or not of.copy else workdir / FOLDER / of.copy
+        return str(folder) if folder is not None and folder.is_dir() and not pathlib.Path(place.path).exists() else None
 
     def moved(start: Start) -> Start:
-        if start.checkpoint is None:
-            return start
-        place = reader.place(source_of(start))
-        return dataclasses.replace(start, checkpoint=place.path, arm=place.arm)
+        path = None if start.checkpoint is None else copied(place_of(start))
+        return start if path is None else dataclasses.replace(start, checkpoint=path, arm=None)
 
     stages = tuple(
         dataclasses.replace(
@@ -145,48 +151,38 @@ def redirected(run: Run, reader: Reader) -> Run:
         for stage in run.stages
     )
     spec = run.evaluate.extractor
-    if spec.checkpoint is not None:
-        spec = dataclasses.replace(spec, checkpoint=reader.place(Source(spec.checkpoint, spec.player)).path)
+    if spec.checkpoint is not None and (path := copied(Place(spec.checkpoint, spec.player))):
+        spec = dataclasses.replace(spec, checkpoint=path)
     return dataclasses.replace(run, stages=stages, evaluate=dataclasses.replace(run.evaluate, extractor=spec))
 
 
-def copy(workdir: pathlib.Path, new: Fingerprints, read: Callable[[Source], Variables]) -> None:
+def copy(workdir: pathlib.Path, prints: Fingerprints) -> None:
     """Write the players that a run starts from into its workdir, each once, whole or not at all."""
-    for source, digest in new.sources.items():
-        folder = _copy(workdir, digest)
-        if source.player and not folder.is_dir():
-            variables = read(source)
+    for place, source in prints.sources.items():
+        folder = workdir / FOLDER / prints.players[place].copy
+        if not folder.is_dir():
+            members = source.seeds
             tree = {
-                "params": {source.player: variables["params"]},
-                "model_state": {source.player: variables["model_state"]},
+                "params": {source.entry: source.variables["params"]},
+                "model_state": {source.entry: source.variables["model_state"]},
+                "step": np.zeros(() if members is None else len(members), np.int32),  # tells one player from a stack
             }
+            metadata = {"from": str(source.folder)} | ({} if members is None else {"seeds": list(members)})
             with Checkpoints(folder) as checkpoints:
-                checkpoints.save(0, tree, metadata={"from": source.path, **_seeds(source)})
+                checkpoints.save(0, tree, metadata=metadata)
 
 
-def _seeds(source: Source) -> dict[str, Any]:
-    """Of the members of a population that a checkpoint holds, where it says so."""
-    path = pathlib.Path(source.path).absolute()
-    latest = Checkpoints(path).latest() or Checkpoints(path.parent).latest()
-    return {"seeds": latest.metadata["seeds"]} if latest and "seeds" in latest.metadata else {}
+def _print(source: Source) -> Print:
+    taken = {"" if member is None else str(member): member for member in source.taken.values()}
+    return Print({name: digest(source.member(member)) for name, member in taken.items()}, digest(source.variables)[:24])
 
 
-def _copy(workdir: pathlib.Path, digest: str) -> pathlib.Path:
-    return workdir / FOLDER / digest[:24]
-
-
-def _digest(source: Source, read: Callable[[Source], Variables]) -> str:
+def _of_file(path: str) -> str:
     content = hashlib.sha256()
-    if not source.player:
-        try:
-            with open(source.path, "rb") as file:
-                while block := file.read(1 << 22):
-                    content.update(block)
-        except OSError as error:
-            raise ConfigError(f"config.evaluate.extractor.inception = {source.path!r}: {error.strerror}") from error
-        return content.hexdigest()
-    for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(read(source)), key=lambda pair: str(pair[0])):
-        array = np.ascontiguousarray(leaf)
-        content.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode())
-        content.update(array.tobytes())
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 22):
+                content.update(block)
+    except OSError as error:
+        raise ConfigError(f"{extractors.WHERE}.inception = {path!r}: {error.strerror}") from error
     return content.hexdigest()

@@ -46,22 +46,14 @@ def prepare(
       ConfigError: as `train`.
     """
     known = claims.Record() if workdir is None else claims.read(workdir)
-    reader = fingerprints.Reader(workdir, known.inputs)
-    run = fingerprints.redirected(resolve(config), reader)
+    run = fingerprints.redirected(resolve(config), workdir, known.inputs)
     inputs = run_inputs.load(run)
     programs = stages.build_all(run, inputs)
-    prints = fingerprints.of(resolve(config), inputs, programs, reader.read)
     if workdir is None:
         return Prepared(run, inputs, programs, None)
+    prints = fingerprints.of(resolve(config), run, inputs, programs)
     claim = claims.settle(
-        workdir,
-        plain(config),
-        programs,
-        prints,
-        reader,
-        known,
-        reset=reset,
-        accept_changed_inputs=accept_changed_inputs,
+        workdir, plain(config), programs, prints, known, reset=reset, accept_changed_inputs=accept_changed_inputs
     )
     return Prepared(run, inputs, programs, claim)
 

@@ -124,7 +124,7 @@ def load(
     workdir = pathlib.Path(workdir)
     run = claim.remembered(workdir)
     inputs = run_inputs.load(run)
-    name, program, player, arm = _find(run, stages.build_all(run, inputs), player, stage, arm)
+    name, program, player, arm = _find(run, stages.build_all(run, inputs, read_checkpoints=False), player, stage, arm)
     member = run.seed if member is None else member
     if member not in run.seeds:
         raise ConfigError(f"member {member}: the run has the seeds {', '.join(map(str, run.seeds))}")

@@ -60,14 +60,15 @@ class Player:
 class Start:
     """Where a player starts: a stage of this run (and its arm), or a checkpoint folder; all of it or a part.
 
-    From a stage every seed takes its own; from a checkpoint all take the same, `member` of a population's seeds. With
-    `transfer` the source may be wider or deeper, and is cut down by that rule of `kdgan.transfer`.
+    From a stage every seed takes its own. Of a checkpoint's population `member` "each" gives every seed the member of its
+    own number, a number gives all seeds the member of that number; a single player goes to all. With `transfer` the source
+    may be wider or deeper, and is cut down by that rule of `kdgan.transfer`.
     """
 
     stage: str | None = None
     arm: str | None = None
     checkpoint: str | None = None
-    member: int = 0
+    member: int | str = "each"
     player: str = ""
     only: Sequence[str] = ()
     skip: Sequence[str] = ()

@@ -18,11 +18,12 @@ import numpy as np
 
 from kdgan import parallel
 from kdgan.run import claim as claims
-from kdgan.run import costs, lock, portions, shown, starts, summary
-from kdgan.run.checkpoint import Checkpoints, load_player
+from kdgan.run import costs, frozen, lock, portions, shown, starts, summary
+from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, plain, resolve
 from kdgan.run.divergence import check_finite, check_parameters
-from kdgan.run.evaluate import SELECTS, Evaluator, entries_of, measured_players, player_of
+from kdgan.run.evaluate import SELECTS, Evaluator, entries_of, measured_players
+from kdgan.run.frozen import Frozen
 from kdgan.run.generators import KINDS
 from kdgan.run.inputs import Inputs
 from kdgan.run.interrupt import DivergedError, Interrupt, Stopped
@@ -32,8 +33,8 @@ from kdgan.run.phases import Phases
 from kdgan.run.population import Population, intervals, memory
 from kdgan.run.portions import Portion, Trained, Whole
 from kdgan.run.prepare import Prepared, failing_together, prepare
-from kdgan.run.program import Program, Variables
-from kdgan.run.schema import Run, Stage, Start
+from kdgan.run.program import Program, Variables, player_of
+from kdgan.run.schema import Run, Stage
 from kdgan.run.summary import Finished, Training
 from kdgan.run.tables import Tables
 from kdgan.run.trace import Trace
@@ -53,6 +54,7 @@ class Context:
     workdir: pathlib.Path
     only_evaluate: bool
     claim: claims.Claim
+    frozen: Frozen
 
 
 def train(
@@ -100,8 +102,9 @@ def _train(prepared: Prepared, config: Any, workdir: pathlib.Path, only_evaluate
     ):
         evaluator = Evaluator(run, inputs, programs)
         context = Context(
-            run, inputs, inputs.device_arrays(), evaluator, monitor, interrupt, workdir, only_evaluate, claim
-        )
+            run, inputs, inputs.device_arrays(), evaluator, monitor, interrupt, workdir, only_evaluate, claim,
+            Frozen(run, evaluator),
+        )  # fmt: skip
         for stage in run.stages:
             finished[stage.name], training[stage.name] = train_stage(context, stage, programs[stage.name], finished)
             evaluator.generators.learn(stage.name, finished[stage.name])
@@ -147,7 +150,7 @@ def train_portion(
             program,
             context.inputs,
             context.arrays,
-            initial_states(run, stage, program, finished),
+            initial_states(dataclasses.replace(context, run=run), stage, program, finished),
             tables,
         )
         for program in programs
@@ -171,6 +174,10 @@ def train_portion(
                 f"workdir {context.workdir}: stage {stage.name} is trained to step {step:,} of {last:,}"
                 f"{of_members(context, stage, portion)}; run --mode=train first"
             )
+        if step == 0:
+            for line in context.frozen.lines(stage, populations):
+                if parallel.is_writer():
+                    print(line, flush=True)
         if step < last:
             context.claim.take()
         monitor.start_stage(
@@ -233,36 +240,22 @@ def of_members(context: Context, stage: Stage, portion: Portion) -> str:
     return f" ({seeds}, {'arm' if len(portion.arms) == 1 else 'arms'} {', '.join(portion.arms)})"
 
 
-def initial_states(run: Run, stage: Stage, program: Program, finished: Finished) -> list[TrainState]:
+def initial_states(context: Context, stage: Stage, program: Program, finished: Finished) -> list[TrainState]:
     """The members' states before their first step, seed-major."""
-    read = functools.cache(from_checkpoint)  # once: every seed takes the same
 
-    def variables(start: Start, seed: int) -> Variables:
+    def variables(arm: str, name: str, seed: int) -> Variables:
+        start = program.start[arm][name]
         if start.checkpoint is not None:
-            return read(start.checkpoint, start)
+            return program.sources[arm][name].of(seed)
         return finished[start.stage or ""][start.arm or ""][seed][start.player]
 
     return [
         starts.create_state(
-            program, stage, arm, seed, {name: variables(start, seed) for name, start in program.start[arm].items()}
+            program, stage, arm, seed, {name: variables(arm, name, seed) for name in program.start[arm]}
         )
-        for seed in run.seeds
+        for seed in context.run.seeds
         for arm in program.arms
     ]
-
-
-def from_checkpoint(folder: str, start: Start) -> Variables:
-    """A player's variables from a checkpoint folder: of one player, or of a population (then of its `member`).
-
-    Raises:
-      ConfigError: there is no checkpoint, or no such player in it.
-    """
-    part = None if start.arm is None else f"{start.arm}/state"
-    try:
-        params, model_state = load_player(folder, start.player, part=part)
-    except (ValueError, LookupError, OSError) as error:
-        raise ConfigError(f"config start from checkpoint {folder!r}: {error}") from error
-    return {"params": params, "model_state": model_state}
 
 
 def advance(
@@ -291,7 +284,10 @@ def advance(
             target = population.step if population.step < goal else target
             stop = lambda: False
             for (seed, arm), values in zip(population.members, metrics, strict=True):
-                check_finite(stage.name, seed, arm, values, first)
+                cause = functools.partial(
+                    frozen.cause, context.run, context.inputs, context.arrays, stage, population, seed, arm
+                )
+                check_finite(stage.name, seed, arm, values, first, cause)
                 if target % log_every == 0 or target == last:
                     scalars = {name: float(value[-1]) for name, value in values.items()}
                     context.monitor.write(

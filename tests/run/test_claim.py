@@ -105,8 +105,8 @@ REFUSED = {
     "seed": (lambda c: c.update(seed=1), "config.seed: 0 -> 1"),
     "fewer seeds": (lambda c: c.population.update(seeds=1), "config.population.seeds: 2 -> 1"),
     "an arm less": (
-        lambda c: c.stages.distill.arms.__delitem__("kd"),
-        "config.stages.distill.arms.kd: present -> absent",
+        lambda c: c.stages.distill.arms.__delitem__("scratch"),
+        "config.stages.distill.arms.scratch: present -> absent",
     ),
     "a stage less": (lambda c: c.stages.__delitem__("distill"), "config.stages.distill: present -> absent"),
     "another start": (
@@ -142,7 +142,7 @@ def test_a_longer_arm_that_would_move_the_evaluations_of_the_others_is_refused_w
     made = config()
     made.evaluate.every = None
     made.stages.distill.arms.long = dict(lambdas=dict(student=dict(ce=1.0)), steps=40)
-    with pytest.raises(ConfigError, match=r"config\.evaluate\.every: 1 -> 4 .a tenth of the steps .* set it to 1\."):
+    with pytest.raises(ConfigError, match=r"config\.evaluate\.every: 1 -> 4 .a tenth of the steps .* set it to 1\)"):
         settled(made, trained)
     made.evaluate.every = 1
     new = settled(made, trained).portions["distill"][1]
@@ -247,7 +247,7 @@ def test_after_a_divergence_another_config_of_the_stage_starts_from_the_trained_
     (workdir / "summary.json").unlink()
     teacher = {path: path.stat().st_mtime_ns for path in (workdir / "checkpoints" / "teacher").rglob("*")}
 
-    def diverge(stage, seed, arm, values, first):
+    def diverge(stage, seed, arm, values, first, cause):
         if stage == "distill" and first == 1:
             raise DivergedError(f"ce of student became nan at step 2 of stage {stage}", "try a lower learning rate")
 

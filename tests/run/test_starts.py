@@ -1,5 +1,7 @@
 """Players start where their config says: cut from a wider network, in part, or refused before anything compiles."""
 
+from unittest import mock
+
 import jax
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ def test_each_seeds_student_starts_as_every_other_unit_of_its_own_teacher():
     run, stage, program = built(student_from(CUT))
     teachers = {seed: drawn(program, "student", seed, hidden=(8,)) for seed in run.seeds}
     finished = {"teacher": {"main": {seed: {"teacher": variables} for seed, variables in teachers.items()}}}
-    states = train.initial_states(run, stage, program, finished)
+    states = train.initial_states(mock.Mock(spec=train.Context, run=run), stage, program, finished)
     assert program.arms == ("random", "started")  # one compiled step serves both
     for seed, fresh, state in zip(run.seeds, states[::2], states[1::2], strict=True):
         given, found = teachers[seed]["params"], state.params["student"]
