@@ -1,9 +1,14 @@
-"""The command line: `python -m kdgan.main --config=configs/x.py --workdir=runs/x`, and other modes on the same workdir."""
+"""The command line: `python -m kdgan.main --config=configs/x.py --workdir=runs/x`, and other modes on the same workdir.
+
+Exit codes: 0, everything asked for is done; 1, it cannot be done, or diverged, and the message says why; 130, stopped by
+Ctrl-C; 143, stopped by SIGTERM. A run that was stopped has saved everything, in all of its processes.
+"""
 
 import functools
 import logging
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -18,7 +23,16 @@ MODE = flags.DEFINE_enum(
     "train",
     ["train", "evaluate", "report", "explain", "sample"],
     "train: train what is not yet trained, evaluate, report. evaluate: measure a trained run again. report: write"
-    " report.html again. explain: print what a run would do, and do nothing. sample: draw from a trained generator.",
+    " report.html again. explain: print what a run would do, and do nothing. sample: draw from a trained generator."
+    " Exit code 130 after Ctrl-C and 143 after SIGTERM, when everything is saved.",
+)
+RESET = flags.DEFINE_list(
+    "reset", [], "train: stages to train anew; what there is of them, and of what started from them, is put aside."
+)
+ACCEPT_CHANGED_INPUTS = flags.DEFINE_bool(
+    "accept_changed_inputs",
+    False,
+    "train, evaluate: go on though data or start checkpoints are not what they were when the run began; the report says so.",
 )
 NUM = flags.DEFINE_integer("num", 64, "sample: number of images.")
 GRID = flags.DEFINE_string(
@@ -58,14 +72,22 @@ def main(arguments) -> None:
         modes.sample, num=NUM.value, grid=None if GRID.value is None else files.folder(GRID.value), columns=COLUMNS.value,
         seed=SEED.value, label=LABEL.value, player=PLAYER.value, stage=STAGE.value, arm=ARM.value, member=MEMBER.value,
     )  # fmt: skip
+    accept: dict[str, Any] = {"accept_changed_inputs": ACCEPT_CHANGED_INPUTS.value}
     run: dict[str, Callable] = {
-        "train": modes.train, "evaluate": modes.evaluate, "report": modes.report, "explain": modes.explain,
+        "train": functools.partial(modes.train, reset=RESET.value, **accept),
+        "evaluate": functools.partial(modes.evaluate, **accept),
+        "report": modes.report,
+        "explain": functools.partial(modes.explain, reset=RESET.value, **accept),
         "sample": sample,
-    }  # fmt: skip
+    }
     try:
         run[MODE.value](CONFIG.value, workdir)
     except Stopped as stopped:
         print(stopped, flush=True)
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:  # before the first step, or asked a second time
+        print("interrupted; what was saved before is kept", flush=True)
+        sys.exit(130)
     except (ConfigError, DivergedError) as error:
         sys.exit(f"error: {error}")
     except OSError as error:  # a full or read-only disk, a folder that may not be read

@@ -421,8 +421,13 @@ def over_devices(
 
 def any_process(flag: bool) -> bool:
     """Whether `flag` is set in any process; every process must ask at the same point."""
+    return bool(largest(int(flag)))
+
+
+def largest(number: int) -> int:
+    """The largest of the processes' numbers, in all of them; every process must ask at the same point."""
     if jax.process_count() == 1:
-        return flag
+        return number
     from jax.experimental import multihost_utils
 
-    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+    return int(np.max(multihost_utils.process_allgather(np.asarray(number))))

@@ -10,7 +10,9 @@ else, so that a report is written on a machine without an accelerator, without J
 
 read         the files of a workdir
 entries      which stages a run compares, which players a table shows, and under which name
+origins      which players came from checkpoints, in the notes below a table
 measured     the metrics: heads, units, which end is better, and which one a comparison goes by
+latency      what the latencies of a table mean, and which of them time the call and not the player
 numbers      how a number is written
 tables       the table of results, as text, Markdown and HTML
 differences  arms compared seed by seed, and the sentence that says the outcome

@@ -52,6 +52,14 @@ def count(value: Any) -> str:
     return MISSING
 
 
+def size(value: Any) -> str:
+    """4120 -> "4.12 kB": bytes, in thousands."""
+    if not is_number(value):
+        return MISSING
+    shown = count(value)
+    return f"{shown}B" if " " in shown else f"{shown} B"
+
+
 def milliseconds(value: Any) -> str:
     """0.0312 -> "31.2 µs", 4.5 -> "4.50 ms", 2300 -> "2.30 s"; three digits."""
     if not is_number(value):

@@ -23,6 +23,7 @@ def header(results: Results) -> str:
     return (
         f'<header><p class="eyebrow">Report of a run</p><h1>{escape(results.name)}</h1>'
         + (f'<p class="what">{escape(what)}</p>' if what else "")
+        + notes(results)
         + headline(results)
         + (f'<dl class="facts">{facts}</dl>' if facts else "")
         + "</header>"
@@ -37,6 +38,11 @@ def _compares(summary: Mapping[str, Any]) -> str:
         stages.setdefault(f"{', '.join(arms)} compared in" if len(arms) > 1 else "", []).append(stage)
     parts = [(arms, "stages" if len(names) > 1 else "stage", " and ".join(names)) for arms, names in stages.items()]
     return "; ".join(" ".join(word for word in part if word) for part in parts)
+
+
+def notes(results: Results) -> str:
+    """What has to be known before any number: that a run is unfinished, or that its inputs changed."""
+    return "".join(f'<p class="headline several">{sentence(note)}</p>' for note in results.notes)
 
 
 def headline(results: Results) -> str:

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kdgan.report import latency, numbers, origins
 from kdgan.report import measured as metrics
-from kdgan.report import numbers
 from kdgan.report.entries import TEACHER, Entry, best_on_test_of, cost_of, shown, training_of
 from kdgan.report.measured import CLASSIFIERS, DISTRIBUTIONS, Measured
 
@@ -62,8 +62,8 @@ BEST_ON_TEST, PUBLISHED = "best on test", "published"  # heads of columns
 PAGE_COLUMNS = 7  # columns that a page has room for
 COST: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("parameters", "parameters", numbers.count),
+    ("bytes", "size", numbers.size),
     ("flops", "FLOPs", numbers.count),
-    ("latency_ms", "latency", numbers.milliseconds),
 )
 
 
@@ -86,9 +86,10 @@ def results_table(summary: Mapping[str, Any], stage: str | None = None) -> Table
     costs = [cost_of(summary, entry.source[0], entry.player) for entry in entries]
     for key, head, write in COST:
         columns += _cost_column(head, entries, [cost.get(key) for cost in costs], write)
-    training = [training_of(summary, entry, stage) for entry in entries]
+    columns += _latency_columns(entries, costs)
+    training = [training_of(summary, entry) for entry in entries]
     columns += _cost_column("training", entries, training, numbers.count)
-    seconds = [training_of(summary, entry, stage, "train_seconds") for entry in entries]
+    seconds = [training_of(summary, entry, "train_seconds") for entry in entries]
     columns += _cost_column("time", entries, seconds, numbers.duration)
     rows = tuple(
         Row(
@@ -144,7 +145,7 @@ def _published(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[tup
     """What a publication reports for an arm, as the config quotes it."""
     quoted = ((summary.get("config") or {}).get("report") or {}).get("published") or {}
     texts = [
-        "" if entry.variant or (entry.player == TEACHER and entry.arm is not None)
+        "" if entry.variant or entry.trained is None or (entry.player == TEACHER and entry.arm is not None)
         else str((quoted.get(entry.source[0]) or {}).get(entry.source[1], ""))
         for entry in entries
     ]  # fmt: skip
@@ -164,6 +165,22 @@ def _cost_column(
         for entry, value in zip(entries, values, strict=True)
     ]  # fmt: skip
     return [(head, cells)]
+
+
+def _latency_columns(entries: Sequence[Entry], costs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Cell]]]:
+    """For each number of examples in a call, where it was timed."""
+    found = []
+    for batch in latency.BATCHES:
+        values = [latency.per_example(cost, batch) for cost in costs]
+        for head, cells in _cost_column(latency.head(batch), entries, values, numbers.milliseconds):
+            marks = [
+                latency.is_call_overhead(cost, batch) and cell.known for cost, cell in zip(costs, cells, strict=True)
+            ]
+            found.append((head, [
+                dataclasses.replace(cell, text=latency.MARK + cell.text) if marked else cell
+                for cell, marked in zip(cells, marks, strict=True)
+            ]))  # fmt: skip
+    return found
 
 
 def _scaled(value: Any, scale: float) -> float | None:
@@ -193,11 +210,10 @@ def _notes(
     notes += _generation_notes(summary.get("generation") or {}, quality)
     if "elbo" in names:
         notes.append("ELBO: nats per example; higher is better")
-    if "FLOPs" in columns or "latency" in columns:
-        device = (summary.get("environment") or {}).get("device")
-        costs = " and ".join(name for name in ("FLOPs", "latency") if name in columns)
-        on = f", on {device}" if device and "latency" in columns else ""
-        notes.append(f"{costs}: one forward pass of one example{on}")
+    notes += origins.notes(summary, entries)
+    if "FLOPs" in columns:
+        notes.append("FLOPs: one forward pass of one example")
+    notes += latency.notes(summary, [cost_of(summary, entry.source[0], entry.player) for entry in entries])
     if BEST_ON_TEST in columns:
         notes.append(
             "Best on test: the highest test accuracy of any evaluation; some papers report it, nothing uses it"
@@ -224,6 +240,7 @@ def _generation_notes(settings: Mapping[str, Any], quality: Sequence[Measured]) 
         heads = ", ".join(each.head for each in distributions)
         sizes = f"{heads}: {samples:,} generated images against {reference:,} images{split}"
     extractor = f"Features: {settings['extractor']}" if settings.get("extractor") else ""
+    extractor += f" ({settings['extractor_from']})" if extractor and settings.get("extractor_from") else ""
     extractor += f", {numbers.plural(features, 'dimension')}" if extractor and isinstance(features, int) else ""
     names = {each.name for each in distributions}
     most = settings.get("manifold")

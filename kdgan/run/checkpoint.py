@@ -16,7 +16,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import jax
@@ -48,6 +48,20 @@ class Restored(NamedTuple):
     step: int
     tree: Tree
     metadata: dict[str, Any]
+
+
+class Latest(NamedTuple):
+    """What the record of a checkpoint says of it.
+
+    Attributes:
+      step: its step.
+      metadata: what was saved with it.
+      shapes: path of each array -> its shape.
+    """
+
+    step: int
+    metadata: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
 
 
 class _Folder(NamedTuple):
@@ -155,6 +169,18 @@ class Checkpoints:
         best = self._best_folder(_folders(self.directory))
         return None if best is None else best.step
 
+    def latest(self) -> Latest | None:
+        """What the last checkpoint says of itself, one whose record is whole; its arrays are not read."""
+        for folder in reversed(_folders(self.directory)):
+            try:
+                record = _read_record(folder.path)
+            except DamagedCheckpointError as error:
+                logging.warning("skipping damaged checkpoint %s: %s", folder.path, error)
+                continue
+            shapes = {name: tuple(shape) for name, (shape, _) in record["stored"].items()}
+            return Latest(folder.step, record["metadata"], shapes)
+        return None
+
     def restore_latest(self, template: Tree = None) -> Restored | None:
         """(step, tree, metadata) of the last whole checkpoint, or None where there is none: start from the beginning.
 
@@ -242,6 +268,59 @@ class Checkpoints:
         return max(scores)[-1] if scores else None
 
 
+class Found(NamedTuple):
+    """A checkpoint that was read from a folder.
+
+    Attributes:
+      folder: of the checkpoint itself, as the path given leads to it.
+      tree: nested dict of NumPy arrays.
+      metadata: what was saved with it.
+    """
+
+    folder: pathlib.Path
+    tree: Tree
+    metadata: dict[str, Any]
+
+
+def read(path: str | os.PathLike) -> Found:
+    """The checkpoint whose folder this is, or the last whole one that the folder holds.
+
+    Raises:
+      ValueError: no whole checkpoint there.
+      DamagedCheckpointError: the folder of one checkpoint, and it is damaged.
+    """
+    path = pathlib.Path(expanded(path))
+    if is_checkpoint(path):
+        return Found(path, *_load(path.absolute(), None))
+    for folder in reversed(_folders(path)):
+        try:
+            return Found(folder.path, *_load(folder.path.absolute(), None))
+        except DamagedCheckpointError as error:
+            logging.warning("skipping damaged checkpoint %s: %s", folder.path, error)
+    raise ValueError(f"no whole checkpoint in {path}; give the folder of one, or a folder that holds some")
+
+
+def is_checkpoint(path: pathlib.Path) -> bool:
+    """Whether this is the folder of one checkpoint."""
+    return (path / RECORD).exists()
+
+
+def holds_checkpoints(path: pathlib.Path) -> bool:
+    """Whether checkpoints lie directly in this folder, whole or damaged."""
+    return bool(_folders(path))
+
+
+def array_names(path: pathlib.Path) -> list[str]:
+    """Paths of the arrays (`kd/state/params/student/dense1/kernel`) of the last checkpoint in a folder; none is read.
+
+    By its record; those whose record is damaged do not count.
+    """
+    for folder in reversed(_folders(path)):
+        with suppress(DamagedCheckpointError):
+            return list(_read_record(folder.path)["stored"])
+    return []
+
+
 def load_player(path: str | os.PathLike, player: str, *, part: str | None = None) -> tuple[Tree, Tree]:
     """(parameters, mutable collections) of one player as nested dicts of NumPy arrays, to start another run from.
 
@@ -257,15 +336,8 @@ def load_player(path: str | os.PathLike, player: str, *, part: str | None = None
       ValueError: no checkpoint there, no such player, or several; what there is, is named.
       DamagedCheckpointError: the folder of one checkpoint, and it is damaged.
     """
-    path = pathlib.Path(expanded(path)).absolute()
-    if (path / RECORD).exists():
-        tree, _ = _load(path, None)
-    else:
-        restored = Checkpoints(path).restore_latest()
-        if restored is None:
-            raise ValueError(f"no whole checkpoint in {path}; give the folder of one, or a folder that holds some")
-        tree = restored.tree
-    holders = dict(_holders(tree, ""))
+    _, tree, _ = read(path)
+    holders = dict(holders_of(tree))
     wanted = [where for where, holder in holders.items() if player in holder["params"] and part in (None, where)]
     if len(wanted) != 1:
         there = "; ".join(f"{where or '(root)'}: {', '.join(holder['params'])}" for where, holder in holders.items())
@@ -277,13 +349,14 @@ def load_player(path: str | os.PathLike, player: str, *, part: str | None = None
     return holder["params"][player], model_state.get(player, {}) if isinstance(model_state, dict) else {}
 
 
-def _holders(tree: Tree, where: str) -> Iterator[tuple[str, dict]]:
+def holders_of(tree: Tree, where: str = "") -> Iterator[tuple[str, dict]]:
+    """(path, dict) of every dict of a checkpoint that has `params`."""
     if isinstance(tree, dict):
         if isinstance(tree.get("params"), dict):
             yield where, tree
         for name, inside in tree.items():
             if name != "params":
-                yield from _holders(inside, f"{where}/{name}" if where else name)
+                yield from holders_of(inside, f"{where}/{name}" if where else name)
 
 
 # Reading it back.

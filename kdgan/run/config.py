@@ -154,6 +154,10 @@ def _start(player: str, where: Any, path: str, known: Mapping[str, tuple[str, ..
     start = _build(Start, _mapping(where, path), path)
     if (start.stage is None) == (start.checkpoint is None):
         raise ConfigError(f"config.{path} = {where}: name either a stage of this run or a checkpoint folder")
+    if isinstance(start.member, str) and start.member != "each":
+        raise ConfigError(
+            f"config.{path}.member = {start.member!r}: accepted are 'each' or a seed of the checkpoint's run"
+        )
     start = dataclasses.replace(start, player=start.player or player)
     if start.stage is None:
         return start

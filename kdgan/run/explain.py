@@ -143,7 +143,12 @@ def _sources(program: Program, name: str) -> str:
     found: dict[str, list[str]] = {}
     for arm in program.arms:
         start = program.start[arm].get(name)
-        where = "fresh" if start is None else f"from {start.checkpoint or f'{start.stage}/{start.arm}'}"
+        source = program.sources.get(arm, {}).get(name)
+        where = "fresh" if start is None else f"from {source.folder if source else f'{start.stage}/{start.arm}'}"
+        if start is not None and start.player != name:
+            where += f", {start.player}"
+        if source is not None and (whose := source.whose(name)):
+            where += f", {whose}"
         if start is not None and start.transfer is not None:
             where += f", transfer {start.transfer}" + (f", scale {start.scale:g}" if start.scale else "")
         found.setdefault(where, []).append(arm)
@@ -189,9 +194,8 @@ def _cached(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
     arms: dict[str, list[str]] = {}
     for program in programs:
         for name in program.cached:
-            start = program.start[program.arms[0]].get(name)
-            own = start is not None and start.checkpoint is None  # a player, and a table, of each seed
-            count, seeds = (len(run.seeds), run.seeds[:1]) if own else (1, run.seeds)
+            # A player of each seed has a table of its own.
+            count, seeds = (1, run.seeds) if name in program.shared else (len(run.seeds), run.seeds[:1])
             images = len(tables.drawn(inputs, program, seeds))
             size = tables.size(program, name, count * images)
             where = "in the workdir" if tables.lies_on_disk(run, size) else "in memory"

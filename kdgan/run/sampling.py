@@ -20,11 +20,11 @@ from flax import linen as nn
 from kdgan import parallel
 from kdgan.game import call_module, cast_floats
 from kdgan.losses.latents import project
-from kdgan.run import files
+from kdgan.run import claim, portions
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
 from kdgan.run.checkpoint import Checkpoints
-from kdgan.run.config import ConfigError, resolve
+from kdgan.run.config import ConfigError
 from kdgan.run.extractors import KINDS
 from kdgan.run.program import Program, Variables, program_of
 from kdgan.run.schema import Run
@@ -95,10 +95,10 @@ def generator_of(program: Program, player: str, data: Any, num_classes: int, com
         "module": module, "mean": as_tuple(data.mean), "std": as_tuple(data.std), "compute_dtype": compute_dtype,
     }  # fmt: skip
     if program.kinds[player] == "autoencoder":
-        latent = program.inspection.outputs[player]["mean"].shape[-1]
-        return Generator(latent=latent, classes=0, method="generate", **common)
+        return Generator(latent=program.latent(player), classes=0, method="generate", **common)
     args, _ = program.inspection.inputs[player]
-    return Generator(latent=args[0].shape[-1], classes=num_classes if len(args) > 1 else 0, method=None, **common)
+    classes = num_classes if len(args) > 1 else 0
+    return Generator(latent=program.latent(player), classes=classes, method=None, **common)
 
 
 Draw = Callable[..., np.ndarray]  # draw(key, count, label=None) -> uint8 [count, h, w, c]
@@ -122,19 +122,21 @@ def load(
       ConfigError: no run or no checkpoint there, or no such player, stage, arm or seed; what there is, is named.
     """
     workdir = files.folder(workdir)
-    if not (workdir / "config.json").exists():
-        raise ConfigError(f"workdir {workdir} holds no run (no config.json); the folder of a trained run is wanted")
-    run = resolve(files.read_json(workdir / "config.json"))
+    run = claim.remembered(workdir)
     inputs = run_inputs.load(run)
-    name, program, player, arm = _find(run, stages.build_all(run, inputs), player, stage, arm)
+    name, program, player, arm = _find(run, stages.build_all(run, inputs, read_checkpoints=False), player, stage, arm)
     member = run.seed if member is None else member
     if member not in run.seeds:
         raise ConfigError(f"member {member}: the run has the seeds {', '.join(map(str, run.seeds))}")
-    restored = Checkpoints(workdir / "checkpoints" / name).restore_latest()
-    if restored is None:
-        raise ConfigError(f"workdir {workdir}: stage {name} has no checkpoint yet; run --mode=train first")
+    several = portions.stored(workdir / "checkpoints" / name, run.seed)
+    portion = next((portion for portion in several if (member, arm) in portion.members), None)
+    restored = None if portion is None else Checkpoints(portion.folder).restore_latest()
+    if portion is None or restored is None:
+        raise ConfigError(
+            f"workdir {workdir}: stage {name} has no checkpoint of arm {arm}, seed {member} yet; run --mode=train first"
+        )
     state = restored.tree[arm]["state"]
-    take = lambda tree: jax.tree.map(lambda leaf: leaf[run.seeds.index(member)], tree)
+    take = lambda tree: jax.tree.map(lambda leaf: leaf[portion.seeds.index(member)], tree)
     params = state["ema"][player] if average and player in state.get("ema", {}) else state["params"][player]
     variables = {"params": take(params), "model_state": take(state.get("model_state", {}).get(player, {}))}
     compute = stages.COMPUTE[run.parallel.compute]

@@ -109,8 +109,9 @@ class Start:
 
     stage: str | None = None  # an earlier stage of this run, of which every seed takes its own
     arm: str | None = None  # the arm of that stage or checkpoint; None: the only one
-    checkpoint: Path | None = None  # a folder of checkpoints
-    member: int = 0  # of a checkpoint of several seeds: the one that all seeds of this run take
+    checkpoint: Path | None = None  # a run's workdir, a stage in its checkpoints/, or the folder of one checkpoint
+    # of a checkpoint of several seeds: "each", for every seed the player of its own seed, or a seed, whose player all take
+    member: int | str = "each"
     player: str = ""  # its name there; "": the same
     only: Sequence[str] = ()  # patterns of module paths, "conv*": only these parameters are taken
     skip: Sequence[str] = ()  # patterns of module paths that stay fresh

@@ -5,6 +5,7 @@ start, and the states made of them, stand in `run/starts.py`.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ import optax
 from kdgan import game, methods, optim, parallel
 from kdgan.data import augment
 from kdgan.norms import Norm
-from kdgan.run import extractors, ranges, starts
+from kdgan.run import checkpoint, extractors, ranges, starts
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -57,18 +58,22 @@ def build(run: Run, stage: Stage, inputs: Inputs) -> tuple[Program, ...]:
     return programs
 
 
-def build_all(run: Run, inputs: Inputs) -> dict[str, tuple[Program, ...]]:
-    """The programs of every stage, in order.
+def build_all(run: Run, inputs: Inputs, *, read_checkpoints: bool = True) -> dict[str, tuple[Program, ...]]:
+    """The programs of every stage, in order, with what their players start from.
+
+    Args:
+      run: whose stages.
+      inputs: its data.
+      read_checkpoints: whether the checkpoints that players start from are read; a run that is only looked at needs none.
 
     Raises:
       ConfigError: as `build`; a start that does not exist or does not fit; generators without a fit extractor.
     """
+    load = functools.cache(checkpoint.read) if read_checkpoints else None  # several players of one: it is read once
     programs: dict[str, tuple[Program, ...]] = {}
     for stage in run.stages:
         built = build(run, stage, inputs)
-        for program in built:
-            starts.check(stage.name, program, programs)
-        programs[stage.name] = built
+        programs[stage.name] = tuple(starts.check(stage.name, program, programs, run.seeds, load) for program in built)
     extractors.check(run, inputs, programs)
     return programs
 

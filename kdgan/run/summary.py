@@ -12,15 +12,14 @@ import numpy as np
 from flax import linen as nn
 
 import kdgan
-from kdgan import parallel
-from kdgan.metrics import cost
 from kdgan.metrics.intervals import mean_ci
-from kdgan.run import costs, files, shown
-from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator, player_of
+from kdgan.run import costs, files, origins, shown
+from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator
 from kdgan.run.generators import KINDS, SHOWN
 from kdgan.run.inputs import Inputs
+from kdgan.run.latency import Latencies
 from kdgan.run.monitor import read_metrics
-from kdgan.run.program import Program, Variables, digest, program_of
+from kdgan.run.program import Program, Variables, digest, player_of, program_of
 from kdgan.run.schema import Arm, Run, Stage
 
 Metrics = dict[str, float]
@@ -62,6 +61,7 @@ def summarise(
     """(summary, arrays for the report) of a finished run; every number from the test split and the last step."""
     arrays: dict[str, np.ndarray] = {}
     results: dict[str, Any] = {}
+    latencies = Latencies()
     known: dict[str, Metrics] = {}
     watched = [line for line in read_metrics(workdir) if line.get("split") == "test"]
     for stage in run.stages:
@@ -73,6 +73,7 @@ def summarise(
                 members[arm.name].append(found)
         arms = {}
         for arm in stage.arms:
+            program = program_of(programs[stage.name], arm.name)
             values: dict[str, list[Metrics]] = {}
             classes: dict[str, list[np.ndarray]] = {}
             for measured, predicted in members[arm.name]:
@@ -84,9 +85,10 @@ def summarise(
                 arrays[f"prediction/{stage.name}/{arm.name}/{entry}"] = np.stack(per_seed).astype(np.int32)
             arms[arm.name] = {
                 "players": {
-                    entry: {name: mean_ci([m[name] for m in per_seed]) for name in per_seed[0]}
+                    entry: _over_seeds(per_seed[:1] if entry in program.shared else per_seed)
                     for entry, per_seed in values.items()
                 },
+                "origins": origins.of_arm(program, arm.name),
                 "best_on_test": _best_on_test(watched, stage.name, arm.name),
                 "train_flops": training[stage.name].flops.get(arm.name),
                 "train_seconds": training[stage.name].seconds_each.get(arm.name),
@@ -101,7 +103,7 @@ def summarise(
             "phases": dict(training[stage.name].phases),
             "memory": dict(training[stage.name].memory),
             "steps_per_second": steps / took if took else None,
-            "cost": _cost(run, programs[stage.name], finished[stage.name]),
+            "cost": _cost(run, programs[stage.name], finished[stage.name], latencies),
         }
     partition = next(iter(inputs.partitions.values()))
     summary = {
@@ -128,6 +130,11 @@ def summarise(
         summary["generation"] = evaluator.generators.about()
         arrays["real"] = evaluator.splits.images("test", np.arange(min(SHOWN, evaluator.splits.size("test"))))
     return summary, arrays
+
+
+def _over_seeds(per_seed: Sequence[Metrics]) -> dict[str, Any]:
+    """Metric -> its mean and interval; of a player that is the same for all seeds one value, which has no interval."""
+    return {name: mean_ci([metrics[name] for metrics in per_seed]) for name in per_seed[0]}
 
 
 def _measure(
@@ -218,8 +225,10 @@ def _logits(evaluator: Evaluator, computed: dict[str, Logits], module: nn.Module
     return computed[content]
 
 
-def _cost(run: Run, several: Sequence[Program], finished: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Parameters, operations per example and latency of a batch of one, of every player of a stage."""
+def _cost(
+    run: Run, several: Sequence[Program], finished: Mapping[str, Any], latencies: Latencies
+) -> dict[str, dict[str, Any]]:
+    """Parameters and their bytes, operations per example, and latencies of every player of a stage."""
     found: dict[str, dict[str, Any]] = {}
     for program in several:
         for name in program.modules:
@@ -227,19 +236,10 @@ def _cost(run: Run, several: Sequence[Program], finished: Mapping[str, Any]) -> 
                 continue
             parameters, operations = costs.player_cost(program, name)
             variables = finished[program.arms[0]][run.seed].get(name)
-            timed = run.evaluate.latency and variables is not None
-            found[name] = {
-                "parameters": parameters,
-                "flops": operations,
-                "latency_ms": 1e3 * _latency(program, name, variables) if timed else None,
-            }
+            found[name] = {"parameters": parameters, "bytes": costs.parameter_bytes(program, name), "flops": operations}
+            if run.evaluate.latency and variables is not None:
+                found[name] |= latencies.of(program, name, variables)
     return found
-
-
-def _latency(program: Program, name: str, variables: Any) -> float:
-    forward, args = costs.forward_of_one(program, name)
-    full = jax.device_put({"params": variables["params"], **variables["model_state"]})
-    return cost.latency(parallel.compiled(forward), full, *jax.tree.map(jax.numpy.asarray, args))
 
 
 def _disagreements(

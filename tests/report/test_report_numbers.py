@@ -18,6 +18,14 @@ def test_counts_have_three_digits(value, shown):
 
 @pytest.mark.parametrize(
     ("value", "shown"),
+    [(0, "0 B"), (310, "310 B"), (4_120, "4.12 kB"), (61_706, "61.7 kB"), (2.5e9, "2.50 GB")],
+)
+def test_sizes_are_in_thousands_of_bytes(value, shown):
+    assert numbers.size(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
     [(0.0312, "31.2 µs"), (0.9999, "1.00 ms"), (4.5, "4.50 ms"), (12.34, "12.3 ms"), (2300, "2.30 s"), (None, "–")],
 )
 def test_latency_has_a_unit_that_fits(value, shown):

@@ -11,7 +11,7 @@ import pytest
 import players as small
 import tiny
 from configs import common
-from kdgan.run import checkpoint, interrupt, modes, monitor, train
+from kdgan.run import checkpoint, interrupt, modes, monitor, prepare, train
 from kdgan.run.classifiers import Classifiers
 from kdgan.run.config import ConfigError
 from kdgan.run.program import digest
@@ -225,7 +225,7 @@ def test_a_workdir_of_another_config_is_refused_with_the_differences(finished):
     assert "config.data.labelled: 40 -> 50" in str(error.value)
     config = tiny.config()
     config.log.every = 7  # nothing that results depend on
-    assert train.conflicts(finished[0], train.plain(config)) == []
+    prepare.prepare(config, finished[0])
 
 
 @pytest.mark.parametrize("members", ["unrolled", "vmap", "devices"])
@@ -293,7 +293,8 @@ def test_averages_and_bfloat16_from_a_config(tmp_path):
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(state["params"]))
     assert small.largest_difference(state["ema"], {"student": state["params"]["student"]}) > 0
     config.parallel.compute = "float32"
-    assert train.conflicts(tmp_path, train.plain(config)) == ["config.parallel.compute: bfloat16 -> float32"]
+    with pytest.raises(ConfigError, match=r"aside\):\n  config.parallel.compute: bfloat16 -> float32$"):
+        prepare.prepare(config, tmp_path)
 
 
 def test_channels_are_normalised_one_by_one(tmp_path):
