@@ -112,6 +112,7 @@ class Generators:
             "extractor": self.extractor.name,
             "label": self.extractor.label,
             "samples": self._run.evaluate.samples,
+            "validation_samples": self._run.evaluate.validation_samples,
             "reference": self._splits.size("test"),
             "reference_split": "test",
             "features": self.reference("test").features.shape[1],

@@ -89,7 +89,9 @@ def train(config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = Fal
         for stage in run.stages:
             finished[stage.name], training[stage.name] = train_stage(context, stage, programs[stage.name], finished)
             evaluator.generators.learn(stage.name, finished[stage.name])
-        result, arrays = summary.summarise(run, inputs, programs, finished, training, plain(config), evaluator, workdir)
+        result, arrays = summary.summarise(
+            run, inputs, programs, finished, training, plain(config), evaluator, workdir, again=only_evaluate
+        )
     if parallel.is_writer():
         summary.write(workdir, result, arrays)
     return result
