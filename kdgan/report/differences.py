@@ -248,7 +248,11 @@ def _notes(found: Comparison, with_p: bool) -> tuple[str, ...]:
         "" if measured.name == "accuracy" else f"; {'higher' if measured.higher_is_better else 'lower'} is better"
     )
     notes = [f"Differences of {measured.head}{unit}; {spread}{direction}"]
-    if with_p:
-        adjusted = f", adjusted by Holm's procedure for the {count} comparisons" if count > 1 else ""
-        notes.append(f"p: Student's paired t{adjusted}. Better or worse is said only where the interval excludes zero")
+    if with_p and count == 1:
+        notes.append("p: Student's paired t. Better or worse is said only where the interval excludes zero")
+    elif with_p:
+        notes.append(
+            f"p: Student's paired t, adjusted by Holm's procedure for the {count} comparisons. Better or worse is said only"
+            " where the interval excludes zero, which asks for more than p < 0.05"
+        )
     return tuple(notes)
