@@ -76,7 +76,7 @@ def test_paired_difference_changes_sign_with_its_sides():
 @pytest.mark.parametrize(
     ("a", "b"),
     [([0.9], [0.8]), ([0.5, 0.75], [0.25, 0.5]), ([0.5, 0.75], [0.5, 0.75]),
-     ([0.93, 0.94], [0.90, 0.91]),  # equal but for the last bit of a float64,
+     ([0.93, 0.94], [0.90, 0.91]),  # equal but for the last bits of a float64
      (np.float32([0.93, 0.74]), np.float32([0.90, 0.71]))],  # and of a float32
 )  # fmt: skip
 def test_paired_difference_without_spread_has_no_interval_and_no_t(a, b):
