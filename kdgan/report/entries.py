@@ -112,6 +112,12 @@ def best_on_test_of(summary: Mapping[str, Any], entry: Entry) -> Mapping[str, An
     return of_players.get(entry.player) or {}
 
 
+def validation_of(summary: Mapping[str, Any], entry: Entry) -> Mapping[str, Any]:
+    """An entry's metrics on the validation split, at the last step of the stage that trained it; {} where unknown."""
+    stage, arm = entry.source
+    return ((arm_records(summary, stage).get(arm) or {}).get("validation") or {}).get(entry.name) or {}
+
+
 def split_name(name: str) -> tuple[str, str]:
     """Of "student (best by validation)": ("student", "best by validation")."""
     player, _, variant = name.partition(" (")
@@ -126,6 +132,11 @@ def arm_names(summary: Mapping[str, Any], stage: str | None = None) -> list[str]
     """Arms of a stage (the last one by default), in the order of the config: the first is the baseline."""
     stage = last_stage(summary) if stage is None else stage
     return list(((summary.get("stages") or {}).get(stage) or {}).get("arms") or {})
+
+
+def arm_records(summary: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
+    """Arm -> what the summary has of it."""
+    return ((summary.get("stages") or {}).get(stage) or {}).get("arms") or {}
 
 
 def _until(summary: Mapping[str, Any], stage: str | None) -> dict[str, Any]:

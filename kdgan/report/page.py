@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from kdgan.report import classification, differences, generation, sections, tables, training
+from kdgan.report import classification, differences, findings, generation, rendering, sections, tables, training
 from kdgan.report.entries import comparisons
 from kdgan.report.read import Results, read
 from kdgan.report.style import CSS
@@ -35,7 +35,7 @@ def write(workdir: str | pathlib.Path) -> pathlib.Path:
 def text(workdir: str | pathlib.Path) -> str:
     """The tables of a run for a terminal: results, paired differences, and what they say; how far an unfinished one is.
 
-    The best means are bold where standard output is a terminal (and NO_COLOR is unset), and starred elsewhere.
+    The number that chose an arm is bold where standard output is a terminal (and NO_COLOR is unset), starred elsewhere.
 
     Raises:
         ValueError: the workdir holds no run, or a damaged file.
@@ -56,8 +56,8 @@ def markdown(workdir: str | pathlib.Path) -> str:
     stages = comparisons(summary)
     blocks = list(results.notes)
     for stage in stages:
-        of_stage = [tables.as_markdown(table) for table in _tables(summary, stage)]
-        of_stage.append("\n".join(f"- {sentence}" for sentence in differences.sentences(summary, stage)))
+        of_stage = [rendering.as_markdown(table) for table in _tables(summary, stage)]
+        of_stage.append("\n".join(f"- {sentence}" for sentence in findings.sentences(summary, stage)))
         blocks += ([f"## {stage}"] if len(stages) > 1 else []) + [block for block in of_stage if block]
     return "\n\n".join(blocks) + "\n"
 
@@ -150,8 +150,8 @@ def _text(summary: Mapping[str, Any], bold: bool) -> str:
 
 
 def _text_of(summary: Mapping[str, Any], stage: str, bold: bool) -> str:
-    blocks = [tables.as_text(table, bold=bold) for table in _tables(summary, stage)]
-    blocks.append("\n".join(differences.sentences(summary, stage)))
+    blocks = [rendering.as_text(table, bold=bold) for table in _tables(summary, stage)]
+    blocks.append("\n".join(findings.sentences(summary, stage)))
     return "\n\n".join(block for block in blocks if block)
 
 

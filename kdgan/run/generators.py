@@ -115,6 +115,7 @@ class Generators:
             "label": self.extractor.label,
             "extractor_from": self._extractor_from,
             "samples": self._run.evaluate.samples,
+            "validation_samples": self._run.evaluate.validation_samples,
             "reference": self._splits.size("test"),
             "reference_split": "test",
             "features": self.reference("test").features.shape[1],

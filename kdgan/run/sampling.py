@@ -20,7 +20,7 @@ from flax import linen as nn
 from kdgan import parallel
 from kdgan.game import call_module, cast_floats
 from kdgan.losses.latents import project
-from kdgan.run import claim, portions
+from kdgan.run import claim, files, portions
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
 from kdgan.run.checkpoint import Checkpoints

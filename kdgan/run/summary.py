@@ -1,4 +1,4 @@
-"""The final numbers of a run, from the test split and over seeds, written as summary.json and evaluation.npz."""
+"""The final numbers of a run over its seeds, of the test and the validation split: summary.json and evaluation.npz."""
 
 import datetime
 import io
@@ -13,13 +13,14 @@ from flax import linen as nn
 
 import kdgan
 from kdgan.metrics.intervals import mean_ci
+from kdgan.metrics.selection import leaders
 from kdgan.run import costs, files, origins, shown
-from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator
+from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator, measured_players
 from kdgan.run.generators import KINDS, SHOWN
 from kdgan.run.inputs import Inputs
 from kdgan.run.latency import Latencies
 from kdgan.run.monitor import read_metrics
-from kdgan.run.program import Program, Variables, digest, player_of, program_of
+from kdgan.run.program import BEST, Program, Variables, digest, player_of, program_of
 from kdgan.run.schema import Arm, Run, Stage
 
 Metrics = dict[str, float]
@@ -57,13 +58,29 @@ def summarise(
     config: Mapping[str, Any],
     evaluator: Evaluator,
     workdir: pathlib.Path,
+    *,
+    again: bool = False,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """(summary, arrays for the report) of a finished run; every number from the test split and the last step."""
+    """(summary, arrays for the report) of a finished run; every number of the last step.
+
+    Args:
+      run: all of it.
+      inputs: its data.
+      programs: of each stage.
+      finished: what each stage left.
+      training: what each stage took.
+      config: as it was given.
+      evaluator: that measures.
+      workdir: whose metrics.jsonl has what was measured while training.
+      again: measure the validation split again, where it would be taken from there.
+    """
     arrays: dict[str, np.ndarray] = {}
     results: dict[str, Any] = {}
     latencies = Latencies()
     known: dict[str, Metrics] = {}
-    watched = [line for line in read_metrics(workdir) if line.get("split") == "test"]
+    lines = read_metrics(workdir)
+    watched = [line for line in lines if line.get("split") == "test"]
+    validated = [] if again else [line for line in lines if line.get("split") == "validation"]
     for stage in run.stages:
         members: dict[str, list[Measured]] = {arm.name: [] for arm in stage.arms}
         for seed in run.seeds:
@@ -89,6 +106,7 @@ def summarise(
                     for entry, per_seed in values.items()
                 },
                 "origins": origins.of_arm(program, arm.name),
+                "validation": _on_validation(run, programs, stage.name, arm.name, finished, evaluator, validated),
                 "best_on_test": _best_on_test(watched, stage.name, arm.name),
                 "train_flops": training[stage.name].flops.get(arm.name),
                 "train_seconds": training[stage.name].seconds_each.get(arm.name),
@@ -125,7 +143,7 @@ def summarise(
     }
     if inputs.has_labels:
         arrays["label"] = evaluator.splits.labels("test")
-    arrays |= _disagreements(run, programs, finished, evaluator, arrays)
+    arrays |= _disagreements(run, programs, finished, evaluator, arrays, results)
     if evaluator.generators.extractor is not None:
         summary["generation"] = evaluator.generators.about()
         arrays["real"] = evaluator.splits.images("test", np.arange(min(SHOWN, evaluator.splits.size("test"))))
@@ -165,6 +183,41 @@ def _measure(
                 known[content] = evaluator.measure(program, player, variables, "test")
             measured[entry] = known[content]
     return measured, predicted
+
+
+def _on_validation(
+    run: Run, programs: Programs, stage: str, arm: str, finished: Finished, evaluator: Evaluator,
+    validated: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """Entry -> metric -> its record on the validation split, of the players that an arm trained and their averages.
+
+    They were measured when the last step was done: what metrics.jsonl has of it is taken, the rest is measured.
+    """
+    if not evaluator.splits.size("validation"):
+        return {}
+    program = program_of(programs[stage], arm)
+    trained = measured_players(program, trained_only=True)
+    told = {line["seed"]: line for line in validated
+            if (line["stage"], line["arm"], line["step"]) == (stage, arm, program.steps)}  # fmt: skip
+    values: dict[str, list[Metrics]] = {}
+    for seed in run.seeds:
+        for entry, variables in finished[stage][arm][seed].items():
+            player = player_of(entry)
+            if player in trained and not entry.endswith(BEST):
+                metrics = _told(told.get(seed, {}), entry)
+                values.setdefault(entry, []).append(
+                    metrics or evaluator.measure(program, player, variables, "validation")
+                )
+    return {
+        entry: {name: mean_ci([metrics[name] for metrics in per_seed]) for name in per_seed[0]}
+        for entry, per_seed in values.items()
+    }
+
+
+def _told(line: Mapping[str, Any], entry: str) -> Metrics:
+    """An entry's metrics in a line of metrics.jsonl, where null stands for what is no finite number."""
+    own = {name.removeprefix(f"{entry}/"): value for name, value in line.items() if name.startswith(f"{entry}/")}
+    return {name: float("nan") if value is None else value for name, value in own.items()}
 
 
 def _best_on_test(watched: Sequence[Mapping[str, Any]], stage: str, arm: str) -> dict[str, Any]:
@@ -243,14 +296,15 @@ def _cost(
 
 
 def _disagreements(
-    run: Run, programs: Programs, finished: Finished, evaluator: Evaluator, arrays: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+    run: Run, programs: Programs, finished: Finished, evaluator: Evaluator, arrays: Mapping[str, np.ndarray],
+    results: Mapping[str, Any],
+) -> dict[str, np.ndarray]:  # fmt: skip
     """Test images that a student of the last stage and its teacher see differently."""
     stage = run.stages[-1].name
-    chosen = _shown_student(run, programs[stage], finished[stage], evaluator)
+    chosen = _shown_student(run, programs[stage], results[stage]["arms"])
     if chosen is None:
         return {}
-    arm, seed = chosen
+    arm, seed, how = chosen
     taught = _teacher(run, programs, stage, arm, seed, finished)
     if taught is None:
         return {}
@@ -265,28 +319,33 @@ def _disagreements(
         "disagreement/student": student[index],
         "disagreement/teacher": teacher[index],
         "disagreement/about": np.array(f"{stage}/{arm}/{seed}"),
+        "disagreement/chosen": np.array(how),
     }
 
 
-def _shown_student(
-    run: Run, several: Sequence[Program], arms: Mapping[str, Any], evaluator: Evaluator
-) -> tuple[str, int] | None:
-    """(arm, seed) of the student that a report shows: the best on the validation split, never by the test split."""
-    members = [
-        (arm, seed)
-        for arm, by_seed in arms.items()
-        for seed in run.seeds
-        if "student" in by_seed[seed] and program_of(several, arm).kinds.get("student") == "classifier"
-    ]
-    if not members or not evaluator.splits.size("validation"):
-        return members[-1] if members else None
+def _shown_student(run: Run, several: Sequence[Program], arms: Mapping[str, Any]) -> tuple[str, int, str] | None:
+    """(arm, seed, how they were chosen) of the student that a report shows.
 
-    def accuracy(member):
-        arm, seed = member
-        program = program_of(several, arm)
-        return evaluator.measure(program, "student", arms[arm][seed]["student"], "validation")["accuracy"]
-
-    return max(members, key=accuracy)
+    The arm is the one that the report singles out, the seed the best of it on the validation split. Without such a split
+    the arm is the best on the test split, which is said, and the seed the first.
+    """
+    students = {
+        arm: record
+        for arm, record in arms.items()
+        if "student" in record["players"] and program_of(several, arm).kinds.get("student") == "classifier"
+    }
+    validated = {arm: of["accuracy"] for arm, record in students.items() if (of := record["validation"].get("student"))}
+    best = leaders({arm: of["mean"] for arm, of in validated.items()}, higher_is_better=True)
+    if best:
+        by_seed = dict(zip(run.seeds, validated[best[0]]["values"], strict=True))
+        seed = next(iter(leaders(by_seed, higher_is_better=True)), run.seed)
+        return best[0], seed, f"{'arm and ' if len(students) > 1 else ''}seed chosen on validation"
+    on_test = {arm: record["players"]["student"]["accuracy"]["mean"] for arm, record in students.items()}
+    best = leaders(on_test, higher_is_better=True)
+    if not best:
+        return None
+    how = f"arm highest on the test split, of {len(students)} arms" if len(students) > 1 else ""
+    return best[0], run.seed, how
 
 
 def environment() -> dict[str, Any]:

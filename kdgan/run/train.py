@@ -109,7 +109,9 @@ def _train(prepared: Prepared, config: Any, workdir: pathlib.Path, only_evaluate
             finished[stage.name], training[stage.name] = train_stage(context, stage, programs[stage.name], finished)
             evaluator.generators.learn(stage.name, finished[stage.name])
         claim.take()
-        result, arrays = summary.summarise(run, inputs, programs, finished, training, plain(config), evaluator, workdir)
+        result, arrays = summary.summarise(
+            run, inputs, programs, finished, training, plain(config), evaluator, workdir, again=only_evaluate
+        )
         result |= {"changed_inputs": list(claim.record.accepted)} if claim.record.accepted else {}
     if parallel.is_writer():
         summary.write(workdir, result, arrays)

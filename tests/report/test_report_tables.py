@@ -3,12 +3,12 @@
 import copy
 import math
 
-import numpy as np
 import pytest
 from test_report_workdir import TRAINED, left_by, make_summary, read_from, summarised
 
 from kdgan.report.entries import shown
-from kdgan.report.tables import Cell, Row, Table, as_html, as_markdown, as_text, results_table
+from kdgan.report.rendering import as_html, as_markdown, as_text
+from kdgan.report.tables import Cell, Row, Table, results_table
 
 
 def cell(table, label, column):
@@ -32,8 +32,9 @@ def test_rows_are_the_teacher_then_each_arms_student_and_variants_beside():
     ]  # fmt: skip
     assert [row.label for row in table.rows[:2]] == ["teacher", "best by validation"]
     assert sum(row.secondary for row in table.rows) == 5
-    assert table.columns == ("accuracy", "NLL", "ECE", "agreement", "parameters", "size", "FLOPs",
-                             "latency, 1", "latency, 64")  # fmt: skip
+    assert table.columns == (
+        "accuracy", "validation", "NLL", "ECE", "agreement", "parameters", "size", "FLOPs", "latency, 1", "latency, 64",
+    )  # fmt: skip
 
 
 def test_numbers_are_those_computed_by_hand():
@@ -48,27 +49,49 @@ def test_numbers_are_those_computed_by_hand():
     assert table.columns == ("accuracy",)
 
 
-def test_best_means_are_marked_among_the_students_only():
+def marked(table):
+    """(row, column) of the marked cells."""
+    return [(row.label, table.columns[i]) for row in table.rows for i, found in enumerate(row.cells) if found.best]
+
+
+def test_the_best_on_validation_is_marked_there_and_nowhere_else():
+    summary = make_summary()
+    arms = summary["stages"]["distill"]["arms"]
+    arms["kd"]["validation"]["student"]["accuracy"] = summarised([0.95] * 5)
+    table = results_table(summary)
+    assert marked(table) == [("student · kd", "validation")]
+    # kdgan is better on the test split, and so is the teacher on both.
+    assert cell(table, "student · kdgan", "accuracy").mean > cell(table, "student · kd", "accuracy").mean
+    assert cell(table, "teacher", "validation").mean > 95
+    assert table.marked == "chosen on validation"
+
+
+def test_without_validation_the_best_on_test_is_marked_and_said_to_be_it():
+    table = results_table(make_summary(validated=False))
+    assert "validation" not in table.columns
+    assert marked(table) == [("student · kdgan", "accuracy")]
+    assert table.marked == "highest on the test split, of 3 arms"
+
+
+def test_validation_stands_beside_test_for_what_the_stages_trained():
     summary = make_summary()
     table = results_table(summary)
+    assert table.columns.index("validation") == table.columns.index("accuracy") + 1
     arms = summary["stages"]["distill"]["arms"]
-    means = {
-        name: {
-            f"student · {arm}": np.mean(record["players"]["student"][name]["values"]) for arm, record in arms.items()
-        }
-        for name in ("accuracy", "nll", "ece", "agreement")
-    }
-    best = {
-        ("accuracy", max(means["accuracy"], key=means["accuracy"].get)),
-        ("NLL", min(means["nll"], key=means["nll"].get)),
-        ("ECE", min(means["ece"], key=means["ece"].get)),
-        ("agreement", max(means["agreement"], key=means["agreement"].get)),
-    }
-    columns = {row.label: zip(table.columns, row.cells, strict=True) for row in table.rows if not row.secondary}
-    assert {(column, label) for label, cells in columns.items() for column, found in cells if found.best} == best
-    assert not any(found.best for row in table.rows if row.secondary for found in row.cells)
-    # The teacher is better than all of them, and unmarked.
-    assert cell(table, "teacher", "accuracy").mean > 100 * max(means["accuracy"].values())
+    for arm, record in arms.items():
+        found = cell(table, f"student · {arm}", "validation")
+        assert found.mean == pytest.approx(100 * record["validation"]["student"]["accuracy"]["mean"])
+        assert "±" in found.text
+    assert cell(table, "teacher", "validation").text == "97.00 ± 0.00 %"  # of the stage that trained it
+    assert cell(table, "best by validation", "validation").text == ""
+    assert "Validation: accuracy on the validation split, 200 examples" in table.notes
+
+
+def test_a_single_arm_shows_its_validation_and_no_mark():
+    table = results_table(make_summary(arms={"main": 0.9}))
+    assert "validation" in table.columns
+    assert marked(table) == []
+    assert table.marked == ""
 
 
 def test_one_arm_has_no_best():
@@ -95,8 +118,8 @@ def test_a_diverged_arm_is_a_dash_and_never_the_best(broken):
     metric |= {"mean": broken, "std": broken, "ci95": broken, "values": [0.99, broken]}
     table = results_table(summary)
     assert cell(table, "student · bad", "accuracy").text == "–"
-    assert cell(table, "student · kd", "accuracy").best
-    assert not cell(table, "student · bad", "accuracy").best
+    assert marked(table) == [("student · kd", "accuracy")]
+    assert table.marked == "highest on the test split, of 2 arms"
 
 
 def test_cost_is_written_with_units_and_once_per_player():
@@ -137,11 +160,11 @@ def test_the_best_on_test_and_the_published_number_stand_beside_and_never_compet
     arms["scratch"]["best_on_test"] = {"student": summarised([0.9999, 0.9997])}
     summary["config"]["report"] = {"source": "Somebody, Table 1", "published": {"distill": {"kd": "68.34 ± 0.06"}}}
     table = results_table(summary)
-    assert table.columns[4:6] == ("best on test", "published")
+    assert table.columns[5:7] == ("best on test", "published")
     assert cell(table, "student · scratch", "best on test").mean == pytest.approx(99.98)
     assert cell(table, "student · kd", "best on test").text == ""
     assert cell(table, "student · kd", "published").text == "68.34 ± 0.06"
-    assert not any(row.cells[i].best for row in table.rows for i in (4, 5))
+    assert not any(row.cells[i].best for row in table.rows for i in (5, 6))
     assert "Published: Somebody, Table 1" in table.notes
     assert cell(table, "student · scratch", "accuracy") == cell(
         results_table(make_summary()), "student · scratch", "accuracy"
@@ -295,7 +318,9 @@ def test_a_summary_without_origins_says_that_an_older_version_wrote_it():
 def test_two_arms_that_end_equal_are_two_rows():
     summary = small_summary(scratch=[0.9, 0.91], kd=[0.9, 0.91])
     assert labels(summary) == ["student · scratch", "student · kd"]
-    assert all(row.cells[0].best for row in results_table(summary).rows)
+    table = results_table(summary)
+    assert marked(table) == [("student · scratch", "accuracy")]  # the first of the config
+    assert table.marked == "highest on the test split, of 2 arms, tied with kd"
 
 
 def test_a_stage_without_arms_names_players_alone():
@@ -307,12 +332,12 @@ def test_a_stage_without_arms_names_players_alone():
 
 def test_text_is_aligned():
     text = as_text(results_table(make_summary()))
-    rows = [line for line in text.splitlines() if line.startswith(("teacher", "student"))]
+    rows = [line for line in text.splitlines() if line.startswith(("teacher", "student")) and "±" in line]
     assert len(rows) == 5
     first = [line.index("±") for line in rows]
     assert len(set(first)) == 1
     assert len({line.index(" %") for line in rows}) == 1
-    assert text.count("*") == 4 + 1  # one per column of quality, and the note that explains it
+    assert text.count("*") == 1 + 1  # the arm chosen on validation, and the note that explains it
     assert "\033" not in text
     assert max(map(len, text.splitlines())) <= 120
 
@@ -324,7 +349,7 @@ def test_bold_text_has_the_same_numbers():
     assert "*" not in bold
     words = lambda text: [word for line in text.splitlines() if not line.startswith("─") for word in line.split()]
     stripped = bold.replace("\033[1m", "").replace("\033[2m", "").replace("\033[0m", "")
-    assert words(stripped) == words(plain.replace("*: best mean of the arms", "").replace("*", ""))
+    assert words(stripped) == words(plain.replace("*:", "Bold:").replace("*", ""))
 
 
 def test_numbers_without_an_interval_keep_their_column():
@@ -337,8 +362,9 @@ def test_numbers_without_an_interval_keep_their_column():
 def test_markdown_has_a_row_per_row_and_escapes():
     table = results_table(make_summary())
     lines = as_markdown(table).splitlines()
-    assert lines[1] == "|:--|" + "--:|" * 9
+    assert lines[1] == "|:--|" + "--:|" * 10
     assert "**" in next(line for line in lines if line.startswith("| student · kdgan"))
+    assert "Bold: chosen on validation  " in lines
     odd = Table(("a|b",), (Row("<b>*x*", (Cell("1"),)),))
     assert as_markdown(odd).splitlines()[0] == "| | a\\|b |"
     assert as_markdown(odd).splitlines()[2] == "| \\<b\\>\\*x\\* | 1 |"
