@@ -11,13 +11,11 @@ from flax import linen as nn
 from kdgan.run.classifiers import Classifiers
 from kdgan.run.generators import Generators
 from kdgan.run.inputs import Inputs
-from kdgan.run.program import Program, Variables, variables_of
+from kdgan.run.program import AVERAGE, BEST, Program, Variables, variables_of
 from kdgan.run.schema import Run
 from kdgan.run.splits import Splits
 from kdgan.state import TrainState
 
-AVERAGE = " (moving average)"
-BEST = " (best by validation)"
 REFERENCE = "teacher"  # agreement is measured with this player
 DISAGREEMENTS = 24  # images of a report on which student and teacher disagree
 # kind -> the metric by which the best on the validation split is kept, and the sign that makes more better.

@@ -16,6 +16,9 @@ from kdgan.run import schema
 from kdgan.state import TrainState
 
 Variables = dict[str, Any]  # {"params": tree, "model_state": tree}
+# Behind a player's name: another set of its parameters, measured beside the last step's.
+AVERAGE = " (moving average)"
+BEST = " (best by validation)"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

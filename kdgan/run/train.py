@@ -33,6 +33,7 @@ from kdgan.run.schema import Run, Stage, Start
 from kdgan.run.summary import Finished, Training
 from kdgan.run.tables import Tables
 from kdgan.run.trace import Trace
+from kdgan.run.trained import PLAYERS_FILE, describe_players
 from kdgan.state import TrainState
 
 # What may change between the first start of a run and its continuation: how it runs, and what it tells of itself.
@@ -78,6 +79,7 @@ def train(config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = Fal
     if parallel.is_writer():
         print(text, flush=True)
         files.write_atomic(workdir / "explanation.txt", text + "\n")
+        files.write_json(workdir / PLAYERS_FILE, describe_players(run, inputs, programs))
     finished: Finished = {}
     training: dict[str, Training] = {}
     with (
