@@ -3,25 +3,47 @@
 import math
 import pathlib
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from kdgan.run import files
 from kdgan.run.config import ConfigError, plain
 
+if TYPE_CHECKING:
+    from kdgan.data import Dataset
 
-def train(config: Any, workdir: pathlib.Path | None) -> None:
-    """Train what is not trained yet, evaluate, write summary and report; print the table."""
+
+def train(
+    config: Any, workdir: str | pathlib.Path | None, *, data: Mapping[str, "Dataset"] | None = None
+) -> dict[str, Any]:
+    """Train what is not trained yet, evaluate, write summary and report; print the table. Returns the summary.
+
+    Args:
+      config: every field, as `kdgan.get_config()` makes them; None: the one that the workdir was made with.
+      workdir: folder of the run; made where it is absent, gone on with where it holds a part of this run.
+      data: {"train": ..., "test": ...} of data sets, as `kdgan.data.from_arrays` makes them, in place of what
+        `config.data.name` names.
+
+    Raises:
+      ConfigError: a mistake in the config or the data, by its field, before anything compiles.
+      DivergedError, Stopped: as `kdgan.run.train.train`.
+    """
+    from kdgan.run import inputs
     from kdgan.run import train as loop
 
     if workdir is None:
         raise ConfigError("--workdir is missing: name the folder of the run's files")
+    workdir = pathlib.Path(workdir).expanduser()
     config = recorded_config(workdir) if config is None else config
+    config = config if data is None else inputs.handed_over(config, data)
     if is_complete(workdir) and not loop.conflicts(workdir, plain(config)):
         print(f"The run in {workdir} is complete; nothing is left to train.")
+        summary = files.read_json(workdir / "summary.json")
     else:
         keep_compiled(config)
-        loop.train(config, workdir)
+        summary = loop.train(config, workdir, data=data)
     report(config, workdir)
+    return summary
 
 
 def evaluate(config: Any, workdir: pathlib.Path | None) -> None:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from kdgan import parallel
+from kdgan.data import Dataset
 from kdgan.run import costs, explain, files, shown, starts, summary
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
@@ -55,13 +56,16 @@ class Context:
     only_evaluate: bool
 
 
-def train(config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = False) -> dict[str, Any]:
+def train(
+    config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = False, data: Mapping[str, Dataset] | None = None
+) -> dict[str, Any]:
     """Train every stage of a config in `workdir`, evaluate, and write all of the run's files; returns the summary.
 
     Args:
       config: a `ConfigDict` or nested mapping with every field of configs/common.py.
       workdir: folder of the run; made where it is absent, gone on with where it holds a part of this run.
       only_evaluate: measure what is trained; nothing is trained further.
+      data: {"train": ..., "test": ...} of `kdgan.data.Dataset`s, in place of what `config.data.name` names.
 
     Raises:
       ConfigError: a mistake in the config, or a workdir that holds a run of another; before anything compiles.
@@ -69,8 +73,9 @@ def train(config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = Fal
       Stopped: SIGTERM or Ctrl-C; the state is saved.
     """
     workdir = pathlib.Path(workdir)
+    config = config if data is None else run_inputs.handed_over(config, data)
     run = resolve(config)
-    inputs = run_inputs.load(run)
+    inputs = run_inputs.load(run, data)
     programs = stages.build_all(run, inputs)
     if only_evaluate and not (workdir / "config.json").exists():
         raise ConfigError(f"workdir {workdir} holds no run; run --mode=train first")
