@@ -50,9 +50,10 @@ def test_every_name_is_there_when_it_is_asked_for():
         assert getattr(kdgan, name) is not None
     for module in kdgan.losses.__all__:
         assert getattr(kdgan.losses, module).__name__ == f"kdgan.losses.{module}"
+    name = "nope"
     for package in (kdgan, kdgan.run, kdgan.losses):
         with pytest.raises(AttributeError, match="has no attribute 'nope'"):
-            package.nope
+            getattr(package, name)
 
 
 def arrays(split, name="arrays", classes=3):

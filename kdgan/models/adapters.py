@@ -80,7 +80,7 @@ class Adapter(nn.Module):
 
 
 class Function(nn.Module):
-    """A pure function as a module without parameters, so that anything of noise serves as a frozen teacher.
+    """A pure function as a module without parameters: any function of images, or of noise, as a frozen teacher.
 
     `Function(lambda noise: sample(noise))` stands where a generator stands. The function is called with whatever the
     module is called with, and has no training mode.

@@ -1,0 +1,128 @@
+"""Tables of every method, model and loss with its arguments, made from the code: `python -m kdgan.reference`.
+
+`docs/reference.md` is what it prints; a test says so.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from kdgan import game, losses, methods, models
+
+LINENS = ("parent", "name")  # fields that every Linen module has
+
+HEAD = """# Methods, models and losses
+
+Printed by `python -m kdgan.reference`. What stands in a config as a name may also be a dotted path to something of your
+own, `my_project.methods.mine`. The fields of a config: `python -m kdgan.config`.
+"""
+METHODS = """## Methods
+
+`method=dict(name="kd", temperature=2.0)`. A player that is trained may start anywhere; one that is called and not trained
+is frozen, and starts from an earlier stage or a checkpoint. Each term needs a λ: `lambdas=dict(student=dict(ce=0.1, kd=0.9))`.
+Terms are those of the arguments' defaults.
+"""
+MODELS = """## Models
+
+`players.student = dict(model="cnn", model_args=dict(features=(8, 16)))`. `num_classes` is taken from the data.
+"""
+LOSSES = """## Losses
+
+Functions of arrays for a method of your own; each gives one number per example [b] unless its docstring says otherwise.
+"""
+
+
+def markdown() -> str:
+    """The tables, as one Markdown text."""
+    parts = [HEAD, METHODS, _methods(), MODELS, _models(), LOSSES, *_losses()]
+    return "\n".join(parts)
+
+
+def _methods() -> str:
+    rows = []
+    for name, make in methods.BY_NAME.items():
+        inspection = _inspect(name, make())
+        trained = make().trained
+        frozen = [player for player in inspection.inputs if player not in trained]
+        terms = "; ".join(f"{lead}: {', '.join(own)}" for lead, own in inspection.terms.items())
+        who = ", ".join(trained) + (f"; frozen: {', '.join(frozen)}" if frozen else "")
+        rows.append((f"`{name}`", about(make), who, terms, arguments(make)))
+    return table(("method", "what it is", "trains", "terms", "arguments"), rows)
+
+
+def _inspect(name: str, method: game.Method) -> game.Inspection:
+    """Who is called and which terms there are, of small players that fit the method."""
+    classifier, generator = models.MLP(hidden=(4,)), models.DCGANGenerator(image_size=8, channels=1, width=1 / 64)
+    images = {"student": generator, "teacher": generator, "generator": generator}
+    images["discriminator"] = models.DCGANDiscriminator(width=1 / 64)
+    vae = models.VAE(image_size=8, latent=2, width=1 / 16)
+    others: Mapping[str, Mapping[str, nn.Module]] = {
+        "adversarial": {"discriminator": models.OutputDiscriminator()},
+        **dict.fromkeys(("gan", "generator_mimic", "generator_distill", "fused"), images),
+        **dict.fromkeys(("vae", "vae_distill"), {"student": vae, "teacher": vae}),
+    }
+    players = dict.fromkeys(("student", "teacher", "discriminator", "peer"), classifier) | others.get(name, {})
+    batch = {"image": jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
+    return game.inspect_method(method, players, batch)
+
+
+def _models() -> str:
+    rows: dict[Any, list] = {}
+    for name, make in models.MODELS.items():
+        module, fixed = (make.func, make.keywords) if isinstance(make, partial) else (make, {})
+        rows.setdefault(module, []).append((name, fixed))
+    lines = []
+    for module, named in rows.items():
+        (first, _), *presets = named
+        sizes = ", ".join(f"`{name}`" + (f" ({_values(fixed)})" if fixed else "") for name, fixed in presets)
+        lines.append((f"`{first}`", about(module), arguments(module), sizes))
+    lines += [
+        (f"`kdgan.models.{module.__name__}`", about(module), arguments(module), "")
+        for module in (models.SelectClasses, models.Function)
+    ]
+    return table(("model", "what it is", "arguments", "other names, with what they fix"), lines)
+
+
+def _losses() -> Iterable[str]:
+    for name in losses.__all__:
+        module: ModuleType = getattr(losses, name)
+        functions = [
+            value for value in vars(module).values()
+            if inspect.isfunction(value) and value.__module__ == module.__name__ and not value.__name__.startswith("_")
+        ]  # fmt: skip
+        if name != "arguments":
+            rows = [(f"`{function.__name__}`", about(function), arguments(function)) for function in functions]
+            yield f"### kdgan.losses.{name}\n"
+            yield table(("loss", "what it is", "arguments"), rows)
+
+
+def about(thing: Any) -> str:
+    """The first paragraph of its docstring, on one line."""
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+
+
+def arguments(make: Callable[..., Any]) -> str:
+    """Its arguments with their defaults, "`hidden=(64,)`, `dropout=0.0`"."""
+    parameters = inspect.signature(make).parameters.values()
+    own = [p for p in parameters if not (p.name in LINENS and inspect.isclass(make))]
+    return ", ".join(f"`{p.name}`" if p.default is p.empty else f"`{p.name}={p.default!r}`" for p in own)
+
+
+def _values(fields: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in fields.items())
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    line = lambda cells: "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)]) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
