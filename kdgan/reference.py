@@ -25,8 +25,8 @@ own, `my_project.methods.mine`. The fields of a config: `python -m kdgan.config`
 METHODS = """## Methods
 
 `method=dict(name="kd", temperature=2.0)`. A player that is trained may start anywhere; one that is called and not trained
-is frozen, and starts from an earlier stage or a checkpoint. Each term needs a λ: `lambdas=dict(student=dict(ce=0.1, kd=0.9))`.
-Terms are those of the arguments' defaults.
+is frozen, and starts from an earlier stage or a checkpoint. Each term needs a λ, by the player under which it stands:
+`lambdas=dict(student=dict(ce=0.1, kd=0.9))`. The terms shown are those of the arguments' defaults.
 """
 MODELS = """## Models
 
@@ -59,15 +59,15 @@ def _methods() -> str:
 def _inspect(name: str, method: game.Method) -> game.Inspection:
     """Who is called and which terms there are, of small players that fit the method."""
     classifier, generator = models.MLP(hidden=(4,)), models.DCGANGenerator(image_size=8, channels=1, width=1 / 64)
-    images = {"student": generator, "teacher": generator, "generator": generator}
+    images: dict[str, nn.Module] = dict.fromkeys(("student", "teacher", "generator"), generator)
     images["discriminator"] = models.DCGANDiscriminator(width=1 / 64)
-    vae = models.VAE(image_size=8, latent=2, width=1 / 16)
-    others: Mapping[str, Mapping[str, nn.Module]] = {
-        "adversarial": {"discriminator": models.OutputDiscriminator()},
-        **dict.fromkeys(("gan", "generator_mimic", "generator_distill", "fused"), images),
-        **dict.fromkeys(("vae", "vae_distill"), {"student": vae, "teacher": vae}),
-    }
-    players = dict.fromkeys(("student", "teacher", "discriminator", "peer"), classifier) | others.get(name, {})
+    vaes: dict[str, nn.Module] = dict.fromkeys(("student", "teacher"), models.VAE(image_size=8, latent=2, width=1 / 16))
+    outputs: dict[str, nn.Module] = {"discriminator": models.OutputDiscriminator()}
+    others = {
+        "adversarial": outputs, "gan": images, "generator_mimic": images, "generator_distill": images, "fused": images,
+        "vae": vaes, "vae_distill": vaes,
+    }  # fmt: skip
+    players = {**dict.fromkeys(("student", "teacher", "discriminator", "peer"), classifier), **others.get(name, {})}
     batch = {"image": jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
     return game.inspect_method(method, players, batch)
 

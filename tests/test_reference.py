@@ -14,14 +14,15 @@ def test_the_committed_tables_are_what_the_code_prints():
 
 
 def test_every_name_is_in_a_row_with_a_sentence_and_its_arguments():
-    rows = dict(re.findall(r"^\| `([\w.]+)` \| (.*) \|$", COMMITTED.read_text(), flags=re.M))
+    text = COMMITTED.read_text()
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*) \|$", text, flags=re.M)
+    of_methods = dict(rows[: len(methods.BY_NAME)])
     for name, make in methods.BY_NAME.items():
         for argument in inspect.signature(make).parameters:
-            assert f"`{argument}=" in rows[name]
-    text = COMMITTED.read_text()
+            assert f"`{argument}=" in of_methods[name]
     assert all(f"`{name}`" in text for name in models.MODELS)
-    assert {"cross_entropy", "feature_l2", "r1", "gan_loss"} <= set(rows)
-    for name, row in rows.items():
+    assert {"cross_entropy", "feature_l2", "r1", "gan_loss"} <= {name for name, _ in rows}
+    for name, row in rows:
         assert len(row.split(" | ")[0]) >= 30, f"{name}: its first paragraph says too little"
 
 
