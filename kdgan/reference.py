@@ -4,6 +4,7 @@
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import ModuleType
@@ -32,6 +33,11 @@ MODELS = """## Models
 
 `players.student = dict(model="cnn", model_args=dict(features=(8, 16)))`. `num_classes` is taken from the data.
 """
+FEATURES = """### Features
+
+`logits, features = players.teacher(images, features=("stage2/block1", "embedding"))` in a method gives the outputs of these
+modules, by their paths:
+"""
 LOSSES = """## Losses
 
 Functions of arrays for a method of your own; each gives one number per example [b] unless its docstring says otherwise.
@@ -40,7 +46,7 @@ Functions of arrays for a method of your own; each gives one number per example 
 
 def markdown() -> str:
     """The tables, as one Markdown text."""
-    parts = [HEAD, METHODS, _methods(), MODELS, _models(), LOSSES, *_losses()]
+    parts = [HEAD, METHODS, _methods(), MODELS, _models(), FEATURES, *_features(), LOSSES, *_losses()]
     return "\n".join(parts)
 
 
@@ -87,6 +93,19 @@ def _models() -> str:
         for module in (models.SelectClasses, models.Function)
     ]
     return table(("model", "what it is", "arguments", "other names, with what they fix"), lines)
+
+
+def _features() -> Iterable[str]:
+    """What each file of models says of the module paths in it."""
+    by_file: dict[str, list[str]] = {}
+    for name, make in models.MODELS.items():
+        module: Any = make.func if isinstance(make, partial) else make
+        by_file.setdefault(module.__module__, []).append(name)
+    for file, names in by_file.items():
+        _, announced, paths = (sys.modules[file].__doc__ or "").partition("Module paths to ask features for:")
+        if announced:
+            heads = ", ".join(f"`{name}`" for name in names)
+            yield f"{heads}:\n\n```\n{inspect.cleandoc(paths)}\n```\n"
 
 
 def _losses() -> Iterable[str]:

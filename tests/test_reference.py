@@ -33,6 +33,13 @@ def test_the_terms_of_a_method_are_those_that_need_a_λ():
     assert "| student; frozen: teacher | student: ce, kd |" in kd
 
 
+def test_features_are_listed_for_every_classifier_and_generator():
+    _, features = COMMITTED.read_text().split("### Features")
+    named = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^(`.*):$", features, flags=re.M))))
+    assert named >= set(models.MODELS) - {"adapter"}
+    assert "`stage2/block1`" in features
+
+
 def test_every_file_of_losses_is_listed():
     files = {path.stem for path in pathlib.Path(losses.__file__).parent.glob("*.py")} - {"__init__"}
     assert files == set(losses.__all__)

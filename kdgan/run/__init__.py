@@ -4,18 +4,20 @@
 `run.sampling.load` a trained generator.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kdgan.run import sampling
     from kdgan.run.prediction import load
 
-__all__ = ["load"]
+__all__ = ["load", "sampling"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load`, imported when it is asked for: a command line that only prints its help imports no JAX."""
-    if name in __all__:
-        from kdgan.run import prediction
-
-        return getattr(prediction, name)
+    """Both are imported when they are asked for: a command line that only prints its help imports no JAX."""
+    if name == "load":
+        return importlib.import_module("kdgan.run.prediction").load
+    if name == "sampling":
+        return importlib.import_module("kdgan.run.sampling")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,12 +20,12 @@ def build_modules(run: Run, arm: Arm, inputs: Inputs, *, synchronised: bool) -> 
     return {name: build_module(name, player, inputs.num_classes, axis_name) for name, player in arm.players.items()}
 
 
-def build_module(name: str, player: Player, num_classes: int, axis_name: str | None = None) -> nn.Module:
-    """One player's, with batch norm over `axis_name` where the config asks for it."""
+def build_module(name: str, player: Player, num_classes: int | None, axis_name: str | None = None) -> nn.Module:
+    """One player's, for data of so many classes, with batch norm over `axis_name` where the config asks for it."""
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in player.model_args.items()}
     try:
         module = models.build(player.model, **arguments)
-        if hasattr(module, "num_classes") and "num_classes" not in arguments:
+        if hasattr(module, "num_classes") and "num_classes" not in arguments and num_classes is not None:
             module = module.clone(num_classes=num_classes)
         if player.sync_batch_norm and not hasattr(module, "axis_name"):
             raise ValueError("sync_batch_norm needs a model with a field axis_name; this one has none")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import kdgan
 import tiny
 from configs import common
 from kdgan.metrics import generative
@@ -158,11 +159,11 @@ def test_sample_draws_a_grid_from_any_trained_generator(finished, tmp_path):
         modes.sample(None, tmp_path, grid=tmp_path / "out.png", **options)
 
 
-def test_the_readmes_three_lines_draw_images_without_the_data(finished, monkeypatch):
+def test_the_readmes_lines_draw_images_without_the_data(finished, monkeypatch):
     monkeypatch.setattr(run_inputs, "load", None)
     readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
-    code = re.search(r"```python\n(from kdgan\.run import sampling.*?)```", readme, flags=re.S)[1]
-    names = {"jax": jax}
+    code = re.search(r"```python\n(draw = .*?)```", readme, flags=re.S)[1]
+    names = {"jax": jax, "kdgan": kdgan}
     exec(code.replace('"runs/digits_gan_distill"', repr(str(finished[0]))).replace("fused", "mse"), names)
     assert names["images"].shape == (64, 8, 8, 1)
     assert names["images"].dtype == np.uint8
