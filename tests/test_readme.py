@@ -145,6 +145,18 @@ def test_your_data_in_class_folders(tmp_path, monkeypatch):
     assert (len(inputs.train), len(inputs.test)) == (48, 12)  # of the 60 in flowers/train
 
 
+@pytest.mark.shared
+def test_your_data_by_its_tfds_name(shared_data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("KDGAN_CACHE_DIR", str(tmp_path))
+    (code,) = recipe("Your data")
+    (name,) = re.findall(r'# or "(\w+)"', code)
+    config = changed(code)
+    config.data.name, config.data.data_dir = name, str(shared_data_dir)
+    config.data.train, config.data.test = "train[:200]", "test[:50]"
+    inputs, _ = build(config)
+    assert (len(inputs.train), inputs.train.image_shape, inputs.num_classes) == (200, (32, 32, 3), 10)
+
+
 def test_arrays_with_several_seeds_make_a_table(project, capsys):
     data = kdgan.data.load("digits", "train").take(range(60))
     arrays = {"images": data.image, "labels": data.label, "test_images": data.image / 255.0, "test_labels": data.label}
