@@ -1,3 +1,48 @@
-"""kdgan: knowledge distillation and adversarial training as one game between players."""
+"""kdgan: knowledge distillation and adversarial training as one game between players.
+
+What people start with stands here, and is imported when it is asked for: `import kdgan` alone imports no JAX.
+
+| name | what it is |
+|---|---|
+| `get_config`, `named` | a config with every default; players, stages or arms by name (`kdgan.config`) |
+| `train` | train a config in a workdir, print its table, write its report (`kdgan.run.modes`) |
+| `load` | a trained classifier as a function of images (`kdgan.run.prediction`) |
+| `Method`, `Move` | what a method of one's own returns (`kdgan.game`) |
+| `data`, `losses`, `methods`, `models`, `report`, `run` | packages; each says in its first lines what it holds |
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdgan import data, losses, methods, models, report, run
+    from kdgan.config import get_config, named
+    from kdgan.game import Method, Move
+    from kdgan.run.modes import train
+    from kdgan.run.prediction import load
 
 __version__ = "0.1.0"
+__all__ = [
+    "Method", "Move", "data", "get_config", "load", "losses", "methods", "models", "named", "report", "run", "train",
+]  # fmt: skip
+
+_MODULES = {
+    "Method": "kdgan.game",
+    "Move": "kdgan.game",
+    "get_config": "kdgan.config",
+    "load": "kdgan.run.prediction",
+    "named": "kdgan.config",
+    "train": "kdgan.run.modes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,10 @@
 """The notebook, as committed, runs in a kernel of this Python without a network, shrunk by its settings cell alone."""
 
+import ast
+import importlib.metadata
 import importlib.util
+import inspect
+import json
 import os
 import pathlib
 import re
@@ -12,6 +16,7 @@ import nbformat
 import pytest
 
 from configs import quickstart
+from kdgan.run.config import resolve
 
 PATH = pathlib.Path(__file__).parent.parent / "colab" / "quickstart.ipynb"
 COMMITTED = {cell.id: cell for cell in nbformat.read(PATH, as_version=4).cells}
@@ -30,7 +35,11 @@ def tiny_settings(workdir: pathlib.Path) -> str:
         fields |= {f"stages.{name}.{field}": value for field, value in tiny.items()}
         for arm, own in stage.get("arms", {}).items():
             fields |= {f"stages.{name}.arms.{arm}.{field}": tiny[field] for field in tiny.keys() & own.keys()}
-    return f"STEPS = 4\nQUICKSTART = {fields!r}\nWORKDIR = {str(workdir)!r}"
+    return f"STEPS = 4\nQUICKSTART = {fields!r}\nWORKDIR = {str(workdir)!r}\nDRIVE = False"
+
+
+def config_cell() -> str:
+    return "from kdgan import config as common\n\n\n" + inspect.getsource(quickstart.get_config).strip()
 
 
 def environment(folder: pathlib.Path) -> dict[str, str]:
@@ -94,6 +103,10 @@ def test_the_committed_notebook_is_valid_and_bare():
     assert [cell.id for cell in code if cell.metadata.get("tags") == ["parameters"]] == ["settings"]
 
 
+def test_its_config_is_the_quickstarts():
+    assert COMMITTED["config"].source == config_cell(), "run `python tests/test_notebook.py`, which copies it"
+
+
 @pytest.mark.slow
 def test_every_cell_runs_in_order_without_an_error(executed):
     cells, _ = executed
@@ -152,16 +165,38 @@ def test_the_λ_and_the_method_of_ones_own_are_what_the_run_explains(executed):
     assert re.search(r"confident\s+student\s+.*kd\(T=.*, where p ≥ 0\.8\)", text)
 
 
+@pytest.mark.slow
+def test_the_student_taken_out_predicts_as_the_run_measured(executed):
+    cells, workdir = executed
+    accuracy = re.search(r"student: stage distill, arm kd, .*: accuracy (\d\.\d{3})", printed(cells["predict"]))[1]
+    summary = json.loads((workdir / "quickstart" / "summary.json").read_text())
+    measured = summary["stages"]["distill"]["arms"]["kd"]["players"]["student"]["accuracy"]["values"][0]
+    assert float(accuracy) == pytest.approx(measured, abs=1e-3)
+
+
+INSTALLED = {"jax": "0.11.2", "jaxlib": "0.11.2", "jax-cuda12-plugin": "0.11.2", "jaxtyping": "0.3.0", "numpy": "2.1.0"}
+
+
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Runs the install cell in a folder, its commands recorded and not run: `install(source) -> commands`."""
+    """Runs the install cell in a folder, its commands recorded and not run: `install(source) -> commands`.
+
+    Beside each command stands the text of its constraints. `fails` says that pip cannot keep the constraints.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # kdgan is importable in these tests only
     commands = []
-    monkeypatch.setattr(subprocess, "run", lambda command, **options: commands.append((command, options)))
 
-    def run(source):
+    def run(source, fails=False, **installed):
+        def record(command, check=False):
+            constraints = pathlib.Path(command[-1]).read_text() if "-c" in command else ""
+            commands.append((command, constraints))
+            return types.SimpleNamespace(returncode=int(fails and not check))
+
+        found = [types.SimpleNamespace(name=name, version=v) for name, v in {**INSTALLED, **installed}.items()]
+        monkeypatch.setattr(importlib.metadata, "distributions", lambda: found)
+        monkeypatch.setattr(subprocess, "run", record)
         exec(compile(source, "install", "exec"), {})
         return commands
 
@@ -169,19 +204,30 @@ def install(tmp_path, monkeypatch):
 
 
 SOURCE = COMMITTED["install"].source
+ADDRESS = SOURCE.replace("<owner>", "somebody")
 
 
-def test_without_a_checkout_it_clones_the_repository_and_installs_its_requirements(install, tmp_path):
-    (clone, cloning), (pip, installing) = install(SOURCE.replace("<owner>", "somebody"))
+def test_without_a_checkout_it_clones_and_installs_and_keeps_the_jax_that_is_there(install, tmp_path, capsys):
+    (clone, _), (pip, constraints) = install(ADDRESS)
     assert clone[:2] == ["git", "clone"]
     assert clone[-2:] == ["https://github.com/somebody/kdgan", str(tmp_path / "kdgan")]
-    assert pip[:5] == [sys.executable, "-m", "pip", "install", "-q"]
-    assert pip[5:7] == ["-r", "requirements.txt"]
-    assert pip[7].startswith("jax")
-    assert installing["cwd"] == tmp_path / "kdgan"
-    assert cloning["check"]
-    assert installing["check"]
+    assert pip[:-1] == [sys.executable, "-m", "pip", "install", "-q", "-e", str(tmp_path / "kdgan"), "-c"]
+    assert constraints.split() == ["jax==0.11.2", "jaxlib==0.11.2", "jax-cuda12-plugin==0.11.2"]
+    assert "jaxlib==0.11.2 stay" in capsys.readouterr().out
     assert sys.path[0] == str(tmp_path / "kdgan")
+
+
+def test_a_jax_that_cannot_stay_is_replaced_with_its_accelerators_part(install, tmp_path, capsys):
+    _, (kept, _), (pip, _) = install(ADDRESS, fails=True)
+    assert "-c" in kept
+    assert pip[:-1] == [sys.executable, "-m", "pip", "install", "-q", "-e", str(tmp_path / "kdgan")]
+    assert pip[-1] in ("jax", "jax[cuda12]", "jax[tpu]")
+    assert "restart the session" in capsys.readouterr().out  # JAX is imported here
+
+
+def test_where_kdgan_is_installed_nothing_is_and_no_address_is_needed(install, capsys):
+    assert install(SOURCE, kdgan="0.1.0") == []
+    assert "kdgan 0.1.0 is installed" in capsys.readouterr().out
 
 
 def test_the_address_is_one_line_and_refused_while_it_is_a_placeholder(install):
@@ -198,3 +244,33 @@ def test_in_colab_a_second_run_clones_nothing_again(install, tmp_path, monkeypat
         path.touch()
     ((pip, _),) = install(SOURCE)
     assert pip[1:4] == ["-m", "pip", "install"]
+
+
+@pytest.mark.parametrize("checkout", [None, pathlib.Path("/content/kdgan")])
+def test_runs_lie_on_drive_when_asked(checkout, monkeypatch):
+    colab, mounted = types.ModuleType("google.colab"), []
+    colab.drive = types.SimpleNamespace(mount=mounted.append)
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    names = {"pathlib": pathlib, "sys": sys, "checkout": checkout, "here": pathlib.Path("/content")}
+    exec(COMMITTED["settings"].source, names)
+    exec(COMMITTED["accelerator"].source, names)
+    assert names["runs"] == (checkout or pathlib.Path("/content")) / "runs" / "notebook"
+    assert mounted == []
+    on_drive = {**names, "DRIVE": True}
+    exec(COMMITTED["accelerator"].source, on_drive)
+    assert on_drive["runs"] == pathlib.Path("/content/drive/MyDrive/kdgan/runs/notebook")
+    assert mounted[-1] == "/content/drive"
+
+
+def test_every_field_that_it_names_is_one_of_the_config(capsys):
+    config = quickstart.get_config()
+    for name, value in re.findall(r"(parallel\.\w+) = ([\w']+)", "".join(cell.source for cell in COMMITTED.values())):
+        config.update_from_flattened_dict({name: ast.literal_eval(value)})
+        resolve(config)
+
+
+if __name__ == "__main__":
+    notebook = nbformat.read(PATH, as_version=4)
+    (cell,) = [cell for cell in notebook.cells if cell.id == "config"]
+    cell.source = config_cell()
+    PATH.write_text(nbformat.writes(notebook) + "\n")

@@ -94,7 +94,7 @@ class GANLoss(NamedTuple):
 
 
 def gan_loss(name: str, *, real_label: float = 1.0) -> GANLoss:
-    """A game by its name: r and f are the scores of real examples and of fakes, α the real label.
+    """The two losses of a GAN game by its name: r and f are scores of real examples and of fakes, α the real label.
 
     | name | discriminator: real + fake | generator |
     |---|---|---|

@@ -68,7 +68,7 @@ def kdgan(
     student_repeats: int = 1,
     unlabelled: bool = False,
 ) -> Method:
-    """KDGAN's three moves, D then T then C.
+    """KDGAN (Wang et al. 2018): discriminator, teacher and student (the classifier) move in turn.
 
     Args:
       distillation: L of both directions: `l2` on logits (the paper's numbers; ½‖·‖² here, k/2 times a mean squared

@@ -5,7 +5,7 @@ from kdgan.losses.logits import cross_entropy
 
 
 def supervised(*, player: str = "student", label_smoothing: float = 0.0) -> Method:
-    """CE(y, player(x)): term `ce`, led by `player`."""
+    """Training on labels only, CE(y, player(x)): term `ce`, led by `player`."""
 
     def terms(players, batch, key):
         logits = players[player](batch["image"])

@@ -80,13 +80,14 @@ class Adapter(nn.Module):
 
 
 class Function(nn.Module):
-    """A pure function as a module without parameters, so that anything of noise serves as a frozen teacher.
+    """A pure function as a module without parameters: any function of images, or of noise, as a frozen teacher.
 
-    `Function(lambda noise: sample(noise))` stands where a generator stands. The function is called with whatever the
-    module is called with, and has no training mode.
+    `Function(lambda noise: sample(noise))` stands where a generator stands, and `Function(lambda images: logits(images))`
+    where a teacher stands. The function is called with whatever the module is called with, and has no training mode. A
+    Flax module that it applies is made outside of it: made inside, Flax would take it for a part of this one.
 
     Attributes:
-      function: e.g. noise [b, d] -> image [b, h, w, c].
+      function: e.g. image [b, h, w, c] -> logits [b, k], or noise [b, d] -> image [b, h, w, c].
     """
 
     function: Callable[..., Any]

@@ -33,7 +33,7 @@ _glorot = nn.initializers.glorot_uniform()
 
 
 class DCGANGenerator(nn.Module):
-    """Radford et al. 2016 for small images: noise [b, d] -> image [b, image_size, image_size, channels] in [-1, 1].
+    """DCGAN (Radford et al. 2016) for small images: noise [b, d] -> image [b, h, h, channels] in [-1, 1], h = image_size.
 
     A dense layer without bias to s×s×256, s = image_size / 4; then 5×5 transposed convolutions to 128 channels
     (stride 1), 64 (stride 2) and `channels` (stride 2), and tanh. After all but the last: batch norm and leaky relu
@@ -98,7 +98,7 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """The other half: image [b, h, w, c] -> score [b], a logit of being real.
+    """Discriminator of a DCGAN: image [b, h, w, c] -> score [b], a logit of being real.
 
     5×5 convolutions of stride 2 to 64 and 128 channels, each with leaky relu (slope 0.2) and dropout; then one dense
     layer over all positions. There is no batch norm: penalties on the gradient at one image want scores that do not

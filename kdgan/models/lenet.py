@@ -19,7 +19,7 @@ _CANVAS = 32  # the side LeNet-5 is made for; LeCun et al. 1998 centre their 28�
 
 
 class LeNet5(nn.Module):
-    """LeCun et al. 1998 with relu and maximum pooling, as data-free distillation (DAFL, Chen et al. 2019) uses it.
+    """LeNet-5 (LeCun et al. 1998) with relu and maximum pooling, as DAFL (Chen et al. 2019) uses it.
 
     [b, h, w, c] -> logits [b, num_classes]: two unpadded 5×5 convolutions, each with a 2×2 maximum, then two dense
     layers. Images below 32×32 are centred in 32×32 zeros, which for 28×28 is the same as padding the first

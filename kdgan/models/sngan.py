@@ -121,7 +121,7 @@ class DownBlock(nn.Module):
 
 
 class SNGANGenerator(nn.Module):
-    """Miyato et al. 2018, table 4: noise [b, d] -> image [b, image_size, image_size, channels] in [-1, 1].
+    """SNGAN (Miyato et al. 2018, table 4): noise [b, d] -> image [b, h, h, channels] in [-1, 1], h = image_size.
 
     A dense layer to s×s×256, then residual blocks that each double the image, batch norm, relu, a 3×3 convolution and
     tanh. s is what halving `image_size` arrives at while it stays whole and at least 4: three blocks from 4×4 at 32,
@@ -173,7 +173,7 @@ class SNGANGenerator(nn.Module):
 
 
 class SNGANDiscriminator(nn.Module):
-    """The other half: image [b, h, w, c], h and w at least 4 -> score [b], a logit of being real.
+    """Discriminator of an SNGAN: image [b, h, w, c], h and w at least 4 -> score [b], a logit of being real.
 
     Four residual blocks of 128 channels, the first two halving the image; relu, the sum over positions, a dense layer.
     At 32×32×3 it has 1,053,825 parameters.

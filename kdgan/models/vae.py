@@ -61,7 +61,7 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Kingma & Welling 2014 with convolutions: z ~ N(0, I), image ~ p(image | z), both halves learned together.
+    """Convolutional variational autoencoder (Kingma & Welling 2014): z ~ N(0, I), image ~ p(image | z).
 
     The default has 191,265 parameters, of which 72,065 decode.
 

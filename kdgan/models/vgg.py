@@ -42,7 +42,7 @@ class VGGStage(nn.Module):
 
 
 class VGG(nn.Module):
-    """Simonyan and Zisserman 2015 with batch norm: [b, h, w, c] -> logits [b, num_classes].
+    """VGG (Simonyan and Zisserman 2015) with batch norm: [b, h, w, c] -> logits [b, num_classes].
 
     Five stages; a 2×2 maximum follows each of the first `pools`, the global mean the last. With three poolings (Tian et
     al. 2020 at 32×32) the last two stages share a resolution. Convolutions have no bias, since batch norm takes it

@@ -53,7 +53,7 @@ class WideStage(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Zagoruyko and Komodakis 2016: [b, h, w, c] -> logits [b, num_classes].
+    """Wide residual network (Zagoruyko and Komodakis 2016): [b, h, w, c] -> logits [b, num_classes].
 
     Three stages of 16, 32 and 64 times `widen` channels. Parameters at three channels: WRN-28-10 36,479,194 with 10
     classes; with 100 classes WRN-40-2 2,255,156, WRN-40-1 569,780, WRN-16-2 703,284.

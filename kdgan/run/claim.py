@@ -36,7 +36,7 @@ from kdgan.run.portions import Portion
 from kdgan.run.schema import Run, Stage
 
 FORMAT = 2  # of a workdir; 1 had no workdir.json
-CONFIG, RECORD, CHECKPOINTS, ASIDE = "config.json", "workdir.json", "checkpoints", "aside"
+CONFIG, RECORD, PLAYERS, CHECKPOINTS, ASIDE = "config.json", "workdir.json", "players.json", "checkpoints", "aside"
 OF_ALL = ("summary.json", "evaluation.npz", "report.html", "report.md")
 
 
@@ -114,6 +114,7 @@ class Claim:
       aside: portions that will be put aside.
       record: what the workdir will remember.
       explanation: what explanation.txt will say.
+      players: what players.json will say (`run/trained.py`).
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Claim:
         self._workdir, self._run, self._old = workdir, run, old
         self._taken = False
         self.explanation = ""
+        self.players: Mapping[str, Any] = {}
 
     def take(self) -> None:
         """Write that the workdir is this run's, and put aside what gives way to it; the second call does nothing."""
@@ -142,6 +144,7 @@ class Claim:
         _write(self._workdir, self.record)
         files.write_json(self._workdir / CONFIG, self.record.config)
         files.write_atomic(self._workdir / "explanation.txt", self.explanation + "\n")
+        files.write_json(self._workdir / PLAYERS, self.players)
         monitor.retain(self._workdir, {stage.name: self.members(stage.name) for stage in self._run.stages})
 
     def members(self, stage: str) -> frozenset[portions.Member]:

@@ -9,22 +9,19 @@ import numpy as np
 from flax import linen as nn
 
 from kdgan import parallel
-from kdgan.data.batches import normalise
 from kdgan.metrics import classification, fidelity
-from kdgan.run import stage as stages
 from kdgan.run.inputs import Inputs
+from kdgan.run.prediction import make_forward
 from kdgan.run.program import Variables
 from kdgan.run.schema import Run
 from kdgan.run.splits import Splits
-from kdgan.step import make_eval_step
 
 
 class Classifiers:
     """Compiled forward passes of classifiers, and their metrics."""
 
     def __init__(self, run: Run, inputs: Inputs, splits: Splits):
-        self._splits, self._config = splits, inputs.config
-        self._compute = stages.COMPUTE[run.parallel.compute]
+        self._run, self._data, self._splits = run, inputs.config, splits
         self._forward: dict[nn.Module, Any] = {}
         self._sums = parallel.compiled(classification.sums)
         self._agreement = parallel.compiled(fidelity.sums)
@@ -32,11 +29,7 @@ class Classifiers:
     def logits(self, module: nn.Module, variables: Variables, split: str) -> list[jax.Array]:
         """Logits of a player with these variables, one array [b, k] per evaluation batch."""
         if module not in self._forward:
-            mean, std = self._config.mean, self._config.std
-            step = make_eval_step({"own": module}, lambda outputs, batch: outputs["own"], compute_dtype=self._compute)
-            self._forward[module] = parallel.compiled(
-                lambda own, image: step({"own": own}, {"image": normalise(image, mean=mean, std=std)})
-            )
+            self._forward[module] = make_forward(self._run, self._data, module)
         return [self._forward[module](variables, batch["image"]) for batch in self._splits.batches(split)]
 
     def measure(

@@ -25,7 +25,7 @@ from kdgan.data.batches import gather, normalise
 from kdgan.data.dataset import Dataset, Reader
 from kdgan.data.errors import ARGUMENTS, ArgumentError
 from kdgan.data.views import KEY, in_turn, places
-from kdgan.run.config import ConfigError
+from kdgan.run.config import ConfigError, plain
 from kdgan.run.schema import Data, Run
 
 HostBatch = dict[str, Any]
@@ -34,6 +34,7 @@ Lookup = Callable[[np.ndarray], np.ndarray]  # places of views [b] -> outputs of
 FIELDS = {name: f"config.data.{name}" for name in ARGUMENTS} | {
     "size": "config.data.image_size", "memory_limit": "config.data.memory_mb", "seed": "config.seed",
 }  # fmt: skip
+HANDED_OVER = "python:"  # of config.data.name: data sets handed over in Python; behind it the name of the training set
 UNLABELLED_STREAM = 1 << 16  # added to a stage's number: the unlabelled images have an order of their own
 
 
@@ -71,17 +72,44 @@ class Inputs:
         return {"image": jnp.asarray(self.train.image), **label}
 
 
-def load(run: Run) -> Inputs:
-    """Load both splits and divide the training set for each seed.
+def handed_over(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as a run on these data sets records it: `data.name` says that they were handed over in Python.
+
+    Raises:
+      ConfigError: `data` is not a training and a test set.
+    """
+    if not isinstance(data, Mapping) or set(data) != {"train", "test"}:
+        given = ", ".join(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
+        raise ConfigError(f"data = {given}: a mapping of 'train' and 'test' to data sets is accepted")
+    for split, dataset in data.items():
+        if not isinstance(dataset, Dataset):
+            raise ConfigError(
+                f"data[{split!r}] is a {type(dataset).__name__}; a data set is accepted, as"
+                " kdgan.data.from_arrays(image, label) makes one of arrays"
+            )
+    fields = plain(config)
+    return {**fields, "data": {**fields["data"], "name": HANDED_OVER + data["train"].name}}
+
+
+def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
+    """Load both splits, or take `data_sets` (train, test) as they are, and divide the training set for each seed.
 
     Raises:
       ConfigError: data set, split, size or subset that does not exist; train and test that do not fit together.
     """
     data = run.data
+    if data_sets is None and data.name.startswith(HANDED_OVER):
+        raise ConfigError(
+            f"config.data.name = {data.name!r}: the data of this run were handed over in Python; go on with"
+            " kdgan.train(config, workdir, data={'train': ..., 'test': ...})"
+        )
     try:
-        train = _load(data, data.train)
-        # A test split without one of the classes is numbered as the training split is.
-        test = _load(data, data.test, class_names=train.class_names)
+        if data_sets is None:
+            train = _load(data, data.train)
+            # A test split without one of the classes is numbered as the training split is.
+            test = _load(data, data.test, class_names=train.class_names)
+        else:
+            train, test = data_sets["train"], data_sets["test"]
         partitions = {
             seed: splits.partition(train.label, validation=data.validation, labelled=data.labelled, seed=seed)
             for seed in run.seeds

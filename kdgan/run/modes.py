@@ -3,11 +3,14 @@
 import math
 import pathlib
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from kdgan.run import files
 from kdgan.run.config import ConfigError, plain
+
+if TYPE_CHECKING:
+    from kdgan.data import Dataset
 
 # Fields whose change asks for nothing to be trained or measured again.
 FREE = ("log", "checkpoint", "profile", "report", "parallel")
@@ -15,27 +18,42 @@ FREE_DATA = ("data_dir", "memory_mb", "workers", "prefetch")
 
 
 def train(
-    config: Any, workdir: pathlib.Path | None, *, reset: Sequence[str] = (), accept_changed_inputs: bool = False
-) -> None:
-    """Train what is not trained yet, evaluate, write summary and report; print the table.
+    config: Any, workdir: str | pathlib.Path | None, *, data: Mapping[str, "Dataset"] | None = None,
+    reset: Sequence[str] = (), accept_changed_inputs: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Train what is not trained yet, evaluate, write summary and report; print the table. Returns the summary.
 
     Args:
-      config: of the run; None: the one that the workdir remembers.
-      workdir: folder of the run's files.
+      config: every field, as `kdgan.get_config()` makes them; None: the one that the workdir was made with.
+      workdir: folder of the run; made where it is absent, gone on with where it holds a part of this run.
+      data: {"train": ..., "test": ...} of data sets, as `kdgan.data.from_arrays` makes them, in place of what
+        `config.data.name` names.
       reset: stages to train anew.
       accept_changed_inputs: go on though data or start checkpoints are not what they were.
+
+    Raises:
+      ConfigError: a mistake in the config or the data, by its field, before anything compiles.
+      DivergedError, Stopped: as `kdgan.run.train.train`.
     """
+    from kdgan.run import inputs
     from kdgan.run import train as loop
+    from kdgan.run.prepare import prepare
 
     if workdir is None:
         raise ConfigError("--workdir is missing: name the folder of the run's files")
+    workdir = files.folder(workdir)
     config = recorded_config(workdir) if config is None else config
+    config = config if data is None else inputs.handed_over(config, data)
     if is_complete(workdir) and not reset and _asks(config) == _asks(recorded_config(workdir)):
+        if data is not None:  # a name says nothing of arrays
+            prepare(config, workdir, data=data, accept_changed_inputs=accept_changed_inputs)
         print(f"The run in {workdir} is complete; nothing is left to train.")
+        summary = files.read_json(workdir / "summary.json")
     else:
         keep_compiled(config)
-        loop.train(config, workdir, reset=reset, accept_changed_inputs=accept_changed_inputs)
+        summary = loop.train(config, workdir, data=data, reset=reset, accept_changed_inputs=accept_changed_inputs)
     report(config, workdir)
+    return summary
 
 
 def _asks(config: Any) -> dict[str, Any]:

@@ -17,16 +17,16 @@ def build_modules(run: Run, arm: Arm, inputs: Inputs, *, synchronised: bool) -> 
       ConfigError: no such model, or a field that it does not have.
     """
     axis_name = parallel.BATCH_AXIS if synchronised and splits_batch(run) else None
-    return {name: build_module(name, player, inputs, axis_name) for name, player in arm.players.items()}
+    return {name: build_module(name, player, inputs.num_classes, axis_name) for name, player in arm.players.items()}
 
 
-def build_module(name: str, player: Player, inputs: Inputs, axis_name: str | None = None) -> nn.Module:
-    """One player's, with batch norm over `axis_name` where the config asks for it."""
+def build_module(name: str, player: Player, num_classes: int | None, axis_name: str | None = None) -> nn.Module:
+    """One player's, for data of so many classes, with batch norm over `axis_name` where the config asks for it."""
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in player.model_args.items()}
     try:
         module = models.build(player.model, **arguments)
-        if hasattr(module, "num_classes") and "num_classes" not in arguments and inputs.has_labels:
-            module = module.clone(num_classes=inputs.num_classes)
+        if hasattr(module, "num_classes") and "num_classes" not in arguments and num_classes:
+            module = module.clone(num_classes=num_classes)
         if player.sync_batch_norm and not hasattr(module, "axis_name"):
             raise ValueError("sync_batch_norm needs a model with a field axis_name; this one has none")
         if player.sync_batch_norm and axis_name:

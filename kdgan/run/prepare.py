@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kdgan import parallel
+from kdgan.data import Dataset
 from kdgan.run import claim as claims
 from kdgan.run import explain, fingerprints
 from kdgan.run import inputs as run_inputs
@@ -15,6 +16,7 @@ from kdgan.run.config import ConfigError, plain, resolve
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program
 from kdgan.run.schema import Run
+from kdgan.run.trained import describe_players
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,18 +38,29 @@ class Prepared:
     def explanation(self) -> str:
         return explain.explain(self.run, self.inputs, self.programs)
 
+    def players(self) -> dict[str, Any]:
+        return describe_players(self.run, self.inputs, self.programs)
+
 
 def prepare(
-    config: Any, workdir: pathlib.Path | None, *, reset: Sequence[str] = (), accept_changed_inputs: bool = False
-) -> Prepared:
+    config: Any, workdir: pathlib.Path | None, *, data: Mapping[str, Dataset] | None = None, reset: Sequence[str] = (),
+    accept_changed_inputs: bool = False,
+) -> Prepared:  # fmt: skip
     """Look at all that `train` would refuse.
+
+    Args:
+      config: of the run; where data sets are handed over, as `inputs.handed_over` makes it.
+      workdir: folder of the run; None: what it holds is not looked at.
+      data: the data sets, where they are handed over in Python.
+      reset: as `train`.
+      accept_changed_inputs: as `train`.
 
     Raises:
       ConfigError: as `train`.
     """
     known = claims.Record() if workdir is None else claims.read(workdir)
     run = fingerprints.redirected(resolve(config), workdir, known.inputs)
-    inputs = run_inputs.load(run)
+    inputs = run_inputs.load(run, data)
     programs = stages.build_all(run, inputs)
     if workdir is None:
         return Prepared(run, inputs, programs, None)

@@ -16,7 +16,7 @@ from kdgan.run import schema
 from kdgan.state import TrainState
 
 Variables = dict[str, Any]  # {"params": tree, "model_state": tree}
-# Behind a player's name, another set of its parameters.
+# Behind a player's name: another set of its parameters, measured beside the last step's.
 AVERAGE = " (moving average)"
 BEST = " (best by validation)"
 

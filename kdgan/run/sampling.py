@@ -20,14 +20,11 @@ from flax import linen as nn
 from kdgan import parallel
 from kdgan.game import call_module, cast_floats
 from kdgan.losses.latents import project
-from kdgan.run import claim, files, portions
-from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
-from kdgan.run.checkpoint import Checkpoints
+from kdgan.run import trained
 from kdgan.run.config import ConfigError
-from kdgan.run.extractors import KINDS
-from kdgan.run.program import Program, Variables, program_of
-from kdgan.run.schema import Run
+from kdgan.run.program import Program, Variables
+from kdgan.run.schema import Data
 
 BATCH = 250  # images of one call: a last, smaller batch is filled up, so that one program serves
 
@@ -87,18 +84,25 @@ def _forward(generator: Generator):
     return parallel.compiled(forward)
 
 
-def generator_of(program: Program, player: str, data: Any, num_classes: int, compute_dtype: Any = None) -> Generator:
+def generator_of(program: Program, player: str, data: Data, num_classes: int, compute_dtype: Any = None) -> Generator:
     """How images are drawn from a player of a program."""
-    module = program.local_modules[player]
+    about = {"kind": program.kinds[player], **trained.noise_of(program, player)}
+    return _generator(program.local_modules[player], about, data, num_classes, compute_dtype)
+
+
+def _generator(
+    module: nn.Module, about: Mapping[str, Any], data: Data, num_classes: int, compute_dtype: Any
+) -> Generator:
     as_tuple = lambda value: tuple(value) if isinstance(value, list | tuple) else value
-    common: Mapping[str, Any] = {
-        "module": module, "mean": as_tuple(data.mean), "std": as_tuple(data.std), "compute_dtype": compute_dtype,
-    }  # fmt: skip
-    if program.kinds[player] == "autoencoder":
-        return Generator(latent=program.latent(player), classes=0, method="generate", **common)
-    args, _ = program.inspection.inputs[player]
-    classes = num_classes if len(args) > 1 else 0
-    return Generator(latent=program.latent(player), classes=classes, method=None, **common)
+    return Generator(
+        module=module,
+        latent=about["latent"],
+        classes=num_classes if about["conditional"] else 0,
+        method="generate" if about["kind"] == "autoencoder" else None,
+        mean=as_tuple(data.mean),
+        std=as_tuple(data.std),
+        compute_dtype=compute_dtype,
+    )
 
 
 Draw = Callable[..., np.ndarray]  # draw(key, count, label=None) -> uint8 [count, h, w, c]
@@ -121,58 +125,16 @@ def load(
     Raises:
       ConfigError: no run or no checkpoint there, or no such player, stage, arm or seed; what there is, is named.
     """
-    workdir = files.folder(workdir)
-    run = claim.remembered(workdir)
-    inputs = run_inputs.load(run)
-    name, program, player, arm = _find(run, stages.build_all(run, inputs, read_checkpoints=False), player, stage, arm)
-    member = run.seed if member is None else member
-    if member not in run.seeds:
-        raise ConfigError(f"member {member}: the run has the seeds {', '.join(map(str, run.seeds))}")
-    several = portions.stored(workdir / "checkpoints" / name, run.seed)
-    portion = next((portion for portion in several if (member, arm) in portion.members), None)
-    restored = None if portion is None else Checkpoints(portion.folder).restore_latest()
-    if portion is None or restored is None:
-        raise ConfigError(
-            f"workdir {workdir}: stage {name} has no checkpoint of arm {arm}, seed {member} yet; run --mode=train first"
-        )
-    state = restored.tree[arm]["state"]
-    take = lambda tree: jax.tree.map(lambda leaf: leaf[portion.seeds.index(member)], tree)
-    params = state["ema"][player] if average and player in state.get("ema", {}) else state["params"][player]
-    variables = {"params": take(params), "model_state": take(state.get("model_state", {}).get(player, {}))}
-    compute = stages.COMPUTE[run.parallel.compute]
-    generator = generator_of(program, player, inputs.config, inputs.num_classes, compute)
+    own = trained.find(
+        workdir, ("generator", "autoencoder"), player=player, stage=stage, arm=arm, member=member, average=average
+    )
+    compute = stages.COMPUTE[own.run.parallel.compute]
+    generator = _generator(own.module, own.record, own.run.data, own.data["num_classes"], compute)
 
     def draw(key: jax.Array, count: int, label: Any = None) -> np.ndarray:
         if label is not None and not generator.classes:
-            raise ConfigError(f"label = {label}: {player} is not conditioned on classes")
+            raise ConfigError(f"label = {label}: {own.name} is not conditioned on classes")
         labels = None if label is None else jnp.broadcast_to(jnp.asarray(label, jnp.int32), (count,))
-        return generator.draw(variables, jax.random.normal(key, (count, generator.latent)), labels)
+        return generator.draw(own.variables, jax.random.normal(key, (count, generator.latent)), labels)
 
     return draw
-
-
-def _find(
-    run: Run, programs: Mapping[str, Any], player: str | None, stage: str | None, arm: str | None
-) -> tuple[str, Program, str, str]:
-    """(stage, program, player, arm) of the generator that is meant."""
-    trained = [
-        (name, a, each)
-        for name, several in programs.items()
-        for a in (arm.name for s in run.stages if s.name == name for arm in s.arms)
-        for each in sorted(program_of(several, a).method.trained, key=lambda p: p == "student")
-        if program_of(several, a).kinds.get(each) in KINDS
-    ]
-    wanted = [
-        (name, a, each) for name, a, each in trained
-        if stage in (None, name) and arm in (None, a) and player in (None, each)
-    ]  # fmt: skip
-    if not wanted:
-        asked = ", ".join(
-            f"{k} {v!r}" for k, v in (("player", player), ("stage", stage), ("arm", arm)) if v is not None
-        )
-        there = "; ".join(f"{name}/{a}: {each}" for name, a, each in trained) or "none"
-        raise ConfigError(
-            f"no generator for {asked or 'this run'}; its trained generators (stage/arm: player) are {there}"
-        )
-    name, a, each = wanted[-1]
-    return name, program_of(programs[name], a), each, a

@@ -17,8 +17,10 @@ import jax
 import numpy as np
 
 from kdgan import parallel
+from kdgan.data import Dataset
 from kdgan.run import claim as claims
 from kdgan.run import costs, files, frozen, lock, portions, shown, starts, summary
+from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, plain, resolve
 from kdgan.run.divergence import check_finite, check_parameters
@@ -58,8 +60,8 @@ class Context:
 
 
 def train(
-    config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = False, reset: Sequence[str] = (),
-    accept_changed_inputs: bool = False,
+    config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = False, data: Mapping[str, Dataset] | None = None,
+    reset: Sequence[str] = (), accept_changed_inputs: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train every stage of a config in `workdir`, evaluate, and write all of the run's files; returns the summary.
 
@@ -68,6 +70,7 @@ def train(
       workdir: folder of the run; made where it is absent, gone on with where it holds a part of this run, or one that this
         run extends (`run/claim.py`).
       only_evaluate: measure what is trained; nothing is trained further.
+      data: {"train": ..., "test": ...} of `kdgan.data.Dataset`s, in place of what `config.data.name` names.
       reset: stages to train anew; what there is of them, and of what started from them, is put aside.
       accept_changed_inputs: go on though data or start checkpoints are not what they were; the summary says so.
 
@@ -79,19 +82,20 @@ def train(
     workdir = files.folder(workdir)
     with contextlib.ExitStack() as open_until_the_end:
         with failing_together():
+            config = config if data is None else run_inputs.handed_over(config, data)
             resolve(config)  # a mistake in it leaves no folder behind
             if only_evaluate and not (workdir / claims.CONFIG).exists():
                 raise ConfigError(f"workdir {workdir} holds no run; run --mode=train first")
             if parallel.is_writer():
                 open_until_the_end.enter_context(lock.held(workdir))
-            prepared = prepare(config, workdir, reset=reset, accept_changed_inputs=accept_changed_inputs)
+            prepared = prepare(config, workdir, data=data, reset=reset, accept_changed_inputs=accept_changed_inputs)
         return _train(prepared, config, workdir, only_evaluate)
 
 
 def _train(prepared: Prepared, config: Any, workdir: pathlib.Path, only_evaluate: bool) -> dict[str, Any]:
     run, inputs, programs, claim = prepared.run, prepared.inputs, prepared.programs, prepared.claim
     assert claim is not None
-    claim.explanation = prepared.explanation()
+    claim.explanation, claim.players = prepared.explanation(), prepared.players()
     if parallel.is_writer():
         print(claim.explanation, flush=True)
     finished: Finished = {}

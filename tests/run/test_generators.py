@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import kdgan
 import tiny
 from configs import common
 from kdgan.metrics import generative
 from kdgan.run import inputs as run_inputs
 from kdgan.run import modes, sampling, shown, train
 from kdgan.run import stage as stages
+from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.generators import spherical
 
@@ -106,7 +108,7 @@ def test_the_distance_is_that_of_images_drawn_from_the_saved_player(finished):
     programs = stages.build_all(run, inputs)
     draw = sampling.load(workdir, stage="distill", arm="scratch", average=False)
     made = draw(jax.random.key(2), 40)
-    extractor = sampling.Checkpoints(workdir / "checkpoints" / "extractor").restore_latest().tree["main"]["state"]
+    extractor = Checkpoints(workdir / "checkpoints" / "extractor").restore_latest().tree["main"]["state"]
     params = jax.tree.map(lambda leaf: leaf[0], extractor["params"]["extractor"])
     module = programs["extractor"][0].local_modules["extractor"]
 
@@ -170,10 +172,11 @@ def test_sample_draws_a_grid_from_any_trained_generator(finished, tmp_path):
         modes.sample(None, tmp_path, grid=tmp_path / "out.png", **options)
 
 
-def test_the_readmes_three_lines_draw_images(finished):
+def test_the_readmes_lines_draw_images_without_the_data(finished, monkeypatch):
+    monkeypatch.setattr(run_inputs, "load", None)
     readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
-    code = re.search(r"```python\n(from kdgan\.run import sampling.*?)```", readme, flags=re.S)[1]
-    names = {"jax": jax}
+    code = re.search(r"```python\n(draw = .*?)```", readme, flags=re.S)[1]
+    names = {"jax": jax, "kdgan": kdgan}
     exec(code.replace('"runs/digits_gan_distill"', repr(str(finished[0]))).replace("fused", "mse"), names)
     assert names["images"].shape == (64, 8, 8, 1)
     assert names["images"].dtype == np.uint8

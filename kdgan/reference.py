@@ -1,0 +1,147 @@
+"""Tables of every method, model and loss with its arguments, made from the code: `python -m kdgan.reference`.
+
+`docs/reference.md` is what it prints; a test says so.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from kdgan import game, losses, methods, models
+
+LINENS = ("parent", "name")  # fields that every Linen module has
+
+HEAD = """# Methods, models and losses
+
+Printed by `python -m kdgan.reference`. What stands in a config as a name may also be a dotted path to something of your
+own, `my_project.methods.mine`. The fields of a config: `python -m kdgan.config`.
+"""
+METHODS = """## Methods
+
+`method=dict(name="kd", temperature=2.0)`. A player that is trained may start anywhere; one that is called and not trained
+is frozen, and starts from an earlier stage or a checkpoint. Each term needs a λ, by the player under which it stands:
+`lambdas=dict(student=dict(ce=0.1, kd=0.9))`. The terms shown are those of the arguments' defaults.
+"""
+MODELS = """## Models
+
+`players.student = dict(model="cnn", model_args=dict(features=(8, 16)))`. `num_classes` is taken from the data.
+"""
+FEATURES = """### Features
+
+`logits, features = players.teacher(images, features=("stage2/block1", "embedding"))` in a method gives the outputs of these
+modules, by their paths:
+"""
+LOSSES = """## Losses
+
+Functions of arrays for a method of your own; each gives one number per example [b] unless its docstring says otherwise.
+"""
+
+
+def markdown() -> str:
+    """The tables, as one Markdown text."""
+    parts = [HEAD, METHODS, _methods(), MODELS, _models(), FEATURES, *_features(), LOSSES, *_losses()]
+    return "\n".join(parts)
+
+
+def _methods() -> str:
+    rows = []
+    for name, make in methods.BY_NAME.items():
+        inspection = _inspect(name, make())
+        trained = make().trained
+        frozen = [player for player in inspection.inputs if player not in trained]
+        terms = "; ".join(f"{lead}: {', '.join(own)}" for lead, own in inspection.terms.items())
+        who = ", ".join(trained) + (f"; frozen: {', '.join(frozen)}" if frozen else "")
+        rows.append((f"`{name}`", about(make), who, terms, arguments(make)))
+    return table(("method", "what it is", "trains", "terms", "arguments"), rows)
+
+
+def _inspect(name: str, method: game.Method) -> game.Inspection:
+    """Who is called and which terms there are, of small players that fit the method."""
+    classifier, generator = models.MLP(hidden=(4,)), models.DCGANGenerator(image_size=8, channels=1, width=1 / 64)
+    images: dict[str, nn.Module] = dict.fromkeys(("student", "teacher", "generator"), generator)
+    images["discriminator"] = models.DCGANDiscriminator(width=1 / 64)
+    vaes: dict[str, nn.Module] = dict.fromkeys(("student", "teacher"), models.VAE(image_size=8, latent=2, width=1 / 16))
+    outputs: dict[str, nn.Module] = {"discriminator": models.OutputDiscriminator()}
+    others = {
+        "adversarial": outputs, "gan": images, "generator_mimic": images, "generator_distill": images, "fused": images,
+        "vae": vaes, "vae_distill": vaes,
+    }  # fmt: skip
+    players = {**dict.fromkeys(("student", "teacher", "discriminator", "peer"), classifier), **others.get(name, {})}
+    batch = {"image": jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
+    return game.inspect_method(method, players, batch)
+
+
+def _models() -> str:
+    rows: dict[Any, list] = {}
+    for name, make in models.MODELS.items():
+        module, fixed = (make.func, make.keywords) if isinstance(make, partial) else (make, {})
+        rows.setdefault(module, []).append((name, fixed))
+    lines = []
+    for module, named in rows.items():
+        (first, _), *presets = named
+        sizes = ", ".join(f"`{name}`" + (f" ({_values(fixed)})" if fixed else "") for name, fixed in presets)
+        lines.append((f"`{first}`", about(module), arguments(module), sizes))
+    lines += [
+        (f"`kdgan.models.{module.__name__}`", about(module), arguments(module), "")
+        for module in (models.SelectClasses, models.Function)
+    ]
+    return table(("model", "what it is", "arguments", "other names, with what they fix"), lines)
+
+
+def _features() -> Iterable[str]:
+    """What each file of models says of the module paths in it."""
+    by_file: dict[str, list[str]] = {}
+    for name, make in models.MODELS.items():
+        module: Any = make.func if isinstance(make, partial) else make
+        by_file.setdefault(module.__module__, []).append(name)
+    for file, names in by_file.items():
+        _, announced, paths = (sys.modules[file].__doc__ or "").partition("Module paths to ask features for:")
+        if announced:
+            heads = ", ".join(f"`{name}`" for name in names)
+            yield f"{heads}:\n\n```\n{inspect.cleandoc(paths)}\n```\n"
+
+
+def _losses() -> Iterable[str]:
+    for name in losses.__all__:
+        module: ModuleType = getattr(losses, name)
+        functions = [
+            value for value in vars(module).values()
+            if inspect.isfunction(value) and value.__module__ == module.__name__ and not value.__name__.startswith("_")
+        ]  # fmt: skip
+        if name != "arguments":
+            rows = [(f"`{function.__name__}`", about(function), arguments(function)) for function in functions]
+            yield f"### kdgan.losses.{name}\n"
+            yield table(("loss", "what it is", "arguments"), rows)
+
+
+def about(thing: Any) -> str:
+    """The first paragraph of its docstring, on one line."""
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+
+
+def arguments(make: Callable[..., Any]) -> str:
+    """Its arguments with their defaults, "`hidden=(64,)`, `dropout=0.0`"."""
+    parameters = inspect.signature(make).parameters.values()
+    own = [p for p in parameters if not (p.name in LINENS and inspect.isclass(make))]
+    return ", ".join(f"`{p.name}`" if p.default is p.empty else f"`{p.name}={p.default!r}`" for p in own)
+
+
+def _values(fields: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in fields.items())
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    line = lambda cells: "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)]) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

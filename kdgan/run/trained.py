@@ -1,0 +1,195 @@
+"""The trained players of a workdir: which there are, and one of them with its module and parameters, without the data.
+
+A run writes players.json before its first step: what a module needs to know of the data, and what each player of each arm
+is measured as. With config.json and a checkpoint that is enough to use a player elsewhere. A workdir of an earlier
+version has no such file; then the data are loaded and the same is found from them.
+"""
+
+import pathlib
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from kdgan.run import claim, files, portions
+from kdgan.run import inputs as run_inputs
+from kdgan.run import stage as stages
+from kdgan.run.checkpoint import Checkpoints
+from kdgan.run.config import ConfigError
+from kdgan.run.inputs import Inputs
+from kdgan.run.players import build_module
+from kdgan.run.program import AVERAGE, Program, Variables, program_of
+from kdgan.run.schema import Arm, Run, Stage
+
+
+class Trained(NamedTuple):
+    """One trained player.
+
+    Attributes:
+      run: its config.
+      name: the player's.
+      where: "stage distill, arm kd, seed 0, step 500", for messages.
+      module: Flax module.
+      variables: parameters and mutable collections of one member.
+      record: what players.json says of it: kind, trained, and of what makes images latent and conditional.
+      data: what players.json says of the data: image_shape, num_classes, class_names.
+    """
+
+    run: Run
+    name: str
+    where: str
+    module: nn.Module
+    variables: Variables
+    record: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+
+def describe_players(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -> dict[str, Any]:
+    """The content of players.json: {"data": ..., "stages": {stage: {arm: {player: ...}}}}."""
+    data = {
+        "image_shape": list(inputs.train.image_shape),
+        "num_classes": inputs.num_classes,
+        "class_names": list(inputs.train.class_names),
+    }
+    by_stage = {
+        stage.name: {arm.name: _players(program_of(programs[stage.name], arm.name)) for arm in stage.arms}
+        for stage in run.stages
+    }
+    return {"data": data, "stages": by_stage}
+
+
+def _players(program: Program) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "kind": program.kinds.get(name),
+            "trained": name in program.method.trained,
+            **noise_of(program, name),
+        }
+        for name in program.modules
+    }
+
+
+def noise_of(program: Program, player: str) -> dict[str, Any]:
+    """Of a player that makes images: {"latent": dimension of its noise, "conditional": whether it is given a label}."""
+    kind = program.kinds.get(player)
+    if kind not in ("generator", "autoencoder"):
+        return {}
+    args, _ = program.inspection.inputs[player]
+    return {"latent": program.latent(player), "conditional": kind == "generator" and len(args) > 1}
+
+
+def find(
+    workdir: str | pathlib.Path, kinds: Sequence[str], *, player: str | None, stage: str | None, arm: str | None,
+    member: int | None, average: bool, best: bool = False,
+) -> Trained:  # fmt: skip
+    """The trained player of one of these kinds that is meant, from the last checkpoint of its stage.
+
+    Warns where the run is not finished.
+
+    Args:
+      workdir: of a run that has a checkpoint of that stage.
+      kinds: "classifier", "generator", "autoencoder".
+      player: by default the one that the stage trains, `student` before others.
+      stage: by default the last one that trains the player.
+      arm: by default the last one of the stage.
+      member: seed of the run; by default its first.
+      average: take the moving average of the parameters where there is one.
+      best: take the parameters that were best on the validation split, in place of the last ones.
+
+    Raises:
+      ConfigError: no run or no checkpoint there, or no such player, stage, arm, seed or best; what there is, is named.
+    """
+    workdir = files.folder(workdir)
+    run = claim.remembered(workdir)
+    record = _record(workdir, run)
+    at, which, name = _choose(run, record["stages"], kinds, player, stage, arm)
+    seed = run.seed if member is None else member
+    if seed not in run.seeds:
+        raise ConfigError(f"member {member}: the run has the seeds {', '.join(map(str, run.seeds))}")
+    saved = restore_member(workdir, run, at.name, which.name, seed)
+    if saved is None:
+        raise ConfigError(
+            f"workdir {workdir}: stage {at.name} has no checkpoint of arm {which.name}, seed {seed} yet; run --mode=train"
+            " first"
+        )
+    step = int(saved["state"]["step"])
+    if step < which.steps:
+        warnings.warn(
+            f"the run in {workdir} is not finished: its last checkpoint of {name} (stage {at.name}, arm {which.name}) is"
+            f" taken, of step {step:,} of {which.steps:,}",
+            stacklevel=3,
+        )
+    variables = _best(saved, name, average) if best else _last(saved["state"], name, average)
+    return Trained(
+        run=run,
+        name=name,
+        where=f"stage {at.name}, arm {which.name}, seed {seed}, step {step:,}"
+        + (" (best by validation)" if best else ""),
+        module=build_module(name, which.players[name], record["data"]["num_classes"]),
+        variables=variables,
+        record=record["stages"][at.name][which.name][name],
+        data=record["data"],
+    )
+
+
+def restore_member(workdir: pathlib.Path, run: Run, stage: str, arm: str, seed: int) -> Mapping[str, Any] | None:
+    """{"state": ..., "best": ...} of one member from the last checkpoint of a stage; None where there is none."""
+    several = portions.stored(workdir / claim.CHECKPOINTS / stage, run.seed)
+    portion = next((portion for portion in several if (seed, arm) in portion.members), None)
+    restored = None if portion is None else Checkpoints(portion.folder).restore_latest()
+    if portion is None or restored is None:
+        return None
+    return jax.tree.map(lambda leaf: leaf[portion.seeds.index(seed)], restored.tree[arm])
+
+
+def _record(workdir: pathlib.Path, run: Run) -> Mapping[str, Any]:
+    if (workdir / claim.PLAYERS).exists():
+        return files.read_json(workdir / claim.PLAYERS)
+    inputs = run_inputs.load(run)
+    return describe_players(run, inputs, stages.build_all(run, inputs, read_checkpoints=False))
+
+
+def _last(state: Mapping[str, Any], player: str, average: bool) -> Variables:
+    averaged = average and player in state.get("ema", {})
+    params = state["ema"][player] if averaged else state["params"][player]
+    return {"params": params, "model_state": state.get("model_state", {}).get(player, {})}
+
+
+def _best(saved: Mapping[str, Any], player: str, average: bool) -> Variables:
+    kept = saved.get("best", {})
+    entry = player + AVERAGE if average and player + AVERAGE in kept else player
+    if entry not in kept:
+        raise ConfigError(
+            "best = True: the run has no validation split, so none is best by validation; set data.validation and train"
+            " again, or leave out best"
+        )
+    if not np.isfinite(kept[entry]["value"]):
+        raise ConfigError("best = True: nothing is measured on the validation split yet; leave out best, or train on")
+    return {"params": kept[entry]["params"], "model_state": kept[entry].get("model_state", {})}
+
+
+def _choose(
+    run: Run, recorded: Mapping[str, Any], kinds: Sequence[str], player: str | None, stage: str | None, arm: str | None
+) -> tuple[Stage, Arm, str]:
+    trained = [
+        (at, which, name)
+        for at in run.stages
+        for which in at.arms
+        for name, about in sorted(recorded[at.name][which.name].items(), key=lambda item: item[0] == "student")
+        if about["trained"] and about["kind"] in kinds
+    ]
+    wanted = [
+        (at, which, name) for at, which, name in trained
+        if stage in (None, at.name) and arm in (None, which.name) and player in (None, name)
+    ]  # fmt: skip
+    if not wanted:
+        given = (("player", player), ("stage", stage), ("arm", arm))
+        asked = ", ".join(f"{field} {value!r}" for field, value in given if value is not None)
+        there = "; ".join(f"{at.name}/{which.name}: {name}" for at, which, name in trained) or "none"
+        raise ConfigError(
+            f"no {kinds[0]} for {asked or 'this run'}; its trained {kinds[0]}s (stage/arm: player) are {there}"
+        )
+    return wanted[-1]
