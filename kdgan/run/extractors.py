@@ -123,7 +123,10 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
         raise ConfigError(f"{WHERE}.player = {spec.player!r}: players are {', '.join(run.players)}")
     module = build_module(spec.player, run.players[spec.player], inputs)
     image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
-    shapes = variable_shapes(module, ((image,), {}))
+    try:
+        shapes = variable_shapes(module, ((image,), {}))
+    except ValueError as error:
+        raise ConfigError(f"{WHERE}.player = {spec.player!r}: {str(error).splitlines()[0]}") from error
     start = Start(checkpoint=spec.checkpoint, player=spec.player)
     try:
         source = sources.read(spec.checkpoint or "", start, shapes["params"])

@@ -94,7 +94,9 @@ def read(path: str, start: Start, like: Any, load: Reader = checkpoint.read) -> 
         raise ValueError("there is no such folder")
     folder, tree, metadata = load(_locate(there, start))
     part, holder, variables = _player(tree, start, folder)
-    return Source(path, folder, part, start.player, variables, _seeds(folder, metadata, holder, variables, like))
+    seeds = _seeds(folder, metadata, holder, variables, like)
+    folder = pathlib.Path(metadata.get("from", folder))  # a copy in a workdir says what it is a copy of
+    return Source(path, folder, part, start.player, variables, seeds)
 
 
 def taken(source: Source, start: Start, seeds: Sequence[int], name: str, where: str) -> dict[int, int | None]:

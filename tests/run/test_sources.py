@@ -301,8 +301,21 @@ def test_an_extractor_says_which_member_it_is_and_is_checked_with_the_rest(taugh
     expected = np.maximum(images.reshape(3, -1) @ dense["kernel"] + dense["bias"], 0)
     np.testing.assert_allclose(extractor(images)["features"], expected, rtol=1e-5, atol=1e-6)
     config.evaluate.extractor.player = "student"
-    with pytest.raises(ConfigError, match=r"config.evaluate.extractor.checkpoint = .*expected"):
+    with pytest.raises(ConfigError, match=r"config\.evaluate\.extractor\.player = 'student': .* noise of shape"):
         built(config)
-    config.evaluate.extractor.player, config.evaluate.extractor.layer = "teacher", "stage9"
+    config.evaluate.extractor.player, config.players.teacher.model_args.hidden = "teacher", (16,)
+    with pytest.raises(
+        ConfigError, match=r"config\.evaluate\.extractor\.checkpoint = .*dense1/bias is \(8,\), expected"
+    ):
+        built(config)
+    config.players.teacher.model_args.hidden, config.evaluate.extractor.layer = (8,), "stage9"
     with pytest.raises(ConfigError, match=r"config\.evaluate\.extractor\.layer = 'stage9'"):
         built(config)
+
+
+def test_a_copy_is_called_what_it_is_a_copy_of(taught, tmp_path):
+    params = {"params": {"teacher": members(taught[0])[1]["params"]}}
+    save(tmp_path, params, {"from": "runs/t/checkpoints/teacher/00000400"})
+    assert "frozen (from runs/t/checkpoints/teacher/00000400, one teacher for all seeds)" in explained(
+        from_checkpoint(tmp_path)
+    )
