@@ -161,7 +161,7 @@ def test_an_explanation_refuses_a_checkpoint_that_training_cannot_read(home):
         prepare.prepare(made, None)
     shutil.rmtree(home / "teacher")
     (home / "teacher").mkdir()
-    with pytest.raises(ConfigError, match="no whole checkpoint in"):
+    with pytest.raises(ConfigError, match="no checkpoint in"):
         prepare.prepare(made, None)
 
 

@@ -111,7 +111,7 @@ REFUSED = {
     "a stage less": (lambda c: c.stages.__delitem__("distill"), "config.stages.distill: present -> absent"),
     "another start": (
         lambda c: c.stages.distill.start.update(student=dict(stage="teacher", player="teacher", transfer="uniform")),
-        "config.stages.distill.start.student: absent -> {'stage': 'teacher', 'arm': 'main', 'player': 'teacher',",
+        "config.stages.distill.start.student: absent -> {'stage': 'teacher', 'arm': 'main',",
     ),
     "when it is validated": (lambda c: c.evaluate.update(every=2), "config.evaluate.every: 1 -> 2"),
     "another data set": (lambda c: c.data.update(test="test[:400]"), "config.data.test: test -> test[:400]"),
