@@ -27,7 +27,7 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
       The last two are None where they do not apply.
     """
     label = np.ascontiguousarray(dataset.label)
-    counts = np.bincount(label, minlength=dataset.num_classes)
+    counts = np.bincount(label, minlength=dataset.num_classes)[: dataset.num_classes]  # none of a set without labels
     some = np.unique(np.linspace(0, len(dataset) - 1, SAMPLE).astype(np.int64))
     return {
         "examples": len(dataset),

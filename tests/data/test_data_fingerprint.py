@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from kdgan import data
+from kdgan.data import dataset
 from kdgan.data import fingerprint as prints
 from kdgan.data.fingerprint import differences, fingerprint
 
@@ -88,3 +89,11 @@ def test_beyond_the_limit_names_sizes_and_a_sample_are_compared(folder, monkeypa
     streamed = data.load(f"folder:{folder}", "all", memory_limit=0)
     darker = dataclasses.replace(streamed, reader=lambda indices: streamed.reader(indices) // 2)
     assert len(differences(fingerprint(streamed), fingerprint(darker), "training set")) == 1
+
+
+def test_a_set_without_classes_is_known_by_its_images():
+    images = np.arange(27, dtype=np.uint8).reshape(3, 3, 3, 1)
+    of = lambda images: fingerprint(dataset.Dataset("images", np.zeros(3, np.int32), 0, (), (3, 3, 1), images))
+    assert of(images)["classes"] == {}
+    assert differences(of(images), of(images.copy()), "training set") == []
+    assert len(differences(of(images), of(images[::-1]), "training set")) == 1
