@@ -32,7 +32,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from configs import common
+from kdgan import config as common
 from kdgan.run import checkpoint, monitor, train
 from kdgan.run.files import read_json
 
@@ -40,7 +40,15 @@ ROOT = pathlib.Path(__file__).parent.parent
 EVERY = 3  # steps between checkpoints, and between evaluations
 STAGES = ("teacher", "distill")
 FILES = ("config.json", "explanation.txt", "metrics.jsonl")  # the same to the byte
-TIMES = ("seconds", "train_seconds", "phases", "steps_per_second", "latency_ms", "date")  # of a summary
+TIMES = (
+    "seconds",
+    "train_seconds",
+    "phases",
+    "steps_per_second",
+    "latency_ms",
+    "empty_call_ms",
+    "date",
+)  # of a summary
 PATIENCE = 300.0  # seconds that one process may take
 CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 

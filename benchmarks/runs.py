@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import ours
 from benchmarks.measure import Contestant
 from benchmarks.work import CLASSES, Work, data_set
-from configs import common
+from kdgan import config as common
 from kdgan import data
 from kdgan.data import splits
 from kdgan.run import inputs as run_inputs

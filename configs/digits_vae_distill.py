@@ -20,7 +20,7 @@ matters more than the teacher does. Without it (and at a rate of 4e-3) scratch e
 variables that the KL term had switched off stayed off, and distillation, at −24.8 and 9.7, seemed to gain far more.
 """
 
-from configs import common
+from kdgan import config as common
 
 STEPS = 1_000
 

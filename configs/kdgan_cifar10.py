@@ -12,7 +12,8 @@ channel and mirrored at random in every row (the paper subtracts a mean per pixe
 teacher's.
 """
 
-from configs import common, kdgan_rows, kdgan_search
+from configs import kdgan_rows, kdgan_search
+from kdgan import config as common
 
 STEPS = {500: 300, 5_000: 10_000, 50_000: 40_000}  # of 50 examples
 PUBLISHED = {

@@ -17,7 +17,8 @@ published code's; `judge` is who chose the hyper-parameters: 1,000 further image
 results/kdgan.md says what was found.
 """
 
-from configs import common, kdgan_rows, kdgan_search
+from configs import kdgan_rows, kdgan_search
+from kdgan import config as common
 
 LARGE = {"draft": "kdgan_lenet_draft", "code": "kdgan_lenet"}
 STEPS = {100: 1_000, 1_000: 1_500, 10_000: 5_000}  # of 50 examples

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from configs import common
+from kdgan import config as common
 
 Chosen = Mapping[str, Any]  # a row's hyper-parameters
 

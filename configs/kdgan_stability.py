@@ -8,7 +8,7 @@ all pretrained 0.803 ± 0.079, fresh discriminator 0.802 ± 0.077, fast teacher 
 0.749 ± 0.083 and the teacher from 0.871 to 0.810. Hence γ = 0.01 and a slow teacher wherever this project sets them.
 """
 
-from configs import common
+from kdgan import config as common
 
 
 def get_config():

@@ -11,7 +11,7 @@ All arms have the same steps, batches, discriminator and learning rates. The who
 was chosen: results/gan_distill.md. FD-lenet5 is the Fréchet distance of features of a LeNet-5 that the first stage trains.
 """
 
-from configs import common
+from kdgan import config as common
 
 LATENT = 64
 WIDTH = 1 / 4  # of the DCGAN's 256-128-64 channels

@@ -8,7 +8,7 @@ MNIST must be prepared in TFDS's ArrayRecord form below --config.data.data_dir o
 message says how. The student's settings were chosen on the 5,000 validation images.
 """
 
-from configs import common
+from kdgan import config as common
 
 
 def get_config():

@@ -22,7 +22,7 @@ random 0.890, scale 0: 0.885, ½: 0.895, 1: 0.883). A rate too low for random wo
 affine augmentation it is the same: 0.909 and 0.920 after 250 steps, 0.949 and 0.951 after 1,000 (random, selected).
 """
 
-from configs import common
+from kdgan import config as common
 
 
 def arms():

@@ -12,7 +12,7 @@ The setting (labels, student, temperature, λ's) was chosen to show a difference
 seeds: take the table as a demonstration, not as a benchmark. mnist_kd chose on its validation split.
 """
 
-from configs import common
+from kdgan import config as common
 
 
 def get_config():

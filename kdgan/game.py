@@ -11,6 +11,7 @@ import functools
 import inspect
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from kdgan.cached import cached_players, with_all_images
+from kdgan.norms import Norm, recorded
 
 Tree = Any  # a pytree of arrays
 Batch = Mapping[str, Any]
@@ -256,23 +258,27 @@ class Inspection:
       inputs: player -> (args, kwargs) of its first call, as `jax.ShapeDtypeStruct`s: enough to initialise it.
       outputs: player -> shapes of its first output.
       terms: leading player -> its terms, in order. λ's stand under the same names.
+      norms: player -> the normalising layers that it runs in training mode, at each call.
     """
 
     inputs: Mapping[str, tuple[tuple, Mapping]]
     outputs: Mapping[str, Any]
     terms: Mapping[str, tuple[str, ...]]
+    norms: Mapping[str, Sequence[Norm]] = dataclasses.field(default_factory=dict)
 
 
 class _Unborn:
     """A player without parameters yet: notes how it is called and answers with a fresh module's output."""
 
-    def __init__(self, name, module, inputs, outputs):
+    def __init__(self, name, module, inputs, outputs, norms, *, train):
         self.name, self.module, self._inputs, self._outputs = name, module, inputs, outputs
+        self._norms, self._train = norms, train
         self.params: Tree = {}
 
     def __call__(self, *args, train=None, features=(), **kwargs):
         try:
-            output, found = self._call(args, kwargs, features)
+            noting = recorded(self._norms) if (self._train if train is None else train) else nullcontext()
+            output, found = self._call(args, kwargs, features, noting)
         except (TypeError, ValueError, nn.module.errors.FlaxError) as error:
             shapes = ", ".join(str(tuple(a.shape)) for a in jax.tree.leaves(args))
             raise ValueError(
@@ -290,7 +296,7 @@ class _Unborn:
 
     stateless = __call__
 
-    def _call(self, args, kwargs, features):
+    def _call(self, args, kwargs, features, noting):
         mode = _mode_argument(self.module, kwargs.get("method"))
         key = jax.random.key(0)
         variables = self.module.init(key, *args, **kwargs)
@@ -298,10 +304,11 @@ class _Unborn:
         empty = [path for path, leaf in jax.tree_util.tree_leaves_with_path(variables) if 0 in leaf.shape]
         if empty:
             raise ValueError(f"parameter {jax.tree_util.keystr(empty[0])} would be empty; the input is too small")
-        output, _, found = call_module(
-            self.module, variables, *args, train=mode is not None, rng=key,
-            mutable=[name for name in variables if name != "params"], features=tuple(features), **kwargs,
-        )  # fmt: skip
+        with noting:
+            output, _, found = call_module(
+                self.module, variables, *args, train=mode is not None, rng=key,
+                mutable=[name for name in variables if name != "params"], features=tuple(features), **kwargs,
+            )  # fmt: skip
         return output, found
 
 
@@ -325,10 +332,14 @@ def inspect_method(method: Method, modules: Mapping[str, nn.Module], batch: Batc
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     terms: dict[str, dict[str, None]] = {}
+    norms: dict[str, list[Norm]] = {name: [] for name in modules}
 
     def run(batch):
         batch = with_all_images(batch)
-        unborn = {name: _Unborn(name, module, inputs, outputs) for name, module in modules.items()}
+        unborn = {
+            name: _Unborn(name, module, inputs, outputs, norms[name], train=name in method.trained)
+            for name, module in modules.items()
+        }
         cached = cached_players(batch, modules, method.trained)
         players = Players({**unborn, **cached}, jnp.zeros((), jnp.int32))
         for move in method.moves:
@@ -344,7 +355,7 @@ def inspect_method(method: Method, modules: Mapping[str, nn.Module], batch: Batc
         return 0.0
 
     jax.eval_shape(run, dict(batch))
-    return Inspection(inputs, outputs, {lead: tuple(names) for lead, names in terms.items()})
+    return Inspection(inputs, outputs, {lead: tuple(names) for lead, names in terms.items()}, norms)
 
 
 def check_lambdas(terms: Mapping[str, Sequence[str]], lambdas: Mapping[str, Mapping[str, Any]], trained) -> None:

@@ -1,15 +1,19 @@
-"""The command line: `python -m kdgan.main --config=configs/x.py --workdir=runs/x`, and other modes on the same workdir."""
+"""The command line: `python -m kdgan.main --config=configs/x.py --workdir=runs/x`, and other modes on the same workdir.
+
+Exit codes: 0, everything asked for is done; 1, it cannot be done, or diverged, and the message says why; 130, stopped by
+Ctrl-C; 143, stopped by SIGTERM. A run that was stopped has saved everything, in all of its processes.
+"""
 
 import functools
 import logging
-import pathlib
-import re
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
 
+from kdgan.run import command_line, files
 from kdgan.run.config import ConfigError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the run; a workdir remembers its own.")
@@ -19,7 +23,16 @@ MODE = flags.DEFINE_enum(
     "train",
     ["train", "evaluate", "report", "explain", "sample"],
     "train: train what is not yet trained, evaluate, report. evaluate: measure a trained run again. report: write"
-    " report.html again. explain: print what a run would do, and do nothing. sample: draw from a trained generator.",
+    " report.html again. explain: print what a run would do, and do nothing. sample: draw from a trained generator."
+    " Exit code 130 after Ctrl-C and 143 after SIGTERM, when everything is saved.",
+)
+RESET = flags.DEFINE_list(
+    "reset", [], "train: stages to train anew; what there is of them, and of what started from them, is put aside."
+)
+ACCEPT_CHANGED_INPUTS = flags.DEFINE_bool(
+    "accept_changed_inputs",
+    False,
+    "train, evaluate: go on though data or start checkpoints are not what they were when the run began; the report says so.",
 )
 NUM = flags.DEFINE_integer("num", 64, "sample: number of images.")
 GRID = flags.DEFINE_string(
@@ -48,41 +61,46 @@ def main(arguments) -> None:
 
     try:
         parallel.start_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+        if MODE.value != "report":  # which computes nothing
+            parallel.check_platform()
     except ValueError as error:
         sys.exit(f"error: {error}")
-    workdir = None if WORKDIR.value is None else pathlib.Path(WORKDIR.value)
+    workdir = None if WORKDIR.value is None else files.folder(WORKDIR.value)
+    if workdir is not None and workdir.exists() and not workdir.is_dir():
+        sys.exit(f"error: --workdir={workdir}: this is a file; a folder, or a new name, is accepted")
     sample = functools.partial(
-        modes.sample, num=NUM.value, grid=None if GRID.value is None else pathlib.Path(GRID.value), columns=COLUMNS.value,
+        modes.sample, num=NUM.value, grid=None if GRID.value is None else files.folder(GRID.value), columns=COLUMNS.value,
         seed=SEED.value, label=LABEL.value, player=PLAYER.value, stage=STAGE.value, arm=ARM.value, member=MEMBER.value,
     )  # fmt: skip
+    accept: dict[str, Any] = {"accept_changed_inputs": ACCEPT_CHANGED_INPUTS.value}
     run: dict[str, Callable] = {
-        "train": modes.train, "evaluate": modes.evaluate, "report": modes.report, "explain": modes.explain,
+        "train": functools.partial(modes.train, reset=RESET.value, **accept),
+        "evaluate": functools.partial(modes.evaluate, **accept),
+        "report": modes.report,
+        "explain": functools.partial(modes.explain, reset=RESET.value, **accept),
         "sample": sample,
-    }  # fmt: skip
+    }
     try:
         run[MODE.value](CONFIG.value, workdir)
     except Stopped as stopped:
         print(stopped, flush=True)
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:  # before the first step, or asked a second time
+        print("interrupted; what was saved before is kept", flush=True)
+        sys.exit(130)
     except (ConfigError, DivergedError) as error:
         sys.exit(f"error: {error}")
+    except OSError as error:  # a full or read-only disk, a folder that may not be read
+        sys.exit(f"error: {' '.join(str(error).split())}")
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
     """The usual parsing, where a mistake in --config or in one of its fields is one line and no traceback."""
+    flags.FLAGS["config"].parser = command_line.ConfigParser()
     try:
-        rest = flags.FLAGS(arguments)
-        getattr(CONFIG.value, "items", None)  # a file that could not be loaded says so at the first look at it
-        return rest
-    except (AttributeError, KeyError, TypeError) as error:
-        near = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
-        text = f"no field {near[2]!r}; did you mean {near[1]!r}?" if near else str(error)
-        sys.exit(f"error: --config.<field>=<value>: {text} (configs/common.py has every field)")
-    except OSError as error:
-        sys.exit(f"error: --config: {' '.join(str(error).split())}")
-    except flags.Error as error:
-        # What a config says of its arguments stands at the end of a traceback, which is of use for other mistakes only.
-        about_arguments = re.search(r"ValueError: (--config=.*)\Z", str(error).strip(), re.DOTALL)
-        sys.exit(f"error: {about_arguments[1] if about_arguments else error}")
+        return flags.FLAGS(arguments)
+    except (command_line.CommandLineError, flags.Error) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

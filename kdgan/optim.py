@@ -85,13 +85,22 @@ _RULES: Mapping[str, Callable[..., tuple[optax.GradientTransformation, ...]]] = 
     "adamw": lambda f, rate, mask: (
         optax.adamw(rate, b1=f["b1"], b2=f["b2"], eps=f["eps"], weight_decay=f["weight_decay"], mask=mask),
     ),
+    # Not optax.rmsprop, which has the learning rate inside the momentum's average: a schedule would act late.
     "rmsprop": lambda f, rate, mask: (
         _l2(f["weight_decay"], mask),
-        optax.rmsprop(rate, decay=f["b2"], eps=f["eps"], momentum=f["momentum"] or None),
+        optax.scale_by_rms(decay=f["decay"], eps=f["eps"], eps_in_sqrt=False),
+        optax.trace(f["momentum"]) if f["momentum"] else optax.identity(),
+        optax.scale_by_learning_rate(rate),
     ),
     "lion": lambda f, rate, mask: (
         optax.lion(rate, b1=f["b1"], b2=f["b2"], weight_decay=f["weight_decay"], mask=mask),
     ),
+}
+
+# field -> rule -> its value where the field is None
+_OWN_DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    "momentum": {"sgd": 0.9, "rmsprop": 0.0},
+    "b2": {"adam": 0.999, "adamw": 0.999, "lion": 0.99},
 }
 
 
@@ -104,10 +113,11 @@ def make_optimizer(
     name: str = "adam",
     *,
     learning_rate: float | optax.Schedule = 1e-3,
-    momentum: float = 0.9,
+    momentum: float | None = None,
     nesterov: bool = False,
     b1: float = 0.9,
-    b2: float = 0.999,
+    b2: float | None = None,
+    decay: float = 0.99,
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     decay_all: bool = False,
@@ -116,14 +126,30 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """The chain of one player: clip the gradient's global norm, decay, rule; applied every `accumulate` moves.
 
+    The rules are PyTorch's `SGD`, `Adam`, `AdamW` and `RMSprop` (g the gradient, w the weight, η the learning rate), and
+    lion is that of Chen et al. 2023; with equal fields they make equal updates to rounding:
+
+    | rule | update |
+    |---|---|
+    | sgd | m ← momentum·m + g; −η·m, with `nesterov` −η·(g + momentum·m); the first m is g, without dampening |
+    | adam, adamw | −η·m̂ / (√v̂ + eps), m̂ and v̂ the bias-corrected averages by b1 of g and by b2 of g² |
+    | rmsprop | v ← decay·v + (1 − decay)·g²; m ← momentum·m + g / (√v + eps); −η·m; from v = 0, not centred |
+    | lion | −η·sign(b1·m + (1 − b1)·g), then m ← b2·m + (1 − b2)·g |
+
+    What differs from PyTorch: weight decay spares biases and the scales of norms (unless `decay_all`), and is 0 by default
+    where its AdamW has 0.01; `clip_norm` clips to exactly that norm, where `clip_grad_norm_` divides by the norm + 1e-6;
+    `accumulate` takes the mean of the gradients and clips that, where repeated `backward()` sums them. TensorFlow's RMSprop
+    has eps inside the root and decay 0.9.
+
     Args:
-      name: `sgd`, `adam`, `adamw`, `rmsprop` or `lion`. With adamw and lion weight decay is decoupled; with the others
-        it is the L2 term added to the gradient.
+      name: `sgd`, `adam`, `adamw`, `rmsprop` or `lion`. With adamw and lion weight decay is decoupled, −η·weight_decay·w
+        beside the rule's update; with the others it is the L2 term weight_decay·w added to the gradient.
       learning_rate: number or schedule (of the updates this player has made).
-      momentum: of sgd and rmsprop; 0 switches it off.
+      momentum: of sgd and rmsprop; 0 switches it off. None: 0.9 of sgd, 0 of rmsprop.
       nesterov: of sgd.
       b1: of adam, adamw, lion.
-      b2: of adam, adamw, lion; rmsprop's decay.
+      b2: of adam, adamw, lion. None: 0.999 of adam and adamw, 0.99 of lion.
+      decay: of rmsprop (PyTorch's alpha).
       eps: of adam, adamw, rmsprop.
       weight_decay: λ of the decay.
       decay_all: biases and norms decay, too.
@@ -141,9 +167,14 @@ def make_optimizer(
         raise ValueError(f"optimizer clip_norm = {clip_norm}: must be positive, or None for no clipping")
     if accumulate < 1:
         raise ValueError(f"optimizer accumulate = {accumulate}: must be at least 1")
+    for field, share in {"momentum": momentum, "b1": b1, "b2": b2, "decay": decay}.items():
+        if share is not None and not 0 <= share < 1:
+            raise ValueError(f"optimizer {field} = {share}: must be at least 0 and below 1")
     fields = {
-        "momentum": momentum, "nesterov": nesterov, "b1": b1, "b2": b2, "eps": eps, "weight_decay": weight_decay,
+        "momentum": momentum, "nesterov": nesterov, "b1": b1, "b2": b2, "decay": decay, "eps": eps,
+        "weight_decay": weight_decay,
     }  # fmt: skip
+    fields |= {field: rules.get(name) for field, rules in _OWN_DEFAULTS.items() if fields[field] is None}
     clip = () if clip_norm is None else (optax.clip_by_global_norm(clip_norm),)
     chain = optax.chain(*clip, *_RULES[name](fields, learning_rate, None if decay_all else weights_only))
     if accumulate == 1:

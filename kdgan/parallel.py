@@ -29,6 +29,22 @@ CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,
 Step = Callable[..., tuple[TrainState, Any]]
 
 
+def check_platform() -> None:
+    """Find out now whether JAX has a device.
+
+    Raises:
+      ValueError: the platform that $JAX_PLATFORMS names is not there.
+    """
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise ValueError(
+            f"JAX_PLATFORMS={asked}: {reason}; name a platform that this machine has, as JAX_PLATFORMS=cpu, or none"
+        ) from error
+
+
 def start_processes(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None):
     """Join the processes of a run on several hosts; call before anything touches a device.
 
@@ -405,8 +421,13 @@ def over_devices(
 
 def any_process(flag: bool) -> bool:
     """Whether `flag` is set in any process; every process must ask at the same point."""
+    return bool(largest(int(flag)))
+
+
+def largest(number: int) -> int:
+    """The largest of the processes' numbers, in all of them; every process must ask at the same point."""
     if jax.process_count() == 1:
-        return flag
+        return number
     from jax.experimental import multihost_utils
 
-    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+    return int(np.max(multihost_utils.process_allgather(np.asarray(number))))

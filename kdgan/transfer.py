@@ -47,7 +47,9 @@ def uniform(wide: int, narrow: int) -> np.ndarray:
 
 
 def first(wide: int, narrow: int) -> np.ndarray:
-    """The leading N of W. Linked axes agree, except through a reshape of more than one pixel (there only `uniform`)."""
+    """The leading N of W. Linked axes agree, except through a reshape of more than one pixel, or a shortcut that puts zeros
+    before the channels (`ResNet(shortcut="A")`): there only `uniform`.
+    """
     return np.arange(narrow)
 
 

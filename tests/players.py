@@ -7,6 +7,8 @@ import optax
 from flax import linen as nn
 
 from kdgan import game
+from kdgan.losses.logits import cross_entropy
+from kdgan.models import Function
 from kdgan.state import TrainState
 
 CLASSES = 3
@@ -134,3 +136,42 @@ def largest_difference(a, b) -> float:
         float(abs(np.asarray(x) - np.asarray(y)).max())
         for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     )
+
+
+def nearest_mean(classes: int = 10, *, shift: int = 0, infinite: float = 0.0) -> Function:
+    """A classifier of the digits without parameters: minus the squared distance to each class's mean image.
+
+    Args:
+      classes: of its logits.
+      shift: its class i is the data's class i − shift.
+      infinite: the share of pixels' sum up to which an image's smallest logit becomes −inf.
+    """
+    from kdgan import data
+
+    train = data.load("digits", "train")
+    images = np.asarray(train.image, np.float32).reshape(len(train.image), -1) / 255
+    means = np.stack([images[train.label == label].mean(0) for label in range(classes)])
+    means = np.roll(means, shift, axis=0)
+
+    def logits(image, train=False):
+        flat = image.reshape(len(image), -1)
+        far = -jnp.sum(jnp.square(flat[:, None] - means[None]), -1)
+        is_dark = flat.mean(-1) < infinite
+        return jnp.where(is_dark[:, None] & (far == far.min(-1, keepdims=True)), -jnp.inf, far)
+
+    return Function(logits)
+
+
+def constant(classes: int) -> Function:
+    """A classifier that takes everything for class 0."""
+    return Function(lambda image, train=False: jax.nn.one_hot(jnp.zeros(len(image), jnp.int32), classes))
+
+
+def agreeing() -> game.Method:
+    """Cross-entropy with the class that the teacher takes an image for: of its logits only the largest counts."""
+
+    def student(players, batch, key):
+        taken = players.teacher(batch["image"]).argmax(-1)
+        return {"ce": cross_entropy(players.student(batch["image"]), taken)}
+
+    return game.Method(game.Move("student", student))

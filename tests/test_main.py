@@ -1,5 +1,6 @@
 """The command line as a user meets it: one line for a mistake, and SIGTERM saves."""
 
+import json
 import os
 import pathlib
 import signal
@@ -8,6 +9,9 @@ import sys
 import time
 
 import pytest
+
+import tiny
+from kdgan.run.config import plain
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = """
@@ -20,8 +24,8 @@ def get_config():
 """
 
 
-def start(*options):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+def start(*options, **variables):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", **variables}
     return subprocess.Popen(
         [sys.executable, "-m", "kdgan.main", *options], cwd=ROOT, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -31,11 +35,15 @@ def start(*options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--config=configs/quickstart.py", "--config.data.nmae=x"], "no field 'nmae'; did you mean 'name'?"),
-        (["--config=configs/nope.py"], "No such file or directory: 'configs/nope.py'"),
+        (["--config=configs/quickstart.py", "--config.data.nmae=x"], "no such field; did you mean 'name'?"),
+        (["--config=configs/quickstart.py", "--config.lambda.student.kd=0.5"], "it is a keyword of Python"),
+        (["--config=configs/quickstart.py:foo"], "takes no arguments; leave out ':foo'"),
+        (["--config=configs/nope.py"], "there is no file configs/nope.py"),
         (["--config=configs/quickstart.py"], "--workdir is missing"),
         (["--config=configs/kdgan_mnist.py:n=7"], "--config=...:n=7: accepted are 100, 1000, 10000"),
-        (["--mode=report", "--workdir=/nonexistent"], "holds no finished run"),
+        (["--config=configs/quickstart.py", "--workdir=README.md"], "README.md: this is a file; a folder"),
+        (["--config=configs/quickstart.py", "--workdir=/proc/run"], "'/proc/run'"),
+        (["--mode=report", "--workdir=/nonexistent"], "/nonexistent is no folder"),
         (["--mode=evaluate", "--workdir=/nonexistent", "--config=configs/quickstart.py"], "holds no run"),
     ],
 )
@@ -49,6 +57,27 @@ def test_a_mistake_is_one_line(options, message):
     assert message in line
 
 
+def test_a_platform_that_is_not_there_is_one_line():
+    process = start("--mode=explain", "--config=configs/quickstart.py", JAX_PLATFORMS="cuda")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (1, "")
+    assert "Traceback" not in err
+    assert "error: JAX_PLATFORMS=cuda: Unable to initialize backend" in err.splitlines()[-1]
+    assert "name a platform that this machine has" in err.splitlines()[-1]
+
+
+def test_another_default_generator_of_random_numbers_trains_a_run(tmp_path):
+    fields = plain(tiny.config(steps=2, seeds=1))
+    fields["data"]["augment"] = {"flip": {}, "mixup": {"alpha": 0.2}}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    process = start(
+        f"--config={tmp_path / 'config.json'}", f"--workdir={tmp_path / 'run'}", JAX_DEFAULT_PRNG_IMPL="rbg"
+    )
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     (tmp_path / "config.py").write_text(CONFIG)
     process = start(f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'run'}")
@@ -58,7 +87,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    assert process.returncode == 143, err
     assert "everything is saved. The same command goes on from there." in out
     steps = [path for path in (tmp_path / "run" / "checkpoints" / "teacher").iterdir() if path.name.isdigit()]
     assert steps

@@ -1,5 +1,6 @@
 """Chains and schedules against their rules worked out by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -35,12 +36,82 @@ def test_sgd_with_momentum_and_nesterov():
 
 def test_adam_and_lion_step_by_the_sign_first():
     np.testing.assert_allclose(kernel(optim.make_optimizer("adam", learning_rate=0.1)), [2.9, -4.1], rtol=1e-5)
-    np.testing.assert_allclose(kernel(optim.make_optimizer("lion", learning_rate=0.1, b2=0.99)), [2.9, -4.1], rtol=1e-5)
+    np.testing.assert_allclose(kernel(optim.make_optimizer("lion", learning_rate=0.1)), [2.9, -4.1], rtol=1e-5)
 
 
-def test_rmsprop_divides_by_the_root_of_its_average():
-    found = kernel(optim.make_optimizer("rmsprop", learning_rate=0.1, momentum=0.0, b2=0.9, eps=1e-12))
-    np.testing.assert_allclose(found, np.array([3, -4]) - 0.1 / np.sqrt(0.1), rtol=1e-4)
+def test_rmsprop_of_constant_gradients_moves_as_pytorchs_does():
+    """Of 30 gradients of 1 at rate 1e-3 the last update is −1e-3/√(1 − 0.99³⁰) = −0.00196."""
+    one = {"kernel": jnp.ones((1, 2)), "bias": jnp.ones(1)}
+    chain = optim.make_optimizer("rmsprop", learning_rate=1e-3)
+    before, after = (kernel(chain, one, steps=steps) for steps in (29, 30))
+    np.testing.assert_allclose(after - before, -1e-3 / np.sqrt(1 - 0.99**30), rtol=1e-3)
+
+
+def _average(m, share, g):
+    return share * m + (1 - share) * g
+
+
+# The rules as torch/optim has them, and algorithm 2 of Chen et al. 2023, in float64: gradient, first and second average,
+# number of the step (from 1) and fields -> what the learning rate multiplies, and the averages after it.
+def _sgd(g, m, v, t, o):
+    m = o["momentum"] * m + g
+    return (g + o["momentum"] * m if o.get("nesterov") else m), m, v
+
+
+def _adam(g, m, v, t, o):
+    m, v = _average(m, o["b1"], g), _average(v, o["b2"], g * g)
+    return m / (1 - o["b1"] ** t) / (np.sqrt(v / (1 - o["b2"] ** t)) + o["eps"]), m, v
+
+
+def _rmsprop(g, m, v, t, o):
+    v = _average(v, o["decay"], g * g)
+    m = o["momentum"] * m + g / (np.sqrt(v) + o["eps"])
+    return m, m, v
+
+
+def _lion(g, m, v, t, o):
+    return np.sign(_average(m, o["b1"], g)), _average(m, o["b2"], g), v
+
+
+RULES = {"sgd": _sgd, "adam": _adam, "adamw": _adam, "rmsprop": _rmsprop, "lion": _lion}
+DEFAULTS = {
+    "sgd": dict(momentum=0.9),
+    "adam": dict(b1=0.9, b2=0.999, eps=1e-8),
+    "adamw": dict(b1=0.9, b2=0.999, eps=1e-8),
+    "rmsprop": dict(decay=0.99, momentum=0.0, eps=1e-8),
+    "lion": dict(b1=0.9, b2=0.99),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in RULES),
+        *((name, {"weight_decay": 0.1}) for name in RULES),
+        ("sgd", {"momentum": 0.5, "nesterov": True, "weight_decay": 0.1}),
+        ("adam", {"b1": 0.5, "b2": 0.9, "eps": 1e-2}),
+        ("adamw", {"b1": 0.5, "b2": 0.9, "eps": 1e-2, "weight_decay": 0.1}),
+        ("rmsprop", {"decay": 0.9, "momentum": 0.9, "eps": 1e-2, "weight_decay": 0.1}),
+        ("lion", {"b1": 0.8, "b2": 0.9, "weight_decay": 0.1}),
+    ],
+)
+def test_twenty_updates_are_those_of_the_rules_as_published(name, options):
+    """With a learning rate that changes, which tells a rate inside the momentum's average from one outside."""
+    draw = np.random.default_rng(0)
+    w, gradients = draw.normal(size=(3, 2)), draw.normal(size=(20, 3, 2)) * np.array([1.0, 1e-4])
+    rate = lambda count: 0.1 / (1 + count)
+    chain = optim.make_optimizer(name, learning_rate=rate, **options)
+    found = {"kernel": jnp.asarray(w, jnp.float32)}
+    state = chain.init(found)
+    step = jax.jit(chain.update)
+    o, decay, m, v = {**DEFAULTS[name], **options}, options.get("weight_decay", 0.0), np.zeros_like(w), np.zeros_like(w)
+    for count, g in enumerate(gradients):
+        change, state = step({"kernel": jnp.asarray(g, jnp.float32)}, state, found)
+        found = {"kernel": found["kernel"] + change["kernel"]}
+        decoupled = name in ("adamw", "lion")
+        update, m, v = RULES[name](g if decoupled else g + decay * w, m, v, count + 1, o)
+        w = w - rate(count) * (update + (decay * w if decoupled else 0.0))
+    np.testing.assert_allclose(found["kernel"], w, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lion"])
@@ -101,6 +172,8 @@ def test_schedules_pass_through_their_points(kind, options, values):
         (lambda: optim.make_optimizer(learning_rate=-1.0), "learning_rate = -1.0"),
         (lambda: optim.make_optimizer(clip_norm=0.0), "clip_norm = 0.0"),
         (lambda: optim.make_optimizer(accumulate=0), "accumulate = 0"),
+        (lambda: optim.make_optimizer("rmsprop", decay=1.0), r"decay = 1.0: must be at least 0 and below 1"),
+        (lambda: optim.make_optimizer("sgd", momentum=-0.1), r"momentum = -0.1: must be at least 0 and below 1"),
         (lambda: optim.make_schedule("cosin", steps=10), "accepted are constant, linear, cosine, exponential, steps"),
         (lambda: optim.make_schedule(steps=10, warmup=10), "warmup = 10"),
         (lambda: optim.make_schedule("exponential", steps=10), "both must be of one sign and not 0"),

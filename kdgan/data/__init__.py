@@ -5,6 +5,8 @@
 | `sources` | `load`: a data set by name: "digits", any TFDS name, "folder:/path" |
 | `dataset` | `Dataset`, what `load` returns, and `from_arrays` |
 | `digits`, `folder` | the UCI digits as a TFDS builder; a folder of images, class per sub-folder |
+| `tree`, `images` | which files of a folder are examples, and what is skipped; one image file, its header and pixels |
+| `errors` | errors that name an argument; images that cannot be read |
 | `cache` | where prepared and decoded data are kept for the next run |
 | `splits` | `partition`: validation, labelled subset and unlabelled remainder as indices |
 | `order` | `indices`: the examples of a step as a function of (seed, stage, step) |

@@ -8,6 +8,7 @@ from jax import Array
 from jaxtyping import Float, Float32, Int, UInt8
 
 from kdgan.data import order
+from kdgan.data.dataset import check_channels_last
 
 
 def gather(arrays: Mapping[str, Array], indices: Int[Array, "*b"]) -> dict[str, Array]:
@@ -95,11 +96,13 @@ def batches(
         {"image": float32 `[b, h, w, c]`, "label": int32 `[b]` or float32 `[b, k]`}.
 
     Raises:
-        ValueError: at the call, for other ranks or lengths that differ, and as `order.indices` and `normalise`.
+        ValueError: at the call, for other ranks, images that look like channels first, lengths that differ, and as
+            `order.indices` and `normalise`.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4:
         raise ValueError(f"images must be [n, h, w, c], got shape {list(images.shape)}")
+    check_channels_last("images", images.shape)
     if labels.ndim not in (1, 2) or len(images) != len(labels):
         raise ValueError(
             f"labels must be [n] or [n, k], one an image, got shape {list(labels.shape)} for {len(images)} images"

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, Integer, UInt8
 
+from kdgan.data.errors import ArgumentError
+
 Reader = Callable[[np.ndarray], np.ndarray]
 """Indices `[b]` to uint8 images `[b, h, w, c]`; picklable, so that worker processes can read."""
 
@@ -17,13 +19,14 @@ class Dataset:
 
     Attributes:
         name: the name it was loaded by, for reports.
-        label: int32 `[n]`, in 0..num_classes-1.
-        num_classes: number of classes.
+        label: int32 `[n]`, in 0..num_classes-1; all 0 in a set without labels.
+        num_classes: number of classes; 0 for a set without labels.
         class_names: one name a class.
         image_shape: (h, w, c).
         image: uint8 `[n, h, w, c]`, or None where the images stay on disk; `fetch` and `stream` read them.
         reader: reads images where `image` is None.
         split: the split it was loaded from, e.g. "train[:80%]".
+        notes: what should be known of it: what was skipped and why, classes without an example.
     """
 
     name: str
@@ -34,6 +37,16 @@ class Dataset:
     image: UInt8[np.ndarray, "n h w c"] | None = None
     reader: Reader | None = None
     split: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_labels(self) -> bool:
+        return self.num_classes > 0
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Images that could not be read when they were asked for, file -> reason; others of their class stood in."""
+        return getattr(self.reader, "unreadable", {})
 
     def __len__(self) -> int:
         return len(self.label)
@@ -43,10 +56,12 @@ class Dataset:
 
         Raises:
             IndexError: for an index outside 0..n-1.
+            UnreadableImageError: an image on disk cannot be read any more, and none stands in for it.
         """
         indices = np.asarray(indices, np.int64).reshape(-1)
-        if indices.size and not (0 <= indices.min() and indices.max() < len(self)):
-            raise IndexError(f"indices {indices.min()}..{indices.max()} leave {self.name}'s 0..{len(self) - 1}")
+        low, high = (np.min(indices), np.max(indices)) if indices.size else (0, 0)
+        if indices.size and not (0 <= low and high < len(self)):
+            raise IndexError(f"indices {low}..{high} leave {self.name}'s 0..{len(self) - 1}")
         if self.image is not None:
             return self.image[indices]
         if not indices.size:
@@ -61,6 +76,11 @@ class Dataset:
             return dataclasses.replace(self, label=self.label[indices], image=self.image[indices])
         assert self.reader is not None
         return dataclasses.replace(self, label=self.label[indices], reader=_Chosen(self.reader, indices))
+
+    def keep_apart(self, indices: Integer[np.ndarray, " b"] | Sequence[int]) -> "Dataset":
+        """The same data set, where no image of `indices` ever stands in for one of the others, nor one of them for it."""
+        separate = getattr(self.reader, "keep_apart", None)
+        return self if separate is None else dataclasses.replace(self, reader=separate(np.asarray(indices, np.int64)))
 
     def decode(self, chunk: int = 1024) -> "Dataset":
         """The same data set with all its images in memory."""
@@ -81,6 +101,10 @@ class _Chosen:
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         return self.reader(self.indices[indices])
 
+    @property
+    def unreadable(self) -> dict[str, str]:
+        return getattr(self.reader, "unreadable", {})
+
 
 def from_arrays(
     image: Any,
@@ -96,18 +120,22 @@ def from_arrays(
         image: `[n, h, w, c]`; uint8, or floating point in [0, 1], which is rounded to 256 levels (images are kept as
             uint8 everywhere: a quarter of the memory; for unbounded inputs write the batches yourself).
         label: integers `[n]` in 0..num_classes-1.
-        num_classes: number of classes; without it one more than the largest label, or the number of names.
+        num_classes: number of classes; without it the number of names, or of different labels, which then must be
+            0..k-1.
         class_names: one name a class; without it "0", "1", ...
         name: what reports call the set.
 
     Raises:
-        ValueError: for a wrong rank or dtype, lengths that differ, no examples, NaN or values outside [0, 1] in
-            floating point images, a label out of range, or a number of names that is not `num_classes`.
+        ValueError: for a wrong rank or dtype, images that look like channels first, lengths that differ, no examples,
+            NaN or values outside [0, 1] in floating point images, a label out of range, a class without an example where
+            neither `num_classes` nor `class_names` says how many there are, or a number of names that is not
+            `num_classes`.
     """
     image, label = np.asarray(image), np.asarray(label)
     if image.ndim != 4:
         hint = "; add the channel: image[..., None]" if image.ndim == 3 else ""
         raise ValueError(f"image must be [n, h, w, c], got shape {list(image.shape)}{hint}")
+    check_channels_last("image", image.shape)
     if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
         hint = "; for one-hot labels take argmax(-1)" if label.ndim == 2 else ""
         raise ValueError(f"label must be integers [n], got {label.dtype} {list(label.shape)}{hint}")
@@ -120,14 +148,20 @@ def from_arrays(
     elif image.dtype != np.uint8:
         raise ValueError(f"image must be uint8, or floating point in [0, 1], got {image.dtype}")
     if num_classes is None:
-        num_classes = len(class_names) if class_names is not None else int(label.max()) + 1
+        num_classes = len(class_names) if class_names is not None else count_classes(label, name)
     names = tuple(class_names) if class_names is not None else tuple(str(number) for number in range(num_classes))
     if len(names) != num_classes:
         raise ValueError(f"class_names must have num_classes = {num_classes} names, got {len(names)}")
     check_labels(label, num_classes, name)
     height, width, channels = image.shape[1:]
     return Dataset(
-        name, label.astype(np.int32), num_classes, names, (height, width, channels), np.ascontiguousarray(image)
+        name=name,
+        label=label.astype(np.int32),
+        num_classes=num_classes,
+        class_names=names,
+        image_shape=(height, width, channels),
+        image=np.ascontiguousarray(image),
+        notes=absent_classes(label, names),
     )
 
 
@@ -139,6 +173,59 @@ def check_labels(label: np.ndarray, num_classes: int, name: str) -> None:
             f"label of {name!r}: {len(wrong)} of {len(label)} out of range 0..{num_classes - 1}; "
             f"the first is {label[wrong[0]]} at index {wrong[0]}"
         )
+
+
+def check_num_classes(num_classes: int, declared: int, name: str) -> None:
+    """Raise ArgumentError where a data set itself declares another number of classes than it was told."""
+    if num_classes != declared:
+        raise ArgumentError(f"{{num_classes}} = {num_classes}: {name} itself says that it has {declared} classes")
+
+
+def count_classes(label: np.ndarray, name: str) -> int:
+    """The number of classes of labels that nothing is declared of: they must be 0..k-1.
+
+    Raises:
+        ArgumentError: one of them has no example; the message says what may be meant.
+    """
+    count = int(label.max()) + 1
+    check_labels(label, max(count, 1), name)
+    present = np.unique(label)
+    absent = np.setdiff1d(np.arange(count), present)
+    if len(absent):
+        raise ArgumentError(
+            f"labels of {name!r} are {_listed(present)}; {len(absent)} of the classes 0..{count - 1} have no example:"
+            f" {_listed(absent)}. If there are {count} classes, say {{num_classes}}={count}; else number the {len(present)}"
+            " from 0: numpy.unique(label, return_inverse=True)[1]"
+        )
+    return count
+
+
+def absent_classes(label: np.ndarray, class_names: Sequence[str]) -> tuple[str, ...]:
+    """A note, where there are classes that no example is of."""
+    absent = np.setdiff1d(np.arange(len(class_names)), label)
+    if not len(absent):
+        return ()
+    return (
+        f"no example of {len(absent):,} of {len(class_names):,} classes: {_listed([class_names[i] for i in absent])}",
+    )
+
+
+def check_channels_last(name: str, shape: Sequence[int | None]) -> None:
+    """Raise ValueError where images of `shape` [..., h, w, c] look like [..., c, h, w].
+
+    They do where 1 or 3 stands first, and behind it two numbers as the sides of an image are: over 4, neither of them
+    more than four times the other.
+    """
+    first, *sides = (number or 0 for number in shape[-3:])
+    if first in (1, 3) and min(sides) > 4 and max(sides) <= 4 * min(sides):
+        order = "(1, 2, 0)" if len(shape) == 3 else "(0, 2, 3, 1)"
+        raise ValueError(
+            f"{name}: shape {list(shape)} looks like channels first; channels last are wanted: {name}.transpose{order}"
+        )
+
+
+def _listed(values: Sequence[Any] | np.ndarray) -> str:
+    return ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
 
 
 def _from_unit(image: np.ndarray) -> np.ndarray:

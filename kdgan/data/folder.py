@@ -1,9 +1,11 @@
-"""A folder of images as a data set: one sub-folder a class, read with Pillow.
+"""A folder of images as a data set: one sub-folder a class, or no sub-folders and no classes; read with Pillow.
 
-`root/train/cat/1.png` is split "train"; where the classes stand directly under the root, the split is "all". Splits
-take TFDS's slices ("train[:80%]", "all[1000:]", sums by "+"). Files come in the order of a hash of their names, as in
-TFDS, so that a slice is a fair sample of all classes. Grey images stay grey if all are, otherwise all become RGB;
-transparency is dropped and EXIF orientation is not applied.
+`root/train/cat/1.png` is split "train"; where the classes stand directly under the root, the split is "all". Images that
+lie in `root/train` itself (or in the root, as split "all"), with no sub-folders beside them, are a set without labels.
+Hidden and system files and folders (`.cache`, `__MACOSX`, `@eaDir`) are skipped at any depth; `Dataset.notes` says what was
+skipped. Splits take TFDS's slices ("train[:80%]", "all[1000:]", sums by "+"). Files come in the order of a hash of their
+names, as in TFDS, so that a slice is a fair sample of all classes. Grey images stay grey if all are, otherwise all become
+RGB; EXIF orientation is applied, transparency is dropped.
 """
 
 import dataclasses
@@ -11,17 +13,20 @@ import hashlib
 import pathlib
 import re
 import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
-from kdgan.data.dataset import Dataset
+from kdgan.data.dataset import Dataset, absent_classes, check_num_classes
+from kdgan.data.errors import ArgumentError, UnreadableImageError, UnreadableImageWarning, tell_unreadable
+from kdgan.data.images import GREY, SUFFIXES, UNREADABLE, Header, read_header, read_pixels
+from kdgan.data.tree import Tree, scan, sub_folders
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
-_GREY = {"1", "L"}
-_EIGHT_BITS = {*_GREY, "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
 _SLICE = re.compile(r"^([\w.\-]+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?$")
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
+_LOOSE = ""  # the class of images that are in none
 
 
 def read_folder(
@@ -29,6 +34,9 @@ def read_folder(
     split: str,
     *,
     size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
     on_bad_image: str = "refuse",
     memory_limit: int = 2**31,
 ) -> Dataset:
@@ -39,31 +47,48 @@ def read_folder(
         split: a sub-folder's name, or "all" where the root holds the classes, with optional slices.
         size: (h, w) to which images are scaled (bilinear, sides in proportion, centre cropped); without it all images
             must agree in size.
-        on_bad_image: "refuse" raises where images cannot be read; "skip" leaves them out and warns with their names.
-        memory_limit: bytes up to which the decoded images are kept in memory. Above it only headers are read here, and
-            a file damaged further on raises when it is fetched.
+        channels: 1 or 3, to which all images are converted; without it 1 where all are grey, else 3.
+        num_classes: number of classes that there must be.
+        class_names: the classes in the order in which they are numbered, for a split that may lack some; without it
+            those of the sub-folder "train", else the split's own, by name.
+        on_bad_image: "refuse" raises where images cannot be read, or a class is empty; "skip" leaves them out and warns
+            with their names.
+        memory_limit: bytes up to which the decoded images are kept in memory. Above it only headers, and the files'
+            ends, are read here. A file damaged further on raises `UnreadableImageError` when it is fetched; with "skip"
+            the next image of its class that can be read stands in for it, the same one every time, with a warning.
 
     Raises:
         ValueError: for a folder or split that is not there, bad slices, no images, images of different sizes without
-            `size`, unreadable images with "refuse", a class that the split "train" has not.
+            `size`, with "refuse" unreadable images and empty classes, a class that the split "train" has not.
     """
     if on_bad_image not in ("refuse", "skip"):
-        raise ValueError(f"on_bad_image must be 'refuse' or 'skip', got {on_bad_image!r}")
+        raise ArgumentError(f"{{on_bad_image}} must be 'refuse' or 'skip', got {on_bad_image!r}")
     root = pathlib.Path(root).expanduser()
     if not root.is_dir():
         raise ValueError(f"data set not found: no folder {root}")
-    classes = _class_names(root, split)
-    files = [file for part in split.split("+") for file in _sliced(root, part.strip(), split)]
+    skip = on_bad_image == "skip"
+    parts = [_parse(part.strip(), split) for part in split.split("+")]
+    trees = {name: scan(_base(root, name)) for name, _, _ in parts}
+    closed = [f"{name}/{path}" for name, tree in trees.items() for path in tree.closed]
+    if closed and not skip:
+        raise ArgumentError(
+            f"folders under {root} that may not be listed: {_some(closed)}. Give yourself the right to, or leave them out"
+            " with {on_bad_image}='skip'"
+        )
+    classes, empty = _classes(root, split, trees, class_names, skip)
+    if num_classes is not None:
+        check_num_classes(num_classes, len(classes), f"folder {root}")
+    files = [pair for part in parts for pair in _sliced(root, trees[part[0]], classes, part, split)]
     if not files:
-        raise ValueError(f"split {split!r} of folder {root} holds no images ({', '.join(sorted(_SUFFIXES))})")
+        raise ValueError(f"split {split!r} of folder {root} holds no images ({', '.join(sorted(SUFFIXES))})")
     bad: dict[pathlib.Path, str] = {}
-    headers = {}
+    headers: dict[pathlib.Path, Header] = {}
     for file, _ in files:
         try:
-            headers[file] = _header(file)
-        except _UNREADABLE as error:
-            bad[file] = f"{error}" or type(error).__name__
-    channels = 1 if {mode for _, mode in headers.values()} <= _GREY else 3
+            headers[file] = read_header(file)
+        except UNREADABLE as error:
+            bad[file] = _reason(error)
+    channels = channels or (1 if {header.mode for header in headers.values()} <= GREY else 3)
     shape = (*(size or _one_size(headers)), channels) if headers else (1, 1, channels)
     image = None
     if len(headers) * int(np.prod(shape)) <= memory_limit:
@@ -71,89 +96,132 @@ def read_folder(
         for number, (file, _) in enumerate(files):
             if file not in bad:
                 try:
-                    image[number] = _pixels(file, shape, size is not None)
-                except _UNREADABLE as error:
-                    bad[file] = f"{error}" or type(error).__name__
-    if bad:
-        _report(bad, len(files), root, on_bad_image)
+                    image[number] = read_pixels(file, shape, size is not None)
+                except UNREADABLE as error:
+                    bad[file] = _reason(error)
+    left_out = _report(bad, len(files), root, skip) if bad else []
     kept = [number for number, (file, _) in enumerate(files) if file not in bad]
     if not kept:
         raise ValueError(f"split {split!r} of folder {root}: none of its {len(files)} images can be read")
     paths = tuple(str(files[number][0]) for number in kept)
+    label = np.array([classes.index(files[number][1]) if classes else 0 for number in kept], np.int32)
+    turned = sum(headers[files[number][0]].turned for number in kept)
+    notes = [
+        *left_out,
+        *([f"left out: {_some(empty)}, of which no class has an image"] if empty else []),
+        *_skipped(trees, classes),
+        *([f"EXIF orientation applied to {turned:,} of {len(kept):,} images"] if turned else []),
+        *_alike(classes),
+        *absent_classes(label, classes),
+    ]
     return Dataset(
         name=f"folder:{root}",
-        label=np.array([classes.index(files[number][1]) for number in kept], np.int32),
+        label=label,
         num_classes=len(classes),
         class_names=tuple(classes),
         image_shape=shape,
         image=image[kept] if image is not None else None,
-        reader=None if image is not None else _FolderReader(paths, shape, size is not None),
+        reader=None if image is not None else _FolderReader(paths, shape, size is not None, label if skip else None),
         split=split,
+        notes=tuple(notes),
     )
-
-
-def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 `[h, w, c]` scaled to `size` (h, w): bilinear with anti-aliasing, sides in proportion, centre cropped."""
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    fitted = ImageOps.fit(picture, (size[1], size[0]), method=Image.Resampling.BILINEAR)
-    return np.asarray(fitted).reshape(*size, image.shape[-1])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _FolderReader:
+    """Reads files when asked for.
+
+    Attributes:
+        paths: of all examples.
+        shape: (h, w, c) of each image.
+        resize: whether they are scaled to it.
+        group: int `[n]`, equal for examples that may stand in for each other; None: none may.
+        unreadable: path -> reason, of the files that could not be read so far.
+    """
+
     paths: tuple[str, ...]
     shape: tuple[int, int, int]
     resize: bool
+    group: np.ndarray | None
+    unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         result = np.empty((len(indices), *self.shape), np.uint8)
         for place, index in enumerate(indices):
-            try:
-                result[place] = _pixels(pathlib.Path(self.paths[index]), self.shape, self.resize)
-            except _UNREADABLE as error:
-                raise ValueError(f"image {self.paths[index]} cannot be read: {error}") from error
+            result[place] = self._read(int(index))
         return result
 
+    def keep_apart(self, indices: np.ndarray) -> "_FolderReader":
+        if self.group is None:
+            return self
+        inside = np.isin(np.arange(len(self.paths)), indices)
+        return dataclasses.replace(self, group=2 * self.group.astype(np.int64) + inside)
 
-def _header(file: pathlib.Path) -> tuple[tuple[int, int], str]:
-    with Image.open(file) as picture:
-        if picture.mode not in _EIGHT_BITS:
-            raise ValueError(f"mode {picture.mode} is not 8 bits a channel")
-        return (picture.height, picture.width), picture.mode
+    def _read(self, index: int) -> np.ndarray:
+        for candidate in self._candidates(index):
+            path = self.paths[candidate]
+            try:
+                return read_pixels(path, self.shape, self.resize)
+            except UNREADABLE as error:
+                reason = _reason(error)
+                if self.group is None:
+                    raise UnreadableImageError(
+                        f"image {path} cannot be read: {reason}. Mend or remove it, or let another of its class stand in"
+                        " with {on_bad_image}='skip'"
+                    ) from error
+                tell_unreadable(self.unreadable, {path: reason})
+        raise UnreadableImageError(
+            f"image {self.paths[index]} cannot be read: {self.unreadable[self.paths[index]]}; nor can any other that might"
+            " stand in for it, of the same class"
+        )
+
+    def _candidates(self, index: int) -> Iterator[int]:
+        yield index
+        if self.group is not None:
+            alike = np.flatnonzero(self.group == self.group[index])
+            place = int(np.searchsorted(alike, index))
+            yield from map(int, (*alike[place + 1 :], *alike[:place]))
 
 
-def _pixels(file: pathlib.Path, shape: tuple[int, int, int], resize: bool) -> np.ndarray:
-    with Image.open(file) as picture:
-        # Through RGBA: on the direct way to RGB Pillow warns of transparency held in a palette.
-        colours = picture.convert("RGBA") if picture.mode in ("P", "PA") else picture
-        array = np.asarray(colours.convert("L" if shape[2] == 1 else "RGB"))
-    array = array.reshape(*array.shape[:2], shape[2])
-    return fit(array, shape[:2]) if resize else array
+def _reason(error: Exception) -> str:
+    """The first line of an error, without the path that stands before it in any case."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, UnidentifiedImageError):
+        return "its content is of no known image format"
+    return (f"{error}".splitlines() or [type(error).__name__])[0]
 
 
-def _one_size(headers: dict[pathlib.Path, tuple[tuple[int, int], str]]) -> tuple[int, int]:
-    first, (expected, _) = next(iter(headers.items()))
-    others = [(file, found) for file, (found, _) in headers.items() if found != expected]
+def _one_size(headers: Mapping[pathlib.Path, Header]) -> tuple[int, int]:
+    first, expected = next((file, header.size) for file, header in headers.items())
+    others = [(file, header.size) for file, header in headers.items() if header.size != expected]
     if others:
-        file, found = others[0]
-        raise ValueError(
+        file, size = others[0]
+        raise ArgumentError(
             f"images differ in size (h, w): {first} is {expected}, {len(others)} of {len(headers)} are not, "
-            f"e.g. {file} is {found}; give size=(h, w) to scale all to one size"
+            f"e.g. {file} is {size}; give {{size}}=(h, w) to scale all to one size"
         )
     return expected
 
 
-def _report(bad: dict[pathlib.Path, str], total: int, root: pathlib.Path, on_bad_image: str) -> None:
-    named = "; ".join(f"{file.relative_to(root)} ({why.splitlines()[0]})" for file, why in list(bad.items())[:5])
-    more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-    message = f"{len(bad)} of {total} images under {root} cannot be read: {named}{more}"
-    if on_bad_image == "refuse":
-        raise ValueError(f"{message}. Remove them, or leave them out with on_bad_image='skip'")
-    warnings.warn(f"{message}. They are left out (on_bad_image='skip')", stacklevel=4)
+def _report(bad: Mapping[pathlib.Path, str], total: int, root: pathlib.Path, skip: bool) -> list[str]:
+    named = _some([f"{file.relative_to(root)} ({why})" for file, why in bad.items()], 5, "; ")
+    counted = f"{len(bad)} of {total} images"
+    if not skip:
+        raise ArgumentError(
+            f"{counted} under {root} cannot be read: {named}. Remove them, or leave them out with {{on_bad_image}}='skip'"
+        )
+    warnings.warn(
+        f"{counted} under {root} cannot be read: {named}. They are left out (on_bad_image='skip')",
+        UnreadableImageWarning,
+        stacklevel=4,
+    )
+    return [f"left out: {counted}, which cannot be read: {named}"]
 
 
-def _folders(folder: pathlib.Path) -> list[str]:
-    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+def _some(names: Sequence[str], count: int = 3, between: str = ", ") -> str:
+    more = f"{between}and {len(names) - count:,} more" if len(names) > count else ""
+    return between.join(name.encode(errors="replace").decode() for name in names[:count]) + more
 
 
 def _parse(part: str, split: str) -> tuple[str, str | None, str | None]:
@@ -164,40 +232,68 @@ def _parse(part: str, split: str) -> tuple[str, str | None, str | None]:
 
 
 def _base(root: pathlib.Path, name: str) -> pathlib.Path:
-    if name == "all":
-        return root
-    if not (root / name).is_dir():
+    if name != "all":
+        if (root / name).is_dir():
+            return root / name
         raise ValueError(
-            f"split {name!r} is no sub-folder of {root}; there are {_folders(root)}. "
-            "Where these are the classes themselves, the split is 'all'"
+            f"split {name!r} is no sub-folder of {root}; there are {sub_folders(root)}. "
+            "Where these are the classes themselves, or the images lie in the folder itself, the split is 'all'"
         )
-    return root / name
+    there = sub_folders(root)
+    if "train" in there and {folder.lower() for folder in there} <= _SPLITS and sub_folders(root / "train"):
+        raise ValueError(f"split 'all' of folder {root} would take {there} for classes; they are splits: write 'train'")
+    return root
 
 
-def _class_names(root: pathlib.Path, split: str) -> list[str]:
-    names = {_parse(part.strip(), split)[0] for part in split.split("+")}
-    own = sorted({folder for name in names for folder in _folders(_base(root, name))})
-    if not own:
-        raise ValueError(f"split {split!r} of folder {root} has no sub-folders; each class needs one")
-    if "all" in names or not (root / "train").is_dir():
-        return own
-    # A test set without one of the classes must still number them as training does.
-    classes = _folders(root / "train")
-    if extra := sorted(set(own) - set(classes)):
-        raise ValueError(f"split {split!r} of folder {root} has classes that 'train' has not: {extra}")
-    return classes
+def _classes(
+    root: pathlib.Path, split: str, trees: Mapping[str, Tree], class_names: Sequence[str] | None, skip: bool
+) -> tuple[list[str], list[str]]:
+    """The classes as they are numbered, none for a set without labels; and the empty ones that are left out."""
+    names, empty, others = list(class_names or ()), [], "the training split"
+    if class_names is None:
+        # A test set without one of the classes must still number them as training does.
+        by_train = not {"all", "train"} & trees.keys() and (root / "train").is_dir()
+        others = "'train'" if by_train else "the split"
+        defining = [scan(root / "train")] if by_train else list(trees.values())
+        counts: Counter[str] = Counter()
+        for tree in defining:
+            counts.update({name: len(files) for name, files in tree.classes.items()})
+        names = sorted(name for name, count in counts.items() if count)
+        empty = sorted(name for name, count in counts.items() if not count)
+        if empty:
+            _refuse_empty(root, "train" if by_train else split, empty, defining, skip)
+        if not names and not any(tree.loose for tree in defining):
+            raise ValueError(
+                f"split {split!r} of folder {root} has no sub-folders, one a class, and no images of its own"
+                f" ({', '.join(sorted(SUFFIXES))})"
+            )
+    present = {name for tree in trees.values() for name, files in tree.classes.items() if files}
+    if extra := sorted(present - set(names)):
+        raise ValueError(f"split {split!r} of folder {root} has classes that {others} has not: {extra}")
+    if names and not present and any(tree.loose for tree in trees.values()):
+        raise ValueError(
+            f"split {split!r} of folder {root} has images in no class; those of {others} have the classes {_some(names)}"
+        )
+    return names, empty
 
 
-def _sliced(root: pathlib.Path, part: str, split: str) -> list[tuple[pathlib.Path, str]]:
-    name, start, stop = _parse(part, split)
+def _refuse_empty(root: pathlib.Path, split: str, empty: Sequence[str], trees: Sequence[Tree], skip: bool) -> None:
+    others = [file for tree in trees for file in tree.others if file.split("/")[0] in empty]
+    there = f" (files of other types: {_some(others)})" if others else ""
+    message = f"split {split!r} of folder {root} has class folders without an image: {_some(empty, 10)}{there}"
+    if not skip:
+        raise ArgumentError(f"{message}. Remove them, or leave them out with {{on_bad_image}}='skip'")
+    warnings.warn(f"{message}. They are left out (on_bad_image='skip')", stacklevel=4)
+
+
+def _sliced(
+    root: pathlib.Path, tree: Tree, classes: Sequence[str], part: tuple[str, str | None, str | None], split: str
+) -> list[tuple[pathlib.Path, str]]:
+    name, start, stop = part
     base = _base(root, name)
-    files = [
-        (file, label)
-        for label in _folders(base)
-        for file in (base / label).rglob("*")
-        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file()
-    ]
-    files.sort(key=lambda pair: hashlib.blake2b(pair[0].relative_to(base).as_posix().encode()).digest())
+    labelled = {label: tree.classes.get(label, []) for label in classes} if classes else {_LOOSE: tree.loose}
+    files = [(file, label) for label, several in labelled.items() for file in several]
+    files.sort(key=lambda pair: hashlib.blake2b(pair[0].encode(errors="surrogateescape")).digest())
 
     def bound(text: str | None, default: int) -> int:
         if text is None:
@@ -208,4 +304,23 @@ def _sliced(root: pathlib.Path, part: str, split: str) -> list[tuple[pathlib.Pat
             raise ValueError(f"split {split!r} of folder {root}: {text} lies outside its {len(files)} images")
         return number
 
-    return files[bound(start, 0) : bound(stop, len(files))]
+    return [(base / file, label) for file, label in files[bound(start, 0) : bound(stop, len(files))]]
+
+
+def _skipped(trees: Mapping[str, Tree], classes: Sequence[str]) -> list[str]:
+    """A note for each reason for which something was passed by."""
+    every = lambda field: [path for tree in trees.values() for path in getattr(tree, field)]
+    reasons = {
+        "hidden or the system's": every("hidden"),
+        "not of an image's type": every("others"),
+        "images in no class folder": every("loose") if classes else [],
+        "links to a folder above them": every("loops"),
+        "folders that may not be listed": every("closed"),
+    }
+    return [f"skipped, {reason}: {len(paths):,} ({_some(paths)})" for reason, paths in reasons.items() if paths]
+
+
+def _alike(classes: Sequence[str]) -> list[str]:
+    spelled = Counter(name.lower() for name in classes)
+    names = [name for name in classes if spelled[name.lower()] > 1]
+    return [f"classes whose names differ in capitals only: {_some(names, 4)}"] if names else []

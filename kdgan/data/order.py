@@ -48,8 +48,8 @@ def indices(
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
     steps = np.asarray(step, np.int64)
-    if steps.size and steps.min() < 0:
-        raise ValueError(f"step must be at least 0, got {steps.min()}")
+    if steps.size and np.min(steps) < 0:
+        raise ValueError(f"step must be at least 0, got {np.min(steps)}")
     result = np.empty((steps.size, batch_size), np.int32)
     for row, first in zip(result, steps.reshape(-1) * batch_size, strict=True):
         filled = 0

@@ -8,13 +8,21 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from kdgan.data import cache
-from kdgan.data.dataset import Dataset, check_labels
+from kdgan.data.dataset import (
+    Dataset,
+    absent_classes,
+    check_channels_last,
+    check_labels,
+    check_num_classes,
+    count_classes,
+)
+from kdgan.data.errors import ArgumentError
 
 
 def load(
@@ -24,7 +32,10 @@ def load(
     data_dir: str | os.PathLike | None = None,
     image_key: str = "image",
     label_key: str = "label",
-    size: tuple[int, int] | None = None,
+    size: int | Sequence[int] | None = None,
+    channels: int | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
     on_bad_image: str = "refuse",
     memory_limit: int = 2**31,
 ) -> Dataset:
@@ -47,30 +58,51 @@ def load(
         data_dir: the folder of prepared data sets.
         image_key: the feature that holds the image, uint8 `[h, w, c]`.
         label_key: the feature that holds the label, an integer scalar.
-        size: (h, w) to which images are scaled (in proportion, centre cropped); needed where they differ in size.
-        on_bad_image: for folders: "refuse" or "skip" images that cannot be read.
+        size: (h, w), or one number for a square, to which images are scaled (in proportion, centre cropped); needed where
+            they differ in size.
+        channels: 1 or 3, to which images are converted; without it what the data set has.
+        num_classes: number of classes, where the data set itself does not say it; without it there the labels must be
+            0..k-1, each with an example.
+        class_names: the classes in the order in which they are numbered: those of the training split, for a test split
+            that may lack some.
+        on_bad_image: for folders: "refuse" or "skip" images that cannot be read, and empty classes.
         memory_limit: bytes of decoded images up to which they are kept in memory; 0 always leaves them on disk.
 
     Raises:
         ValueError: for a data set that is not known or not prepared (with how to prepare it), or prepared in another
             format; a split that does not parse or exist; a missing feature (with those there are); a feature that is
-            no image or label; a label out of range.
+            no image or label; a label out of range; a class without an example where nothing says how many there are.
+            Where the message names an argument it is an `ArgumentError`.
     """
     if on_bad_image not in ("refuse", "skip"):
-        raise ValueError(f"on_bad_image must be 'refuse' or 'skip', got {on_bad_image!r}")
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ValueError(f"size must be (h, w) of at least one pixel, got {size}")
+        raise ArgumentError(f"{{on_bad_image}} must be 'refuse' or 'skip', got {on_bad_image!r}")
+    if channels not in (None, 1, 3):
+        raise ArgumentError(f"{{channels}} must be 1 (grey), 3 (RGB) or None (as the data are), got {channels!r}")
+    if num_classes is not None and num_classes < 1:
+        raise ArgumentError(f"{{num_classes}} must be at least 1, or None (as the data say), got {num_classes}")
+    pair = None if size is None else _height_and_width(size)
     if name == "folder" or name.startswith("folder:"):
         from kdgan.data.folder import read_folder
 
         path = name.partition(":")[2] or os.fspath(data_dir or "")
         if not path:
-            raise ValueError("data set 'folder' needs its path: 'folder:/path', or data_dir")
-        return read_folder(path, split, size=size, on_bad_image=on_bad_image, memory_limit=memory_limit)
+            raise ArgumentError("data set 'folder' needs its path: {name}='folder:/path', or {data_dir}")
+        return read_folder(
+            path, split, size=pair, channels=channels, num_classes=num_classes, class_names=class_names,
+            on_bad_image=on_bad_image, memory_limit=memory_limit,
+        )  # fmt: skip
     with _quiet():
         builder = _digits(data_dir) if name == "digits" else _tfds_builder(name, data_dir)
         source = _data_source(builder, name, split)
-        return _read(builder, source, name, split, image_key, label_key, size, memory_limit)
+        count = len(class_names) if class_names else num_classes
+        return _read(builder, source, name, split, (image_key, label_key), pair, channels, count, memory_limit)
+
+
+def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+    sides = tuple(size) if isinstance(size, Sequence) else (size,)
+    if not 1 <= len(sides) <= 2 or not all(isinstance(side, int | np.integer) and side >= 1 for side in sides):
+        raise ArgumentError(f"{{size}} must be (h, w) of at least one pixel, or one number for a square, got {size}")
+    return int(sides[0]), int(sides[-1])
 
 
 @contextlib.contextmanager
@@ -179,6 +211,7 @@ class _TfdsReader:
     features: Any  # tfds FeaturesDict of the features to decode
     image_key: str
     size: tuple[int, int] | None
+    channels: int | None
 
     def records(self, indices: np.ndarray) -> list[dict[str, Any]]:
         with _quiet():
@@ -186,11 +219,13 @@ class _TfdsReader:
             return [self.features.deserialize_example_np(record) for record in raw]
 
     def image(self, record: dict[str, Any]) -> np.ndarray:
-        if self.size is None:
-            return record[self.image_key]
-        from kdgan.data.folder import fit
+        image = record[self.image_key]
+        if self.size is None and self.channels is None:
+            return image
+        from kdgan.data.images import convert, fit
 
-        return fit(record[self.image_key], self.size)
+        image = image if self.channels is None else convert(image, self.channels)
+        return image if self.size is None else fit(image, self.size)
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         return np.stack([self.image(record) for record in self.records(indices)])
@@ -201,47 +236,57 @@ def _read(
     source: Any,
     name: str,
     split: str,
-    image_key: str,
-    label_key: str,
+    keys: tuple[str, str],
     size: tuple[int, int] | None,
+    channels: int | None,
+    num_classes: int | None,
     memory_limit: int,
 ) -> Dataset:
     import tensorflow_datasets as tfds
 
-    image_feature, label_feature = (_feature(builder, name, key) for key in (image_key, label_key))
-    shape = _image_shape(image_feature, name, image_key, size)
+    image_key, label_key = keys
+    image_feature, label_feature = (_feature(builder, name, key) for key in keys)
+    shape = _image_shape(image_feature, name, image_key, size, channels)
     if tuple(label_feature.shape) or not np.issubdtype(label_feature.np_dtype, np.integer):
-        raise ValueError(f"label_key = {label_key!r} of {name!r} must be an integer scalar, got {label_feature!r}")
+        raise ArgumentError(
+            f"{{label_key}} = {label_key!r} of {name!r} must be an integer scalar, got {label_feature!r}"
+        )
 
-    images = _TfdsReader(source, tfds.features.FeaturesDict({image_key: image_feature}), image_key, size)
+    images = _TfdsReader(source, tfds.features.FeaturesDict({image_key: image_feature}), image_key, size, channels)
     both = tfds.features.FeaturesDict({image_key: image_feature, label_key: label_feature})
     in_memory = len(source) * int(np.prod(shape)) <= memory_limit
     info_file = pathlib.Path(builder.data_path) / "dataset_info.json"
     stamp = info_file.stat().st_mtime_ns if info_file.exists() else 0
     key = {"path": str(builder.data_path), "stamp": stamp, "split": split, "image": image_key if in_memory else None}
     key |= {"label": label_key, "size": size, "length": len(source)}
+    key |= {} if channels is None else {"channels": channels}
     arrays = cache.read(key)
     if arrays is None:
         start = time.monotonic()
         if in_memory:
-            arrays = _decode(_TfdsReader(source, both, image_key, size), label_key, shape)
+            arrays = _decode(_TfdsReader(source, both, image_key, size, channels), label_key, shape)
         else:
-            labels = _TfdsReader(source, tfds.features.FeaturesDict({label_key: label_feature}), image_key, None)
+            labels = _TfdsReader(source, tfds.features.FeaturesDict({label_key: label_feature}), image_key, None, None)
             arrays = _decode(labels, label_key, None)
         if time.monotonic() - start > 1.0:
             cache.write(key, arrays)
     names = getattr(label_feature, "names", None) or []
-    num_classes = getattr(label_feature, "num_classes", None) or len(names) or int(arrays["label"].max()) + 1
-    check_labels(arrays["label"], num_classes, name)
+    declared = getattr(label_feature, "num_classes", None) or len(names)
+    if declared and num_classes is not None:
+        check_num_classes(num_classes, declared, f"data set {name!r}")
+    count = declared or num_classes or count_classes(arrays["label"], name)
+    check_labels(arrays["label"], count, name)
+    class_names = tuple(names) or tuple(str(number) for number in range(count))
     return Dataset(
         name=name,
         label=arrays["label"],
-        num_classes=num_classes,
-        class_names=tuple(names) or tuple(str(number) for number in range(num_classes)),
+        num_classes=count,
+        class_names=class_names,
         image_shape=shape,
         image=arrays.get("image"),
         reader=None if in_memory else images,
         split=split,
+        notes=absent_classes(arrays["label"], class_names),
     )
 
 
@@ -261,16 +306,25 @@ def _feature(builder: Any, name: str, key: str) -> Any:
     features = builder.info.features
     if key not in features:
         there = ", ".join(f"{found} ({type(features[found]).__name__})" for found in features)
-        raise ValueError(f"data set {name!r} has no feature {key!r}; there are {there}. Set image_key or label_key")
+        raise ArgumentError(
+            f"data set {name!r} has no feature {key!r}; there are {there}. Set {{image_key}} or {{label_key}}"
+        )
     return features[key]
 
 
-def _image_shape(feature: Any, name: str, key: str, size: tuple[int, int] | None) -> tuple[int, int, int]:
+def _image_shape(
+    feature: Any, name: str, key: str, size: tuple[int, int] | None, channels: int | None
+) -> tuple[int, int, int]:
     shape = tuple(feature.shape or ())
     if len(shape) != 3 or shape[2] is None or np.dtype(feature.np_dtype) != np.uint8:
-        raise ValueError(f"image_key = {key!r} of {name!r} must be uint8 [h, w, c], got {feature!r}")
-    if size is not None:
-        return (*size, shape[2])
-    if None in shape:
-        raise ValueError(f"images of {name!r} differ in size ({feature!r}); give size=(h, w) to scale them to one")
-    return shape
+        raise ArgumentError(f"{{image_key}} = {key!r} of {name!r} must be uint8 [h, w, c], got {feature!r}")
+    check_channels_last(f"image of {name!r}", shape)
+    if channels is not None and shape[2] > 4:
+        raise ArgumentError(
+            f"{{channels}} = {channels}: images of {name!r} have {shape[2]} channels, of no colour known"
+        )
+    if size is None and None in shape:
+        raise ArgumentError(
+            f"images of {name!r} differ in size ({feature!r}); give {{size}}=(h, w) to scale them to one"
+        )
+    return (*(size or shape[:2]), channels or shape[2])

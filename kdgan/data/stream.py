@@ -4,13 +4,16 @@ import atexit
 import contextlib
 import dataclasses
 import pickle
+import warnings
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from kdgan.data import order
 from kdgan.data.dataset import Dataset
+from kdgan.data.errors import UnreadableImageWarning, tell_unreadable
 
 
 def stream(
@@ -50,6 +53,8 @@ def stream(
 
     Raises:
         ValueError: at the call, for a number below its bound or a batch that processes cannot share evenly.
+        UnreadableImageError: at the step that needs it, for an image that cannot be read, where the data set lets no
+            other stand in for it. It does so alike at every step and in every process, and a warning names each once.
     """
     for name, value, least in (
         ("batch_size", batch_size, 1),
@@ -90,8 +95,14 @@ class _Steps:
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
-        step = self.start_step + int(number)
+    def __getitem__(self, number: int) -> Any:
+        """The batch, or the error that reading it ended with: raised in here it would come out wrapped in Grain's."""
+        try:
+            return self._batch(self.start_step + int(number))
+        except (ValueError, OSError) as error:
+            return error
+
+    def _batch(self, step: int) -> dict[str, np.ndarray]:
         whole = order.indices(len(self.dataset), self.batch_size, seed=self.seed, stage=self.stage, step=step)
         index = whole[self.position]
         return {
@@ -104,7 +115,7 @@ class _Steps:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Pickled:
-    """The batches as bytes, which workers send through a pipe.
+    """The batches as bytes, which workers send through a pipe, and the images that could not be read.
 
     Grain would send arrays through shared memory: it is limited to 64 MB in many containers, stays mapped for as long as a
     batch is held, and what is under way when a run ends early is left behind with a warning.
@@ -116,7 +127,9 @@ class _Pickled:
         return len(self.source)
 
     def __getitem__(self, number: int) -> bytes:
-        return pickle.dumps(self.source[number], protocol=5)
+        warnings.simplefilter("ignore", UnreadableImageWarning)  # the process that asked says it, once for all workers
+        batch = self.source[number]
+        return pickle.dumps((batch, self.source.dataset.unreadable), protocol=5)
 
 
 def _close(batches: weakref.ReferenceType) -> None:
@@ -145,6 +158,11 @@ def _iterate(source: _Steps, workers: int, prefetch: int) -> Iterator[dict[str, 
         iterator = iter(grain.MapDataset.source(source).to_iter_dataset(threads))
     try:
         for batch in iterator:
-            yield pickle.loads(batch) if workers else batch
+            if workers:
+                batch, unreadable = pickle.loads(batch)
+                tell_unreadable(source.dataset.unreadable, unreadable)
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
     finally:
         iterator.close()  # threads and worker processes end here, not when the garbage collector comes by

@@ -9,6 +9,28 @@ latents      Gaussian latents and the terms of an ELBO; noise for a smaller late
 weights      distance between the weights of networks of different widths
 concrete     labels drawn from the concrete (Gumbel-softmax) distribution, and their score
 arguments    what all of them ask of their arguments: precision, temperatures, shapes
+
+A λ is worth what its term is. Published code often has another constant in the same term: with ours = c · theirs, λ/c here
+pulls as their λ does. K is the number of classes, n that of pixels and channels, units or latent variables.
+
+| term | code with another constant | c |
+|---|---|---|
+| `mimic`, `kd` of `kdgan` with `l2`: ½‖s − t‖² | mean squared error, over classes too (Knowledge-Distillation-Zoo) | K/2 |
+| `kd`: T²·KL | KL averaged over classes too (`kl_div` of PyTorch with "mean", Teacher-free KD, ZSKT) | K |
+| | without T² (torchdistill's where its `alpha` is None) | T² |
+| `logistic` | binary cross-entropy averaged over classes (`reduction="mean"`) | K |
+| `real`, `fake`, `student`, `teacher` of a discriminator | both sides halved (pix2pix) | 2 |
+| the same and `adv`, least_squares | without ½ (RelativisticGAN) | ½ |
+| the same, relativistic_average | halved for both players (RelativisticGAN, by its author) | 2 |
+| `r1`: ½‖∇D‖² | without ½ (GAN_stability) | ½ |
+| `reconstruction`; `kl`, `latent` | averaged over pixels; over latent variables | n |
+| `pixel`, `mse`, `match`, `decoder`, `seen` | norms as papers write them: sums over pixels or units | 1/n |
+| `adapted` | FitNets' paper: ½‖·‖² | 2/n |
+| `wd` | a sum over all parameters | 1/n |
+
+Equal to ours are `kd` of RepDistiller, mdistiller and Knowledge-Distillation-Zoo, the hint of RepDistiller (`adapted`),
+R1 of StyleGAN2 and StudioGAN, WGAN-GP and the vanilla, least-squares, hinge and Wasserstein games of StudioGAN, the paired
+relativistic game of RelativisticGAN. mimicry's "minimax" generator is our `nonsaturating`.
 """
 
 import importlib

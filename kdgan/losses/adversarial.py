@@ -106,9 +106,14 @@ def gan_loss(name: str, *, real_label: float = 1.0) -> GANLoss:
     | `relativistic` | −log σ(r − f) and 0 | −log σ(f − r) |
     | `relativistic_average` | −log σ(r − f̄) and −log(1 − σ(f − r̄)) | −log σ(f − r̄) − log(1 − σ(r − f̄)) |
 
-    Goodfellow et al. 2014 (the first two), Mao et al. 2017 (their 0-1 coding; implementations that leave out the ½ have
-    twice the λ), Lim & Ye 2017, Arjovsky et al. 2017 (the critic must be kept Lipschitz:
-    `kdgan.losses.penalties.gradient_penalty`), Jolicoeur-Martineau 2019 (RpGAN and RaGAN on the logistic loss).
+    Goodfellow et al. 2014 (the first two), Mao et al. 2017 (their 0-1 coding), Lim & Ye 2017, Arjovsky et al. 2017 (the
+    critic must be kept Lipschitz: `kdgan.losses.penalties.gradient_penalty`), Jolicoeur-Martineau 2019 (RpGAN and RaGAN
+    on the logistic loss).
+
+    Beside other code: StudioGAN's vanilla (`nonsaturating`), least-squares, hinge and Wasserstein losses are these. Least
+    squares without ½ (RelativisticGAN) is twice ours. The relativistic average loss of both players is twice that of its
+    author's code, which halves the sum that the paper has. Where the discriminator's loss is halved as a whole (pix2pix),
+    ours is twice it. What mimicry calls minimax is, for the generator, `nonsaturating`.
 
     One-sided label smoothing (Salimans et al. 2016) is α < 1, 0.9 say: the discriminator stops at D(real) = α instead of
     going on to be sure. Fakes stay at 0; smoothing them would have the discriminator support what the generator makes.

@@ -43,7 +43,8 @@ def feature_l2(student: Features, teacher: Features, weights: Weights | None = N
     """Σ_l w_l·mean (S_l − T_l)², the mean over all axes but the batch.
 
     GAN Compression (Li et al. 2020) with S_l behind a learned 1×1 convolution that gives it the teacher's width
-    (`kdgan.models.adapters`); FitNets (Romero et al. 2015) up to the factor.
+    (`kdgan.models.adapters`). FitNets (Romero et al. 2015) write ½‖S − T‖², which is n/2 times a layer's term here, n the
+    entries of T_l for one example; the code that runs it (RepDistiller, mdistiller) takes the mean, as this does.
 
     Args:
         student: S_l [b, ...].

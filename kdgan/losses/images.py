@@ -1,6 +1,7 @@
 """Losses between images: a student's against the teacher's or the true one, as means over pixels and channels.
 
-Means, not sums, so that a λ keeps its sense from one resolution to another; published λ's of pixel losses are for means.
+Means, not sums, so that a λ keeps its sense from one resolution to another: `l1_loss` and `mse_loss` of PyTorch, for which
+published λ's of pixel losses are. A paper's ‖x − y‖² or ‖x − y‖₁, read as a sum, is h·w·c times as much.
 No function here stops a gradient.
 """
 

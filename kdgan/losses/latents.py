@@ -2,7 +2,8 @@
 
 A VAE's negative ELBO (Kingma & Welling 2014) is a negative log-likelihood plus `kl_to_standard_normal`: sums over
 pixels and latent dimensions, in nats per example. Keep it so: with a mean over the pixels, the divergence would weigh
-h·w·c times as much. No function here stops a gradient.
+h·w·c times as much; a β from code that has such a mean is β·h·w·c here (β·h·w·c/d where it averages over d latent variables,
+too). Code that sums over the batch as well (PyTorch's example) has b times these values. No function here stops a gradient.
 """
 
 import math
@@ -90,6 +91,9 @@ def gaussian_nll(
     mean: Float[Array, "b *pixels"], image: Float[Array, "n *others"], *, scale: Real[ArrayLike, ""]
 ) -> Float[Array, " b"]:
     """−log p(x) of a Gaussian decoder of fixed σ: Σ_{h,w,c} (½((x − μ)/σ)² + log σ + ½ log 2π), in nats.
+
+    With σ = 1 it is, but for a constant, h·w·c/2 times the mean squared error; σ² = ½ gives the plain squared norm.
+    PyTorch's `gaussian_nll_loss` is given σ², averages, and leaves out ½ log 2π.
 
     Args:
         mean: μ [b, h, w, c].

@@ -79,6 +79,10 @@ def kl_divergence(
     student's T²: the chain rule brings 1/T from s/T alone, and T_t only chooses the target. For T = T_t → ∞ the loss
     tends to ‖(s − s̄) − (t − t̄)‖² / 2k, the squared error of centred logits.
 
+    RepDistiller's, mdistiller's and Knowledge-Distillation-Zoo's terms are equal to this one, averaged over the batch;
+    code that averages over the k classes too (PyTorch's `kl_div` with `reduction="mean"`, Teacher-free KD, ZSKT) has 1/k
+    of it, and torchdistill's leaves out T² where its `alpha` is None.
+
     The gradient is not stopped at the teacher (see the head of this file). In float32 the value is exact to about
     T²·1e-7: at temperatures in the hundreds it may be noise, also below 0, while its gradient stays good.
 
@@ -111,7 +115,8 @@ def sigmoid_matching(student_logits: Float[Array, "b k"], teacher_logits: Float[
 
     BCE(p, q) = −p log q − (1 − p) log(1 − q). The distillation term of iCaRL (Rebuffi et al. 2017), for players whose
     outputs are read one class at a time (multi-label, one against the rest). Unlike softmax it sees the level of the
-    logits as well as their differences. Smallest, at the entropy of σ(t) and not at 0, where s = t.
+    logits as well as their differences. Smallest, at the entropy of σ(t) and not at 0, where s = t. It is k times a binary
+    cross-entropy that is averaged over the classes, as `binary_cross_entropy_with_logits` of PyTorch is by default.
 
     Args:
         student_logits: s [b, k].
@@ -131,6 +136,9 @@ def sigmoid_matching(student_logits: Float[Array, "b k"], teacher_logits: Float[
 
 def half_squared_error(student_logits: Float[Array, "b k"], teacher_logits: Float[Array, "n c"]) -> Float[Array, " b"]:
     """Mimic learning (Ba & Caruana 2014): ½‖s − t‖², summed over classes.
+
+    It is k/2 times the mean squared error over examples and classes that other code has (`Logits` of
+    Knowledge-Distillation-Zoo, `mse_loss` of PyTorch): a λ of theirs is λ·2/k here.
 
     Args:
         student_logits: s [b, k].

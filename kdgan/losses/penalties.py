@@ -22,7 +22,8 @@ def r1(score: Score, real: Float[Array, "b *pixels"]) -> Float[Array, " b"]:
     """R1 (Mescheder et al. 2018): ½‖∇_x D(x)‖² at real examples, D the score.
 
     λ is the paper's γ (10 there; StyleGAN2 scales it with the resolution). It is the squared norm and not its distance
-    from 1: at equilibrium the discriminator is flat on the data.
+    from 1: at equilibrium the discriminator is flat on the data. StyleGAN2 and StudioGAN have the same ½; the authors'
+    own code (GAN_stability) leaves it out, so that ours is half of its term and its weight 10 is λ = 20 here.
 
     Args:
         score: images to scores [b].
@@ -47,8 +48,8 @@ def gradient_penalty(
 ) -> Float[Array, " b"]:
     """WGAN-GP (Gulrajani et al. 2017): (‖∇ D(x̂)‖₂ − target)² at x̂ = u·x + (1 − u)·y with u ~ U(0, 1) per example.
 
-    λ is 10 in the paper. Where the gradient is 0 the norm has no derivative and 0 is taken, so that a critic that is
-    flat somewhere gives the value target² there and no NaN.
+    λ is 10 in the paper; its code and StudioGAN's have the same term. Where the gradient is 0 the norm has no derivative and
+    0 is taken, so that a critic that is flat somewhere gives the value target² there and no NaN.
 
     Args:
         score: images to scores [b].

@@ -24,8 +24,8 @@ def weight_distance(small: Tree, wide: Tree, *, how: str = "uniform", depth: str
     (without a scale); for networks of equal shapes it takes all, and the distance is the plain mean squared difference.
     So it is 0 at transferred parameters, and keeps a student that started there near them.
 
-    A value of the parameters and not of examples, hence a scalar; gradients reach both sides. What the wide network has
-    beyond the small one's paths is not looked at.
+    A mean, where ‖θ − Θ‖² of a paper is n times as much. A value of the parameters and not of examples, hence a scalar;
+    gradients reach both sides. What the wide network has beyond the small one's paths is not looked at.
 
     Args:
       small: θ, the smaller network's parameters, a nested mapping.

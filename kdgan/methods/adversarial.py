@@ -19,7 +19,7 @@ _VIEWS = {"logits": lambda logits: logits, "probabilities": lambda logits: jax.n
 def adversarial(*, sees: str = "logits", sees_image: bool = False, discriminator_repeats: int = 1) -> Method:
     """A small student against a larger discriminator that tells the teacher's outputs from the student's.
 
-    L_D = −E log D(t(x)) − E log(1 − D(s(x))): terms `real`, `fake` of the discriminator.
+    L_D = −E log D(t(x)) − E log(1 − D(s(x))), not halved: terms `real`, `fake` of the discriminator.
     L_G = −E log D(s(x)): term `adv` of the student; `ce` beside it (λ 0: no label is used).
 
     Args:

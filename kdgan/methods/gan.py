@@ -152,14 +152,16 @@ def gan(
     """A generative adversarial network (Goodfellow et al. 2014), with the losses and regularisers that came since.
 
     Terms `real`, `fake` of the discriminator (with λ 1 each its loss), and `r1` or `gradient` where there is a penalty;
-    term `adv` of the generator. By default −log D(x) − log(1 − D(G(z))), and −log D(G(z)).
+    term `adv` of the generator. By default −log D(x) − log(1 − D(G(z))), and −log D(G(z)). `kdgan.losses` says which
+    published code has other constants in these terms: relativistic_average is twice its author's.
 
     Args:
       generator: the player that generates: `teacher` where one is trained to teach, `student` for a scratch baseline.
       latent: dimension of the noise.
       loss: nonsaturating, minimax, least_squares, hinge, wasserstein, relativistic or relativistic_average.
       real_label: one-sided label smoothing: the discriminator's target for real images.
-      penalty: None, "r1" or "gradient"; its λ is γ of R1 (½ is in the term), 10 of WGAN-GP.
+      penalty: None, "r1" or "gradient"; its λ is γ of R1 (½ is in the term: 20 for the 10 of GAN_stability, whose code
+        has no ½), 10 of WGAN-GP.
       penalty_every: lazy regularisation: at every so many steps, as many times as large.
       diffaugment: differentiable augmentation of what the discriminator sees: "color", "translation", "cutout", joined
         by commas; "" for none.

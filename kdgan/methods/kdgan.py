@@ -71,7 +71,8 @@ def kdgan(
     """KDGAN (Wang et al. 2018): discriminator, teacher and student (the classifier) move in turn.
 
     Args:
-      distillation: L of both directions: `l2` on logits (the paper's numbers) or `kl`.
+      distillation: L of both directions: `l2` on logits (the paper's numbers; ½‖·‖² here, k/2 times a mean squared
+        error) or `kl` (T²·KL).
       temperature: of `kl`.
       concrete_temperature: τ of the label draws; a schedule from 10 to 0.1 in the paper's rebuttal code.
       labels: `concrete` draws labels (straight-through); `expected` takes the expectation over the classes exactly, which

@@ -13,6 +13,7 @@ from jax.extend import core
 
 # The first call compiles; the next ones let clocks, caches and allocators settle.
 _WARM_UPS = 3
+_FEWEST = 3  # calls timed, however long they take
 
 
 def parameters(params: Any) -> int:
@@ -130,7 +131,12 @@ def _called(equation: core.JaxprEqn) -> list[core.Jaxpr]:
     return [getattr(p, "jaxpr", p) for p in values if isinstance(getattr(p, "jaxpr", p), core.Jaxpr)]
 
 
-def latency(fn: Callable[..., Any], *args: Any, repeats: int = 20) -> float:
+def empty_call() -> float:
+    """Seconds that a call of the smallest program takes on this device: what every call takes, whatever it computes."""
+    return latency(lambda x: x + 1.0, jnp.zeros(()), repeats=100)
+
+
+def latency(fn: Callable[..., Any], *args: Any, repeats: int = 20, longest: float = math.inf) -> float:
     """Seconds that one call of the compiled `fn(*args)` takes: the median over `repeats`, each waited for.
 
     Compilation, the first calls and the transfer of `args` to the device are not in it; the dispatch from Python is.
@@ -140,6 +146,7 @@ def latency(fn: Callable[..., Any], *args: Any, repeats: int = 20) -> float:
         fn: a function of pytrees of arrays; compiled here unless it is `jax.jit`'s already.
         args: its arguments; for latency in the usual sense, a batch of one.
         repeats: calls timed.
+        longest: seconds after which no further call is timed, once three are.
 
     Returns:
         Seconds per call.
@@ -158,4 +165,6 @@ def latency(fn: Callable[..., Any], *args: Any, repeats: int = 20) -> float:
         start = time.perf_counter()
         jax.block_until_ready(compiled(*args))
         seconds.append(time.perf_counter() - start)
+        if len(seconds) >= _FEWEST and sum(seconds) >= longest:
+            break
     return statistics.median(seconds)

@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 
 from kdgan.models.gan_layers import (
     apply_layer,
-    check_choice,
     check_classes,
     check_image_size,
     check_label,
@@ -25,7 +24,7 @@ from kdgan.models.gan_layers import (
     projection_score,
     scaled,
 )
-from kdgan.models.layers import Tap, batch_norm, check_fields, check_image
+from kdgan.models.layers import Tap, batch_norm, check_choice, check_fields, check_image
 from kdgan.models.transposed import TransposedConv
 
 # The initialisation of the widely used tutorial; Radford et al. 2016 draw from N(0, 0.02²), too small for narrow

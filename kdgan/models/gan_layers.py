@@ -15,18 +15,6 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def check_choice(model: nn.Module, field: str, accepted: tuple[str, ...]) -> None:
-    """Refuse a field that holds none of the `accepted` words.
-
-    Raises:
-      ValueError: names the module, the field, its value and what is accepted.
-    """
-    value = getattr(model, field)
-    if value not in accepted:
-        names = " or ".join(map(repr, accepted))
-        raise ValueError(f"{type(model).__name__}.{field} = {value!r}; it accepts {names}")
-
-
 def check_width(model: Any) -> None:
     """Refuse a `width` that is no positive factor.
 

@@ -45,7 +45,9 @@ def conv1x1(features: int, stride: int = 1, *, name: str) -> nn.Conv:
 def batch_norm(*, train: bool, axis_name: str | None, name: str) -> nn.BatchNorm:
     """Batch norm with the statistics of the batch when training, averaged over the devices of `axis_name` if given.
 
-    Running averages keep 0.9 of their value per step (Linen's `momentum`; other libraries call the same 0.1).
+    Running averages keep 0.9 of their value per step (Linen's `momentum`; other libraries call the same 0.1). The running
+    variance is an average of the batches' biased variances, Σ(x − x̄)²/n over n = b·h·w values, by which the batch itself is
+    normalised; PyTorch's is of the unbiased ones, n/(n − 1) times as large, which tells at small n: by a third at n = 4.
     """
     return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, axis_name=axis_name, name=name)
 
@@ -114,3 +116,15 @@ def check_fields(model: nn.Module, *, positive: Sequence[str] = (), rates: Seque
     for field in rates:
         if not 0.0 <= getattr(model, field) < 1.0:
             raise ValueError(f"{type(model).__name__}.{field} = {getattr(model, field)!r}; it accepts 0 <= rate < 1")
+
+
+def check_choice(model: nn.Module, field: str, accepted: tuple[str, ...]) -> None:
+    """Refuse a field that holds none of the `accepted` words.
+
+    Raises:
+      ValueError: names the module, the field, its value and what is accepted.
+    """
+    value = getattr(model, field)
+    if value not in accepted:
+        names = " or ".join(map(repr, accepted))
+        raise ValueError(f"{type(model).__name__}.{field} = {value!r}; it accepts {names}")

@@ -11,8 +11,8 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from kdgan.models.gan_layers import check_choice, check_image_size, check_noise, check_width, scaled
-from kdgan.models.layers import Tap, check_fields, check_image
+from kdgan.models.gan_layers import check_image_size, check_noise, check_width, scaled
+from kdgan.models.layers import Tap, check_choice, check_fields, check_image
 from kdgan.models.transposed import TransposedConv
 
 

@@ -10,10 +10,15 @@ else, so that a report is written on a machine without an accelerator, without J
 
 read         the files of a workdir
 entries      which stages a run compares, which players a table shows, and under which name
+origins      which players came from checkpoints, in the notes below a table
 measured     the metrics: heads, units, which end is better, and which one a comparison goes by
+latency      what the latencies of a table mean, and which of them time the call and not the player
 numbers      how a number is written
-tables       the table of results, as text, Markdown and HTML
-differences  arms compared seed by seed, and the sentence that says the outcome
+tables       the table of results, as data
+rendering    a table as text, Markdown and HTML
+choice       which arm is singled out: by the validation split, where there is one
+differences  arms compared seed by seed: intervals, p-values, and when a difference is clear
+findings     the sentences that say the outcome
 curves       learning curves: mean and interval over seeds at each step
 palette      which colour an arm has
 drawing      what figures share: colours, ground, SVG

@@ -1,14 +1,13 @@
-"""The sections of a classifier's test images: the confusion matrix of the best student, and where the teacher differs."""
+"""The sections of a classifier's test images: the confusion matrix of the chosen student, and where the teacher differs."""
 
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 
-from kdgan.report import differences, pictures
-from kdgan.report.entries import ALONE, compared, last_stage
+from kdgan.report import choice, pictures
+from kdgan.report.entries import ALONE, last_stage
 from kdgan.report.markup import section, sentence
-from kdgan.report.measured import MEASURED
 from kdgan.report.read import Results
 
 SMALL_IMAGE = 64  # pixels up to which an image is enlarged without smoothing
@@ -16,12 +15,13 @@ LONG_NAME = 5  # characters of a class from which an image needs a wider place
 
 
 def confusion(results: Results) -> str:
-    """The confusion matrix of the arm with the best mean accuracy, all of its seeds counted together."""
-    player, arms = compared(results.summary)
-    arm = differences.best_other(arms, "", MEASURED[0])
+    """The confusion matrix of the arm that is chosen, all of its seeds counted together."""
+    chosen = choice.chosen_arm(results.summary)
+    if chosen is None:
+        return ""
     label = results.evaluation.get("label")
-    predicted = results.evaluation.get(f"prediction/{last_stage(results.summary)}/{arm}/{player}")
-    if arm is None or label is None or predicted is None or not label.size or not predicted.size:
+    predicted = results.evaluation.get(f"prediction/{last_stage(results.summary)}/{chosen.arm}/{chosen.player}")
+    if label is None or predicted is None or not label.size or not predicted.size:
         return ""
     names = class_names(results)
     shares = pictures.confusion(label, predicted, len(names))
@@ -37,10 +37,11 @@ def confusion(results: Results) -> str:
             '<p class="note">True class → predicted class.</p>'
         )
     seeds = f", {len(predicted)} seeds together" if len(predicted) > 1 else ""
-    whose = player if arm == ALONE else f"{player} · {arm}"
-    caption = f"{whose}{seeds}, test split. Each row sums to 100 %; errors are shaded by the largest of them."
+    whose = chosen.player if chosen.arm == ALONE else f"{chosen.player} · {chosen.arm}"
+    why = f" ({chosen.words})" if chosen.of > 1 else ""
+    caption = f"{whose}{why}{seeds}, test split. Each row sums to 100 %; errors are shaded by the largest of them."
     return section(
-        f"Confusion matrix of the best {player}",
+        f"Confusion matrix of the {chosen.player}",
         f'<div class="two"><figure class="matrix">{pictures.confusion_matrix(shares, names)}'
         f'<figcaption>{sentence(caption)}</figcaption></figure><div class="errors">{errors}</div></div>',
     )
@@ -67,6 +68,8 @@ def disagreements(results: Results) -> str:
     stage, _, rest = about.partition("/")
     arm, _, seed = rest.rpartition("/")
     whose = "" if not seed else f"seed {seed}, stage {stage}" if arm == ALONE else f"{arm}, seed {seed}"
+    why = str(results.evaluation.get("disagreement/chosen", ""))
+    whose += f" ({why})" if why else ""
     student = sum(each.student == each.true for each in found)
     teacher = sum(each.teacher == each.true for each in found)
     counts = f"Of the {len(found)} shown, the student is right on {student}, the teacher on {teacher}"

@@ -1,70 +1,161 @@
-"""Arms compared seed by seed, and the sentences that say what came of it.
+"""Arms compared seed by seed: every pair's difference, the one rule of when it is called clear, and the table of them.
 
 Arms of one seed share their batches and the players they start from, so a difference is taken within each seed; its
 interval is that of the differences, not of the two means. Arms are compared by the primary metric of their player:
 accuracy, else the Fréchet distance of what it generates, else the ELBO.
+
+Of more than two arms, all pairs are one family of comparisons: the intervals hold all at once (Bonferroni), and p-values
+are adjusted by Holm's procedure. All pairs, and not only those that a table shows, since which arm is set against the
+others is chosen by numbers of these very seeds: for eleven equal arms of five seeds, intervals that count the pairs shown
+would hold at once in 92 % of runs only.
 """
 
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
-from kdgan.metrics.intervals import paired_difference
+from kdgan.metrics.intervals import holm, paired_difference
+from kdgan.report import choice, numbers
 from kdgan.report import measured as metrics
-from kdgan.report import numbers
-from kdgan.report.entries import ALONE, TEACHER, Entry, compared, comparisons, cost_of, last_stage, shown
+from kdgan.report.choice import Choice
+from kdgan.report.entries import compared, last_stage
 from kdgan.report.measured import Measured
 from kdgan.report.tables import Cell, Row, Table
-
-# A difference is called one beyond this many standard errors.
-STANDARD_ERRORS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """`arm` minus `other` in one metric, paired over seeds, in the unit shown (accuracies in points of a per cent)."""
+    """`arm` minus `other` in one metric, paired over seeds, in the unit shown (accuracies in points of a per cent).
+
+    Attributes:
+        arm, other: their names.
+        mean: over the seeds.
+        ci95: half width of the interval that holds with 95 %, at once with those of all other pairs; None for one seed,
+            and where every seed has the same difference.
+        p: of Student's paired t, adjusted by Holm's procedure for all pairs; None where ci95 is.
+        seeds: how many.
+        measured: the metric.
+    """
 
     arm: str
     other: str
     mean: float
     ci95: float | None
-    standard_error: float | None
+    p: float | None
     seeds: int
     measured: Measured
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether "better" or "worse" may be said: only where the interval excludes zero. Without one, never."""
+        return self.ci95 is not None and abs(self.mean) > self.ci95
 
     @property
     def is_improvement(self) -> bool:
         return self.mean > 0 if self.measured.higher_is_better else self.mean < 0
 
-    @property
-    def is_beyond(self) -> bool:
-        """Beyond two standard errors; with one seed nothing is."""
-        return self.standard_error is not None and abs(self.mean) > STANDARD_ERRORS * self.standard_error
+
+@dataclasses.dataclass(frozen=True)
+class Comparisons:
+    """All pairs of the arms of a stage, in one metric.
+
+    Attributes:
+        pairs: (arm, an earlier arm) -> their difference; None where a seed is missing or diverged.
+        count: number of pairs: what intervals and p-values are adjusted for.
+    """
+
+    pairs: Mapping[tuple[str, str], Difference | None]
+    count: int
+
+    def of(self, arm: str, other: str) -> Difference | None:
+        """`arm` minus `other`."""
+        if (arm, other) in self.pairs:
+            return self.pairs[arm, other]
+        reverse = self.pairs[other, arm]
+        return reverse and dataclasses.replace(reverse, arm=arm, other=other, mean=-reverse.mean)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a stage compares, and how.
+
+    Attributes:
+        player: whose arms.
+        arms: arm -> the player's metrics on the test split; the first is the baseline.
+        measured: the primary metric.
+        differences: of all pairs, by that metric.
+        chosen: the arm that a report singles out.
+        runners_up: arm -> the best of the other arms, by the split that `chosen` goes by.
+    """
+
+    player: str
+    arms: Mapping[str, Mapping[str, Any]]
+    measured: Measured
+    differences: Comparisons
+    chosen: Choice | None
+    runners_up: Mapping[str, Choice | None]
 
     @property
-    def excludes_zero(self) -> bool:
-        """Whether the 95 % interval leaves zero out, which for few seeds asks for more than two standard errors."""
-        return self.is_beyond and self.ci95 is not None and abs(self.mean) > self.ci95
+    def baseline(self) -> str:
+        return next(iter(self.arms))
+
+    def best_other(self, arm: str) -> Difference | None:
+        """An arm minus the best of the others."""
+        other = self.runners_up[arm]
+        return None if other is None else self.differences.of(arm, other.arm)
 
 
-def difference(arms: Mapping[str, Mapping[str, Any]], arm: str, other: str, measured: Measured) -> Difference | None:
-    """`arm` minus `other`; None where a seed is missing or diverged, or the metric is absent."""
+def comparison(summary: Mapping[str, Any], stage: str | None = None) -> Comparison | None:
+    """The comparison of a stage (the last one by default); None where its players have no metric to be compared by."""
+    stage = last_stage(summary) if stage is None else stage
+    player, arms = compared(summary, stage)
+    measured = metrics.primary(summary, arms.values())
+    if stage is None or player is None or measured is None:
+        return None
+    runners_up = {arm: choice.choose(summary, stage, player, arms, measured, but=arm) for arm in arms}
+    chosen = choice.choose(summary, stage, player, arms, measured)
+    return Comparison(player, arms, measured, compare(arms, measured), chosen, runners_up)
+
+
+def compare(arms: Mapping[str, Mapping[str, Any]], measured: Measured) -> Comparisons:
+    """The differences of all pairs of arms in a metric, adjusted for their number.
+
+    Args:
+        arms: arm -> metric -> record with "values", one a seed.
+        measured: the metric.
+    """
+    names = [(arm, other) for other, arm in itertools.combinations(arms, 2)]
+    pairs = {pair: difference(arms, *pair, measured, comparisons=len(names)) for pair in names}
+    adjusted = holm([None if pair is None else pair.p for pair in pairs.values()])
+    return Comparisons(
+        {
+            pair: found and dataclasses.replace(found, p=p)
+            for (pair, found), p in zip(pairs.items(), adjusted, strict=True)
+        },
+        len(names),
+    )
+
+
+def difference(
+    arms: Mapping[str, Mapping[str, Any]], arm: str, other: str, measured: Measured, *, comparisons: int = 1
+) -> Difference | None:
+    """`arm` minus `other`, its p not adjusted; None where a seed is missing or diverged, or the metric is absent.
+
+    Args:
+        arms: arm -> metric -> record with "values", one a seed.
+        arm: the name of one.
+        other: and of another.
+        measured: the metric.
+        comparisons: as `paired_difference` takes them.
+    """
     a, b = (((arms.get(name) or {}).get(measured.name) or {}).get("values") or [] for name in (arm, other))
     if len(a) != len(b) or not a or not all(map(numbers.is_number, (*a, *b))):
         return None
     # Scaled first: the differences of percentages are points.
-    found = paired_difference([measured.scale * x for x in a], [measured.scale * x for x in b])
-    error = found["std"] / math.sqrt(len(a)) if len(a) > 1 else None
-    return Difference(arm, other, found["mean"], found["ci95"], error, len(a), measured)
-
-
-def best_other(arms: Mapping[str, Mapping[str, Any]], arm: str, measured: Measured) -> str | None:
-    """The arm with the best mean but this one."""
-    sign = 1 if measured.higher_is_better else -1
-    found = {name: (record.get(measured.name) or {}).get("mean") for name, record in arms.items() if name != arm}
-    means = {name: sign * mean for name, mean in found.items() if numbers.is_number(mean)}
-    return max(means, key=lambda name: means[name], default=None)
+    scaled = ([measured.scale * x for x in values] for values in (a, b))
+    result = paired_difference(*scaled, comparisons=comparisons)
+    return Difference(arm, other, result["mean"], result["ci95"], result["p"], len(a), measured)
 
 
 def differences_table(summary: Mapping[str, Any], stage: str | None = None) -> Table | None:
@@ -74,176 +165,94 @@ def differences_table(summary: Mapping[str, Any], stage: str | None = None) -> T
         summary: the content of summary.json.
         stage: whose arms; the last one by default.
     """
-    player, arms = compared(summary, stage)
-    measured = metrics.primary(summary, arms.values())
-    if player is None or measured is None or len(arms) < 2:
+    found = comparison(summary, stage)
+    if found is None or len(found.arms) < 2:
         return None
+    measured, baseline, head = found.measured, found.baseline, found.measured.head
+    several = len(found.arms) > 2
+    p_head = "p (Holm)" if several else "p"
+    to_baseline = {arm: found.differences.of(arm, baseline) for arm in found.arms if arm != baseline}
+    columns = _difference_columns(f"{head} − {baseline}", p_head, [to_baseline.get(arm) for arm in found.arms])
+    columns[0][1][0] = Cell("baseline")
+    groups = [len(columns)]
+    if several:
+        split = "validation" if found.chosen is None else found.chosen.split
+        best = "best other on validation" if split == "validation" else f"{choice.extreme(measured)} other on test"
+        others = [found.best_other(arm) for arm in found.arms]
+        ties = [bool(other and other.tied) for other in found.runners_up.values()]
+        columns += _difference_columns(f"{head} − {best}", p_head, others, ties)
+        groups.append(len(columns) - groups[0])
     second = metrics.second(summary, measured)
-    baseline = next(iter(arms))
-    to_baseline = {arm: difference(arms, arm, baseline, measured) for arm in arms if arm != baseline}
-    to_best: dict[str, Difference | None] = {}
-    for arm in arms:
-        other = best_other(arms, arm, measured)
-        to_best[arm] = None if other is None else difference(arms, arm, other, measured)
-    beside = {} if second is None else {a: difference(arms, a, baseline, second) for a in arms if a != baseline}
-    places = numbers.decimals(
-        [found.ci95 for found in (*to_baseline.values(), *to_best.values()) if found], **measured.digits
+    if second is not None:
+        count = found.differences.count
+        beside = [None if arm == baseline else difference(found.arms, arm, baseline, second, comparisons=count)
+                  for arm in found.arms]  # fmt: skip
+        if any(beside):
+            columns.append((f"{second.head} − {baseline}", [Cell("", known=False), *_cells(beside)[1:]]))
+            groups.append(1)
+    rows = tuple(
+        Row(f"{found.player} · {arm}", tuple(cells[i] for _, cells in columns), arm) for i, arm in enumerate(found.arms)
     )
-    shows_second = second is not None and any(beside.values())
-    second_places = 0 if second is None else numbers.decimals([d.ci95 for d in beside.values() if d], **second.digits)
-    rows = []
-    for arm in arms:
-        cells = [Cell("baseline") if arm == baseline else _cell(to_baseline[arm], places)]
-        if len(arms) > 2:
-            cells.append(_cell(to_best[arm], places, named=True))
-        if shows_second:
-            cells.append(Cell("") if arm == baseline else _cell(beside[arm], second_places))
-        rows.append(Row(f"{player} · {arm}", tuple(cells), arm))
-    columns = [f"{measured.head} − {baseline}", *([f"{measured.head} − best other arm"] if len(arms) > 2 else [])]
-    columns += [f"{second.head} − {baseline}"] if second is not None and shows_second else []
-    seeds = max((found.seeds for found in to_baseline.values() if found), default=0)
-    return Table(tuple(columns), tuple(rows), (_note(measured, seeds),))
+    heads = tuple(head for head, _ in columns)
+    return Table(heads, rows, _notes(found, with_p=p_head in heads), tuple(groups))
 
 
-def _note(measured: Measured, seeds: int) -> str:
+def _difference_columns(
+    head: str, p_head: str, found: list[Difference | None], ties: list[bool] | None = None
+) -> list[tuple[str, list[Cell]]]:
+    """A column of differences, and one of their p-values where there are any.
+
+    Args:
+        head: of the first column.
+        p_head: of the second.
+        found: a difference for each row.
+        ties: whether the other arm is one of several equal ones; given where each row has another such arm, to be named.
+    """
+    columns = [(head, _cells(found, ties))]
+    if any(each is not None and each.p is not None for each in found):
+        texts = [numbers.probability(each.p) if each is not None else "" for each in found]
+        columns.append((p_head, [Cell(text, known=bool(text)) for text in texts]))
+    return columns
+
+
+def _cells(found: list[Difference | None], ties: list[bool] | None = None) -> list[Cell]:
+    known = [each for each in found if each is not None]
+    if not known:
+        return [Cell(numbers.MISSING) for _ in found]
+    places = numbers.decimals([each.ci95 for each in known], **known[0].measured.digits)
+    places = numbers.telling(places, [(each.mean, each.ci95) for each in known])
+    cells = []
+    for i, each in enumerate(found):
+        if each is None:
+            cells.append(Cell(numbers.MISSING))
+            continue
+        text = numbers.with_interval(each.mean, each.ci95, places, signed=True)
+        other = "" if ties is None else f" ({each.other}, tied)" if ties[i] else f" ({each.other})"
+        cells.append(Cell(text + other, each.mean, each.ci95))
+    return cells
+
+
+def _notes(found: Comparison, with_p: bool) -> tuple[str, ...]:
+    measured, count = found.measured, found.differences.count
     unit = " in percentage points" if measured.unit == "%" else ""
-    spread = f"paired over {seeds} seeds, mean ± 95 % interval" if seeds > 1 else "one seed"
+    seeds = max((pair.seeds for pair in found.differences.pairs.values() if pair), default=0)
+    spread = "one seed"
+    if seeds > 1:
+        spread = f"paired over {seeds} seeds, mean ± 95 % interval"
+        if count > 1:
+            spread += (
+                f", simultaneous over the {count} comparisons of {len(found.arms)} arms"
+                f" (Bonferroni: each holds with {100 * (1 - 0.05 / count):.4g} %)"
+            )
     direction = (
         "" if measured.name == "accuracy" else f"; {'higher' if measured.higher_is_better else 'lower'} is better"
     )
-    return f"Differences of {measured.head}{unit}; {spread}{direction}"
-
-
-def _cell(found: Difference | None, places: int, *, named: bool = False) -> Cell:
-    if found is None:
-        return Cell(numbers.MISSING)
-    text = numbers.with_interval(found.mean, found.ci95, places, signed=True)
-    return Cell(f"{text} ({found.other})" if named else text, found.mean, found.ci95)
-
-
-def _amount(mean: float, found: Difference, *, signed: bool = False) -> str:
-    digits = {"default": 1, "lowest": 1, "highest": 2}
-    if found.measured.unit != "%":
-        digits = {"default": found.measured.digits["default"], "lowest": 1, "highest": found.measured.digits["highest"]}
-    places = numbers.decimals([found.ci95], **digits, significant=1)
-    return numbers.with_interval(mean, found.ci95, places, signed=signed)
-
-
-def sentence(found: Difference) -> str:
-    """What a difference says, in words."""
-    unit = "points" if found.measured.unit == "%" else f"in {found.measured.head}"
-    amount = f"{_amount(abs(found.mean), found)} {unit}"
-    seeds = numbers.plural(found.seeds, "seed")
-    better = "better" if found.is_improvement else "worse"
-    if found.ci95 is None:
-        if found.mean == 0:
-            return f"{found.arm} equals {found.other} (one seed, which says nothing of the spread)"
-        return f"{found.arm} is {better} than {found.other} by {amount} on one seed, which says nothing of the spread"
-    if found.excludes_zero:
-        return f"{found.arm} is {better} than {found.other} by {amount} ({seeds})"
-    if found.is_beyond:
-        return (
-            f"{found.arm} is {better} than {found.other} by {amount} ({seeds}):"
-            " beyond two standard errors, though the 95 % interval includes zero"
+    notes = [f"Differences of {measured.head}{unit}; {spread}{direction}"]
+    if with_p and count == 1:
+        notes.append("p: Student's paired t. Better or worse is said only where the interval excludes zero")
+    elif with_p:
+        notes.append(
+            f"p: Student's paired t, adjusted by Holm's procedure for the {count} comparisons. Better or worse is said only"
+            " where the interval excludes zero, which asks for more than p < 0.05"
         )
-    signed = _amount(found.mean, found, signed=True)
-    return f"{found.arm} and {found.other}: no difference beyond two standard errors ({signed} {unit}, {seeds})"
-
-
-def sentences(summary: Mapping[str, Any], stage: str | None = None) -> tuple[str, ...]:
-    """One sentence per arm against the baseline, then the best arm against the next best where that is another pair."""
-    _, arms = compared(summary, stage)
-    measured = metrics.primary(summary, arms.values())
-    if measured is None or len(arms) < 2:
-        return ()
-    baseline = next(iter(arms))
-    found = [difference(arms, arm, baseline, measured) for arm in arms if arm != baseline]
-    best = best_other(arms, "", measured)
-    second = None if best is None else best_other(arms, best, measured)
-    if best is not None and second is not None and baseline not in (best, second):
-        found.append(difference(arms, best, second, measured))
-    return tuple(sentence(each) for each in found if each is not None)
-
-
-def headlines(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    """The main result of each stage that compares arms, said of which stage where there are several."""
-    found = [(stage, headline(summary, stage)) for stage in comparisons(summary)]
-    said = [(stage, says) for stage, says in found if says]
-    return tuple(f"Stage {stage}: {says[0].lower()}{says[1:]}" if len(said) > 1 else says for stage, says in said)
-
-
-def headline(summary: Mapping[str, Any], stage: str | None = None) -> str:
-    """The main result of a stage (the last by default) in one or two sentences; "" where nothing comparable is known."""
-    stage = last_stage(summary) if stage is None else stage
-    player, arms = compared(summary, stage)
-    if stage is None:
-        return ""
-    if player is None:
-        return next((f"{_reaches(only.label, says)}." for only, says in _reached(summary, stage)), "")
-    measured = metrics.primary(summary, arms.values())
-    best = None if measured is None else best_other(arms, "", measured)
-    if measured is None or best is None:
-        return ""
-    baseline = next(iter(arms))
-    first = _reaches(player, (measured, _value(arms[best], measured))) + ("" if best == ALONE else f" in arm {best}")
-    if best != baseline:
-        found = difference(arms, best, baseline, measured)
-        first += "" if found is None else _clause(found, baseline)
-    elif len(arms) > 1:
-        first += ": no arm has a better mean than the baseline"
-    return f"{first}. {_teacher(summary, stage, player, measured)}".strip()
-
-
-def _reaches(label: str, says: tuple[Measured, str]) -> str:
-    measured, value = says
-    if measured.name == "accuracy":
-        return f"The {label} reaches {value} test accuracy"
-    return f"The {label} reaches {measured.head} {value}"
-
-
-def _clause(found: Difference, baseline: str) -> str:
-    unit = " points" if found.measured.unit == "%" else ""
-    amount = f"{_amount(abs(found.mean), found)}{unit} {'above' if found.mean > 0 else 'below'} {baseline}"
-    if found.ci95 is None:
-        return f", {amount} (one seed)"
-    if found.excludes_zero:
-        return f", {amount}"
-    if found.is_beyond:
-        return f", {amount}: beyond two standard errors, though the 95 % interval includes zero"
-    signed = _amount(found.mean, found, signed=True)
-    return f"; that is no difference from {baseline} beyond two standard errors ({signed}{unit})"
-
-
-def _teacher(summary: Mapping[str, Any], stage: str, player: str, measured: Measured) -> str:
-    """What the student is measured by: the teacher's accuracy or distance, and how much larger it is."""
-    if player == TEACHER:
-        return ""
-    of_teacher = ((e, says) for e, says in _reached(summary, stage) if e.player == TEACHER and says[0] == measured)
-    teacher, says = next(of_teacher, (None, None))
-    if teacher is None or says is None:
-        return ""
-    large = cost_of(summary, teacher.source[0], TEACHER).get("parameters")
-    small = cost_of(summary, stage, player).get("parameters")
-    ratio = large / small if numbers.is_number(large) and numbers.is_number(small) and small > 0 else 0.0
-    larger = f", with {ratio:.0f} times the parameters" if ratio >= 1.5 else ""
-    return f"Its teacher reaches {says[1]}{larger}."
-
-
-def _reached(summary: Mapping[str, Any], stage: str) -> Iterator[tuple[Entry, tuple[Measured, str]]]:
-    """Entries at the last step, with their primary metric and its value as written."""
-    for entry in shown(summary, stage):
-        measured = metrics.primary(summary, [entry.metrics])
-        if not entry.variant and measured is not None and _value(entry.metrics, measured):
-            yield entry, (measured, _value(entry.metrics, measured))
-
-
-def _value(of: Mapping[str, Any], measured: Measured) -> str:
-    """As "93.4 ± 0.3 %"; "" where it is unknown."""
-    record = of.get(measured.name) or {}
-    if not numbers.is_number(record.get("mean")):
-        return ""
-    half = record.get("ci95") if len(record.get("values") or ()) != 1 else None
-    half = measured.scale * half if numbers.is_number(half) else None
-    digits = {"default": 1, "lowest": 1, "highest": 2} if measured.unit == "%" else {**measured.digits, "lowest": 1}
-    places = numbers.decimals([half], **{**digits, "significant": 1})
-    return numbers.with_interval(measured.scale * record["mean"], half, places, unit=measured.unit)
+    return tuple(notes)

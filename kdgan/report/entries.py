@@ -3,16 +3,20 @@
 A stage's arms are what a run compares: of every stage that has several, and of the last. A player that is frozen there
 is equal in every arm and stands once, under its own name; one that an arm trained stands once per arm; one of an earlier
 stage only where this stage does not show it. Later stages have no part in it.
+
+Which of these a player is, an arm's `origins` in the summary say (`run/origins.py` has their fields). In a summary without
+them, which an older version wrote, every player counts as trained by its arm.
 """
 
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 TEACHER = "teacher"
 STUDENT = "student"
 ALONE = "main"  # the arm of a stage that compares none
+PARTS = ("only", "skip", "transfer")  # fields of a record that starts from a part of a player
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Entry:
         metrics: metric -> {"mean", "std", "ci95", "values"}.
         name: its key in the summary and in evaluation.npz: "student (best by validation)".
         source: (stage, arm) where it stands under that key: of those that have it as it is, the earliest.
+        trained: (stage, arm) that trained it; None where no stage of this run did.
+        origin: the summary's record of where it came from, followed through the stages that kept it frozen.
     """
 
     label: str
@@ -36,6 +42,20 @@ class Entry:
     metrics: Mapping[str, Any]
     name: str
     source: tuple[str, str]
+    trained: tuple[str, str] | None
+    origin: Mapping[str, Any]
+
+
+class _Origin(NamedTuple):
+    """As in `Entry`; equal for equal players."""
+
+    source: tuple[str, str]
+    trained: tuple[str, str] | None
+    record: Mapping[str, Any]
+
+    @property
+    def identity(self) -> str:
+        return json.dumps([self.trained, self.record], sort_keys=True)
 
 
 def comparisons(summary: Mapping[str, Any]) -> list[str]:
@@ -49,7 +69,7 @@ def shown(summary: Mapping[str, Any], stage: str | None = None) -> tuple[Entry, 
     stages = _until(summary, stage)
     if not stages:
         return ()
-    return tuple(entry for player in _players(stages) for entry in _of_player(summary, stages, player))
+    return tuple(entry for player in _players(stages) for entry in _of_player(stages, player))
 
 
 def compared(summary: Mapping[str, Any], stage: str | None = None) -> tuple[str | None, dict[str, Mapping[str, Any]]]:
@@ -71,19 +91,18 @@ def cost_of(summary: Mapping[str, Any], stage: str, player: str) -> Mapping[str,
     return own or (summary.get("cost") or {}).get(player) or {}
 
 
-def training_of(summary: Mapping[str, Any], entry: Entry, stage: str | None = None, what: str = "train_flops") -> Any:
+def training_of(summary: Mapping[str, Any], entry: Entry, what: str = "train_flops") -> Any:
     """What the training took that made an entry's parameters; None where that is unknown, as from a checkpoint.
 
     Args:
         summary: the content of summary.json.
         entry: as `shown` gives it.
         what: `train_flops`, or `train_seconds`: of one seed.
-        stage: the stage it was shown for.
     """
-    source, arm = entry.source
-    if entry.arm is None and source == (last_stage(summary) if stage is None else stage):
-        return None  # frozen there, and no earlier stage left it
-    return ((summary["stages"][source].get("arms") or {}).get(arm) or {}).get(what)
+    if entry.trained is None:
+        return None
+    stage, arm = entry.trained
+    return ((summary["stages"][stage].get("arms") or {}).get(arm) or {}).get(what)
 
 
 def best_on_test_of(summary: Mapping[str, Any], entry: Entry) -> Mapping[str, Any]:
@@ -91,6 +110,12 @@ def best_on_test_of(summary: Mapping[str, Any], entry: Entry) -> Mapping[str, An
     stage, arm = entry.source
     of_players = (((summary["stages"].get(stage) or {}).get("arms") or {}).get(arm) or {}).get("best_on_test") or {}
     return of_players.get(entry.player) or {}
+
+
+def validation_of(summary: Mapping[str, Any], entry: Entry) -> Mapping[str, Any]:
+    """An entry's metrics on the validation split, at the last step of the stage that trained it; {} where unknown."""
+    stage, arm = entry.source
+    return ((arm_records(summary, stage).get(arm) or {}).get("validation") or {}).get(entry.name) or {}
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -107,6 +132,11 @@ def arm_names(summary: Mapping[str, Any], stage: str | None = None) -> list[str]
     """Arms of a stage (the last one by default), in the order of the config: the first is the baseline."""
     stage = last_stage(summary) if stage is None else stage
     return list(((summary.get("stages") or {}).get(stage) or {}).get("arms") or {})
+
+
+def arm_records(summary: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
+    """Arm -> what the summary has of it."""
+    return ((summary.get("stages") or {}).get(stage) or {}).get("arms") or {}
 
 
 def _until(summary: Mapping[str, Any], stage: str | None) -> dict[str, Any]:
@@ -127,87 +157,66 @@ def _arms(stage: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {arm: record.get("players") or {} for arm, record in (stage.get("arms") or {}).items()}
 
 
-def _of_player(summary: Mapping[str, Any], stages: dict[str, Any], player: str) -> Iterator[Entry]:
+def _of_player(stages: dict[str, Any], player: str) -> Iterator[Entry]:
     last = next(reversed(stages))
     arms = _arms(stages[last])
-    trained_before = any(player in players for stage in list(stages)[:-1] for players in _arms(stages[stage]).values())
-    trained: list[str] = []
+    origins = {arm: _origin(stages, last, arm, player) for arm, players in arms.items() if player in players}
+    trained = [arm for arm, origin in origins.items() if origin.trained == (last, arm)]
     frozen: dict[str, list[str]] = {}
-    for arm, players in arms.items():
-        if player not in players:
-            continue
-        if _origin(stages, player, players[player]) or (
-            not trained_before and _has_no_weights(summary, last, arm, player)
-        ):
-            frozen.setdefault(_fingerprint(players[player]), []).append(arm)
-        else:
-            trained.append(arm)
+    for arm, origin in origins.items():
+        if arm not in trained:
+            frozen.setdefault(origin.identity, []).append(arm)
     for names in frozen.values():
         label = player if len(frozen) == 1 else f"{player} · {', '.join(names)}"
-        metrics = arms[names[0]][player]
-        origin = _origin(stages, player, metrics)
-        yield Entry(label, player, None, "", metrics, player, origin or (last, names[0]))
-        if origin is not None:
-            yield from _variants(label, player, None, origin, _arms(stages[origin[0]])[origin[1]])
+        yield from _entries(stages, label, player, None, arms[names[0]][player], origins[names[0]])
     if not frozen and len(trained) < len(arms):
         yield from _earlier(stages, player)
     for arm in trained:
         label = player if list(arms) == [ALONE] else f"{player} · {arm}"
-        yield Entry(label, player, arm, "", arms[arm][player], player, (last, arm))
-        yield from _variants(label, player, arm, (last, arm), arms[arm])
+        yield from _entries(stages, label, player, arm, arms[arm][player], origins[arm])
 
 
 def _earlier(stages: Mapping[str, Any], player: str) -> Iterator[Entry]:
     """The player as the latest earlier stage left it."""
     for stage in list(stages)[-2::-1]:
-        arms = {arm: players for arm, players in _arms(stages[stage]).items() if player in players}
-        for arm, players in arms.items():
-            label = player if len(arms) == 1 else f"{player} · {stage}/{arm}"
-            yield Entry(label, player, None, "", players[player], player, (stage, arm))
-            yield from _variants(label, player, None, (stage, arm), players)
+        arms = {arm: players[player] for arm, players in _arms(stages[stage]).items() if player in players}
+        origins = {arm: _origin(stages, stage, arm, player) for arm in arms}
+        first = {origin.identity: arm for arm, origin in reversed(origins.items())}
+        for arm in sorted(first.values(), key=list(arms).index):
+            label = player if len(first) == 1 else f"{player} · {'/'.join(origins[arm].source)}"
+            yield from _entries(stages, label, player, None, arms[arm], origins[arm])
         if arms:
             return
 
 
-def _variants(
-    label: str, player: str, arm: str | None, source: tuple[str, str], players: Mapping[str, Any]
+def _entries(
+    stages: Mapping[str, Any], label: str, player: str, arm: str | None, metrics: Mapping[str, Any], origin: _Origin
 ) -> Iterator[Entry]:
-    for name, metrics in players.items():
+    """The player, then its variants as they stand where it was trained."""
+    yield Entry(label, player, arm, "", metrics, player, *origin)
+    stage, source = origin.source
+    for name, values in _arms(stages[stage])[source].items():
         base, variant = split_name(name)
         if base == player and variant:
-            yield Entry(label, player, arm, variant, metrics, name, source)
+            yield Entry(label, player, arm, variant, values, name, *origin)
 
 
-def _origin(stages: Mapping[str, Any], player: str, metrics: Mapping[str, Any]) -> tuple[str, str] | None:
-    """(stage, arm) of an earlier stage that left the player exactly as it is here: it was not trained since."""
-    wanted = _fingerprint(metrics)
-    for stage in list(stages)[:-1]:
-        for arm, players in _arms(stages[stage]).items():
-            if player in players and _fingerprint(players[player]) == wanted:
-                return stage, arm
-    return None
+def _origin(stages: Mapping[str, Any], stage: str, arm: str, player: str) -> _Origin:
+    """Where the player of an arm came from: through the stages in which it was frozen, to where it was trained or read."""
+    name, source = player, (stage, arm)
+    while True:
+        origins = ((stages[stage].get("arms") or {}).get(arm) or {}).get("origins") or {}
+        record = origins.get(split_name(name)[0], {"trained": True})
+        if record["trained"]:
+            return _Origin(source, (stage, arm), {**record, "entry": name})
+        if record["start"] != "stage" or any(record.get(part) for part in PARTS):
+            return _Origin(source, None, record)
+        stage, arm, name = record["stage"], record["arm"], record["player"]
+        if name == player:
+            source = (stage, arm)
 
 
-def _fingerprint(metrics: Mapping[str, Any]) -> str:
-    """The numbers that a player's parameters alone decide; agreement depends on the teacher, too."""
-    own = {name: record.get("values") for name, record in metrics.items() if name != "agreement"}
-    return json.dumps(own, sort_keys=True)
-
-
-def _has_no_weights(summary: Mapping[str, Any], stage: str, arm: str, player: str) -> bool:
-    """Whether the arm has λ's, and none for this player: it comes from a checkpoint and was not trained."""
-    config = ((summary.get("config") or {}).get("stages") or {}).get(stage) or {}
-    own = (config.get("arms") or {}).get(arm) or {}
-    # As a config is resolved: an arm's λ's join its stage's, and a method of another name starts with none.
-    base = config.get("lambdas") or {} if _method(own, config) == _method({}, config) else {}
-    weighted = {**base, **(own.get("lambdas") or {})}
-    return bool(weighted) and player not in weighted
-
-
-def _method(own: Mapping[str, Any], stage: Mapping[str, Any]) -> Any:
-    for fields in (own, stage):
-        method = fields.get("method")
-        name = method.get("name") if isinstance(method, Mapping) else method
-        if name is not None:
-            return name
-    return None
+def is_recorded(summary: Mapping[str, Any]) -> bool:
+    """Whether the summary says where its players came from; one that an older version wrote does not."""
+    arms = [arm for stage in (summary.get("stages") or {}).values() for arm in (stage.get("arms") or {}).values()]
+    return all("origins" in arm for arm in arms if arm.get("players"))

@@ -1,5 +1,6 @@
 """What the sections of the page are written with: titles, sentences, parts that fold, and marks of arms."""
 
+import re
 from collections.abc import Mapping
 from html import escape
 
@@ -11,8 +12,9 @@ def section(title: str, body: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Escaped, and no line break inside a number."""
-    return escape(text).replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
+    """Escaped, and no line break inside a number or before its unit."""
+    unbroken = escape(text).replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
+    return re.sub(r"(?<=\d) (?=(?:points?|seeds?|arms?)\b)", "\u00a0", unbroken)
 
 
 def folded(title: str, body: str, *, is_open: bool = False) -> str:

@@ -30,6 +30,22 @@ def decimals(half_widths: Iterable[Any], *, default: int, lowest: int, highest: 
     return min(max(needed, lowest), highest)
 
 
+def telling(places: int, intervals: Iterable[tuple[float, float | None]], *, highest: int = 15) -> int:
+    """Decimals, `places` or more, at which a mean beyond its half width is also written as one: not as "1.9 ± 1.9".
+
+    Args:
+        places: decimals to begin with.
+        intervals: (mean, half width) of the numbers in one column.
+        highest: most decimals.
+    """
+    for mean, half in intervals:
+        while half is not None and abs(mean) > half and places < highest:
+            if f"{abs(mean):.{places}f}" != f"{half:.{places}f}":
+                break
+            places += 1
+    return places
+
+
 def with_interval(mean: Any, half: Any, places: int, *, unit: str = "", signed: bool = False) -> str:
     """As "93.42 ± 0.31 %"; without "± ..." where the half width is unknown; "–" where the mean is."""
     if not is_number(mean):
@@ -38,6 +54,13 @@ def with_interval(mean: Any, half: Any, places: int, *, unit: str = "", signed: 
     if is_number(half):
         shown += f" ± {half:.{places}f}"
     return f"{shown} {unit}" if unit else shown
+
+
+def probability(p: Any) -> str:
+    """0.0312 -> "0.031", 0.00004 -> "< 0.001"; two digits, and at most three decimals."""
+    if not is_number(p):
+        return MISSING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
 def count(value: Any) -> str:
@@ -50,6 +73,14 @@ def count(value: Any) -> str:
         if abs(value) < 999.5 * 10**power or unit == "T":
             return f"{_three(value / 10**power)} {unit}"
     return MISSING
+
+
+def size(value: Any) -> str:
+    """4120 -> "4.12 kB": bytes, in thousands."""
+    if not is_number(value):
+        return MISSING
+    shown = count(value)
+    return f"{shown}B" if " " in shown else f"{shown} B"
 
 
 def milliseconds(value: Any) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from kdgan.report import classification, differences, generation, sections, tables, training
+from kdgan.report import classification, differences, findings, generation, rendering, sections, tables, training
 from kdgan.report.entries import comparisons
 from kdgan.report.read import Results, read
 from kdgan.report.style import CSS
@@ -21,47 +21,51 @@ from kdgan.run import files
 def write(workdir: str | pathlib.Path) -> pathlib.Path:
     """Write report.html, and report.md with its tables, into a workdir; return the path of the page.
 
+    Of an unfinished run they hold what is known: its learning curves so far.
+
     Raises:
-        ValueError: the workdir holds no summary.json, or a damaged file.
+        ValueError: the workdir holds no run, or a damaged file.
     """
-    path = pathlib.Path(workdir) / "report.html"
-    files.write_atomic(path, page(_finished(workdir)))
+    path = files.folder(workdir) / "report.html"
+    files.write_atomic(path, page(_known(workdir)))
     files.write_atomic(path.with_suffix(".md"), markdown(workdir))
     return path
 
 
 def text(workdir: str | pathlib.Path) -> str:
-    """The tables of a finished run for a terminal: results, paired differences, and what they say.
+    """The tables of a run for a terminal: results, paired differences, and what they say; how far an unfinished one is.
 
-    The best means are bold where standard output is a terminal (and NO_COLOR is unset), and starred elsewhere.
+    The number that chose an arm is bold where standard output is a terminal (and NO_COLOR is unset), starred elsewhere.
 
     Raises:
-        ValueError: the workdir holds no summary.json, or a damaged file.
+        ValueError: the workdir holds no run, or a damaged file.
     """
-    summary = _finished(workdir).summary
+    results = _known(workdir)
     bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    return _text(summary, bold)
+    return "\n\n".join(part for part in ("\n".join(results.notes), _text(results.summary, bold)) if part)
 
 
 def markdown(workdir: str | pathlib.Path) -> str:
-    """The tables of a finished run and what they say, as they would be pasted into a README.
+    """The tables of a run and what they say, as they would be pasted into a README.
 
     Raises:
-        ValueError: the workdir holds no summary.json, or a damaged file.
+        ValueError: the workdir holds no run, or a damaged file.
     """
-    summary = _finished(workdir).summary
+    results = _known(workdir)
+    summary = results.summary
     stages = comparisons(summary)
-    blocks = []
+    blocks = list(results.notes)
     for stage in stages:
-        of_stage = [tables.as_markdown(table) for table in _tables(summary, stage)]
-        of_stage.append("\n".join(f"- {sentence}" for sentence in differences.sentences(summary, stage)))
+        of_stage = [rendering.as_markdown(table) for table in _tables(summary, stage)]
+        of_stage.append("\n".join(f"- {sentence}" for sentence in findings.sentences(summary, stage)))
         blocks += ([f"## {stage}"] if len(stages) > 1 else []) + [block for block in of_stage if block]
     return "\n\n".join(blocks) + "\n"
 
 
 def tables_html(workdir: str | pathlib.Path) -> str:
-    """The tables of a finished run as HTML that brings its own style, for a notebook."""
-    return _standalone(sections.tables_of(_finished(workdir)))
+    """The tables of a run as HTML that brings its own style, for a notebook."""
+    results = _known(workdir)
+    return _standalone(sections.notes(results) + sections.tables_of(results))
 
 
 def curves_html(workdir: str | pathlib.Path) -> str:
@@ -90,9 +94,10 @@ def show(workdir: str | pathlib.Path) -> Shown:
         ValueError: the workdir is no folder, or holds a damaged file.
     """
     results = read(workdir)
-    parts = (sections.headline, sections.tables_of, generation.strips, training.all_curves)
+    parts = (sections.notes, sections.headline, sections.tables_of, generation.strips, training.all_curves)
     body = "".join(part(results) for part in parts)
-    plain = _text(results.summary, bold=False) or f"{results.name}: no summary yet"
+    tables = _text(results.summary, bold=False) or f"{results.name}: no summary yet"
+    plain = "\n\n".join(part for part in ("\n".join(results.notes), tables) if part)
     return Shown(_standalone(body or f"<p>{escape(results.name)}: nothing to show yet</p>"), plain)
 
 
@@ -125,10 +130,10 @@ def page(results: Results) -> str:
     )
 
 
-def _finished(workdir: str | pathlib.Path) -> Results:
+def _known(workdir: str | pathlib.Path) -> Results:
     results = read(workdir)
-    if not results.summary:
-        raise ValueError(f"workdir {workdir} holds no summary.json; a finished run is wanted")
+    if not results.summary and not results.metrics and not results.unfinished:
+        raise ValueError(f"workdir {workdir} holds no run: neither summary.json nor metrics.jsonl")
     return results
 
 
@@ -145,8 +150,8 @@ def _text(summary: Mapping[str, Any], bold: bool) -> str:
 
 
 def _text_of(summary: Mapping[str, Any], stage: str, bold: bool) -> str:
-    blocks = [tables.as_text(table, bold=bold) for table in _tables(summary, stage)]
-    blocks.append("\n".join(differences.sentences(summary, stage)))
+    blocks = [rendering.as_text(table, bold=bold) for table in _tables(summary, stage)]
+    blocks.append("\n".join(findings.sentences(summary, stage)))
     return "\n\n".join(block for block in blocks if block)
 
 

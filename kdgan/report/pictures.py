@@ -1,4 +1,4 @@
-"""What evaluation.npz holds, as pictures: the confusion matrix of the best student, and images seen differently."""
+"""What evaluation.npz holds, as pictures: the confusion matrix of a student, and images seen differently."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ class Results:
         metrics: the lines of metrics.jsonl, in their order.
         explanation: explanation.txt; empty where there is none.
         evaluation: arrays of evaluation.npz by name; empty where there is none.
+        unfinished: where the run stands, "stage distill at step 20 of 100", or how it diverged; "" where it is finished.
     """
 
     name: str
@@ -28,6 +29,18 @@ class Results:
     metrics: tuple[Mapping[str, Any], ...]
     explanation: str
     evaluation: Mapping[str, np.ndarray]
+    unfinished: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know before any number, a sentence each."""
+        changed = self.summary.get("changed_inputs") or []
+        notes = [f"Unfinished: {self.unfinished}."] if self.unfinished else []
+        if self.unfinished and self.summary:
+            notes.append("The tables are those of the run before it was extended.")
+        if changed:
+            notes.append(f"What the run is made from changed while it was under way: {'; '.join(map(str, changed))}.")
+        return notes
 
 
 def read(workdir: str | pathlib.Path) -> Results:
@@ -36,21 +49,51 @@ def read(workdir: str | pathlib.Path) -> Results:
     Raises:
         ValueError: it is no folder, or a file in it is damaged.
     """
-    folder = pathlib.Path(workdir)
+    folder = files.folder(workdir)
     if not folder.is_dir():
         raise ValueError(f"workdir {folder} is no folder; the folder of a run is wanted")
     explanation = folder / "explanation.txt"
+    summary, metrics = _json(folder / "summary.json"), _metrics(folder / "metrics.jsonl")
     return Results(
         name=folder.resolve().name,
-        summary=_summary(folder / "summary.json"),
-        metrics=_metrics(folder / "metrics.jsonl"),
+        summary=summary,
+        metrics=metrics,
         explanation=explanation.read_text(encoding="utf-8") if explanation.exists() else "",
         evaluation=_evaluation(folder / "evaluation.npz"),
+        unfinished=_unfinished(folder, summary, metrics),
     )
 
 
-def _summary(path: pathlib.Path) -> Mapping[str, Any]:
+def _json(path: pathlib.Path) -> Mapping[str, Any]:
     return files.read_json(path) if path.exists() else {}
+
+
+def _unfinished(folder: pathlib.Path, summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Where a run stands that has no summary yet, or only one of before it was extended."""
+    config, record = _json(folder / "config.json"), _json(folder / "workdir.json")
+    if not config or summary.get("config") == config:
+        return ""
+    if diverged := record.get("diverged"):
+        return f"it diverged, {diverged['message']}"
+    steps = record.get("steps") or dict.fromkeys(config.get("stages") or {})
+    place = next(
+        ((line["stage"], line.get("step", 0)) for line in reversed(metrics) if line.get("stage") in steps), None
+    )
+    if place is None:
+        return "no step is logged yet"
+    stage, total = place[0], steps[place[0]]
+    step = max(place[1], _checkpointed(folder / "checkpoints" / stage))
+    if total is not None and step >= total:
+        later = list(steps)[list(steps).index(stage) + 1 :]
+        return f"stage {stage} is trained, {f'stage {later[0]} is next' if later else 'its evaluation is next'}"
+    return f"stage {stage} at step {step:,}" + (f" of {total:,}" if total is not None else "")
+
+
+def _checkpointed(folder: pathlib.Path) -> int:
+    """Step of the last checkpoint of the members that a stage trained last."""
+    added = sorted(folder.glob("added-[0-9]*"), key=lambda path: int(path.name.removeprefix("added-")))
+    steps = [path.name[:8] for path in (added[-1] if added else folder).glob("[0-9]*") if "." not in path.name]
+    return max(map(int, steps), default=0)
 
 
 def _metrics(path: pathlib.Path) -> tuple[Mapping[str, Any], ...]:

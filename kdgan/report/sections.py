@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from kdgan.report import differences, numbers, plots, tables
+from kdgan.report import differences, findings, numbers, plots, rendering, tables
 from kdgan.report import measured as metrics
 from kdgan.report.entries import TEACHER, arm_names, compared, comparisons, shown
 from kdgan.report.markup import section, sentence
@@ -23,6 +23,7 @@ def header(results: Results) -> str:
     return (
         f'<header><p class="eyebrow">Report of a run</p><h1>{escape(results.name)}</h1>'
         + (f'<p class="what">{escape(what)}</p>' if what else "")
+        + notes(results)
         + headline(results)
         + (f'<dl class="facts">{facts}</dl>' if facts else "")
         + "</header>"
@@ -39,9 +40,14 @@ def _compares(summary: Mapping[str, Any]) -> str:
     return "; ".join(" ".join(word for word in part if word) for part in parts)
 
 
+def notes(results: Results) -> str:
+    """What has to be known before any number: that a run is unfinished, or that its inputs changed."""
+    return "".join(f'<p class="headline several">{sentence(note)}</p>' for note in results.notes)
+
+
 def headline(results: Results) -> str:
     """The main result, in words; a paragraph for each stage that compares."""
-    said = differences.headlines(results.summary)
+    said = findings.headlines(results.summary)
     several = " several" if len(said) > 1 else ""
     return "".join(f'<p class="headline{several}">{sentence(each)}</p>' for each in said)
 
@@ -79,7 +85,7 @@ def title(results: Results, of: str, stage: str) -> str:
 
 def results(results: Results, stage: str) -> str:
     table = tables.results_table(results.summary, stage)
-    html = tables.as_html(table, colours=css_marks(results, stage))
+    html = rendering.as_html(table, colours=css_marks(results, stage))
     return section(title(results, "Results", stage), html) if table.rows else ""
 
 
@@ -94,15 +100,15 @@ def tables_of(results: Results) -> str:
         if table.rows and len(stages) > 1:
             parts.append(f"<h3>Stage {escape(stage)}</h3>")
         if table.rows:
-            parts.append(tables.as_html(table, colours=chips))
+            parts.append(rendering.as_html(table, colours=chips))
         if paired is not None:
-            findings = _findings(results.summary, stage)
-            parts.append("<h3>Paired differences</h3>" + findings + tables.as_html(paired, colours=chips))
+            said = _findings(results.summary, stage)
+            parts.append("<h3>Paired differences</h3>" + said + rendering.as_html(paired, colours=chips))
     return "".join(parts)
 
 
 def _findings(summary: Mapping[str, Any], stage: str) -> str:
-    said = "".join(f"<li>{sentence(each)}.</li>" for each in differences.sentences(summary, stage))
+    said = "".join(f"<li>{sentence(each)}.</li>" for each in findings.sentences(summary, stage))
     return f'<ul class="findings">{said}</ul>' if said else ""
 
 
@@ -111,9 +117,9 @@ def comparison(results: Results, stage: str) -> str:
     paired = differences.differences_table(results.summary, stage)
     if paired is None:
         return ""
-    findings, picture = _findings(results.summary, stage), _dots(results, stage)
-    beside = f'<div class="two">{picture}<div>{findings}</div></div>' if picture else findings
-    table = tables.as_html(paired, colours=css_marks(results, stage))
+    said, picture = _findings(results.summary, stage), _dots(results, stage)
+    beside = f'<div class="two">{picture}<div>{said}</div></div>' if picture else said
+    table = rendering.as_html(paired, colours=css_marks(results, stage))
     return section(title(results, "Differences between the arms", stage), beside + table)
 
 

@@ -6,6 +6,7 @@ index, dataclasses and named tuples by field, random keys by their data), so tha
 checks all of it, so that damage is found wherever it struck, and before Orbax stumbles over it.
 """
 
+import errno
 import json
 import logging as python_logging
 import os
@@ -15,7 +16,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import jax
@@ -27,12 +28,13 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from kdgan.run import leaves
-from kdgan.run.files import jsonable, read_json, write_json
+from kdgan.run.files import expanded, jsonable, read_json, write_json
 
 Tree = Any
 
 FORMAT = 1
 RECORD = "kdgan.json"
+SPACE_BESIDE = 2**20  # bytes of a checkpoint beside its arrays: indices, our record
 SAVING, DELETED = ".saving", ".deleted"  # in the names of folders that are not checkpoints yet, or no more
 
 
@@ -46,6 +48,20 @@ class Restored(NamedTuple):
     step: int
     tree: Tree
     metadata: dict[str, Any]
+
+
+class Latest(NamedTuple):
+    """What the record of a checkpoint says of it.
+
+    Attributes:
+      step: its step.
+      metadata: what was saved with it.
+      shapes: path of each array -> its shape.
+    """
+
+    step: int
+    metadata: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
 
 
 class _Folder(NamedTuple):
@@ -153,6 +169,18 @@ class Checkpoints:
         best = self._best_folder(_folders(self.directory))
         return None if best is None else best.step
 
+    def latest(self) -> Latest | None:
+        """What the last checkpoint says of itself, one whose record is whole; its arrays are not read."""
+        for folder in reversed(_folders(self.directory)):
+            try:
+                record = _read_record(folder.path)
+            except DamagedCheckpointError as error:
+                logging.warning("skipping damaged checkpoint %s: %s", folder.path, error)
+                continue
+            shapes = {name: tuple(shape) for name, (shape, _) in record["stored"].items()}
+            return Latest(folder.step, record["metadata"], shapes)
+        return None
+
     def restore_latest(self, template: Tree = None) -> Restored | None:
         """(step, tree, metadata) of the last whole checkpoint, or None where there is none: start from the beginning.
 
@@ -201,7 +229,8 @@ class Checkpoints:
         path = self.directory / (f"{step:08d}" + (f"-{attempt}" if attempt else ""))
         staging = self.directory / (path.name + SAVING)
         stored = leaves.nested({name: array for name, array in arrays.items() if array.size})
-        with _quiet_orbax(), _checkpointer() as checkpointer:
+        _check_space(self.directory, step, sum(array.nbytes for array in arrays.values()))
+        with _failed_writing(staging), _quiet_orbax(), _checkpointer() as checkpointer:
             # A tree without arrays is no tree to Orbax.
             checkpointer.save(staging, args=ocp.args.PyTreeSave(stored or {"empty": np.zeros(1)}))
         arrays_crc32 = {name: leaves.checksum(array) for name, array in arrays.items()}
@@ -239,6 +268,59 @@ class Checkpoints:
         return max(scores)[-1] if scores else None
 
 
+class Found(NamedTuple):
+    """A checkpoint that was read from a folder.
+
+    Attributes:
+      folder: of the checkpoint itself, as the path given leads to it.
+      tree: nested dict of NumPy arrays.
+      metadata: what was saved with it.
+    """
+
+    folder: pathlib.Path
+    tree: Tree
+    metadata: dict[str, Any]
+
+
+def read(path: str | os.PathLike) -> Found:
+    """The checkpoint whose folder this is, or the last whole one that the folder holds.
+
+    Raises:
+      ValueError: no whole checkpoint there.
+      DamagedCheckpointError: the folder of one checkpoint, and it is damaged.
+    """
+    path = pathlib.Path(expanded(path))
+    if is_checkpoint(path):
+        return Found(path, *_load(path.absolute(), None))
+    for folder in reversed(_folders(path)):
+        try:
+            return Found(folder.path, *_load(folder.path.absolute(), None))
+        except DamagedCheckpointError as error:
+            logging.warning("skipping damaged checkpoint %s: %s", folder.path, error)
+    raise ValueError(f"no whole checkpoint in {path}; give the folder of one, or a folder that holds some")
+
+
+def is_checkpoint(path: pathlib.Path) -> bool:
+    """Whether this is the folder of one checkpoint."""
+    return (path / RECORD).exists()
+
+
+def holds_checkpoints(path: pathlib.Path) -> bool:
+    """Whether checkpoints lie directly in this folder, whole or damaged."""
+    return bool(_folders(path))
+
+
+def array_names(path: pathlib.Path) -> list[str]:
+    """Paths of the arrays (`kd/state/params/student/dense1/kernel`) of the last checkpoint in a folder; none is read.
+
+    By its record; those whose record is damaged do not count.
+    """
+    for folder in reversed(_folders(path)):
+        with suppress(DamagedCheckpointError):
+            return list(_read_record(folder.path)["stored"])
+    return []
+
+
 def load_player(path: str | os.PathLike, player: str, *, part: str | None = None) -> tuple[Tree, Tree]:
     """(parameters, mutable collections) of one player as nested dicts of NumPy arrays, to start another run from.
 
@@ -254,15 +336,8 @@ def load_player(path: str | os.PathLike, player: str, *, part: str | None = None
       ValueError: no checkpoint there, no such player, or several; what there is, is named.
       DamagedCheckpointError: the folder of one checkpoint, and it is damaged.
     """
-    path = pathlib.Path(path).absolute()
-    if (path / RECORD).exists():
-        tree, _ = _load(path, None)
-    else:
-        restored = Checkpoints(path).restore_latest()
-        if restored is None:
-            raise ValueError(f"no whole checkpoint in {path}; give the folder of one, or a folder that holds some")
-        tree = restored.tree
-    holders = dict(_holders(tree, ""))
+    _, tree, _ = read(path)
+    holders = dict(holders_of(tree))
     wanted = [where for where, holder in holders.items() if player in holder["params"] and part in (None, where)]
     if len(wanted) != 1:
         there = "; ".join(f"{where or '(root)'}: {', '.join(holder['params'])}" for where, holder in holders.items())
@@ -274,13 +349,14 @@ def load_player(path: str | os.PathLike, player: str, *, part: str | None = None
     return holder["params"][player], model_state.get(player, {}) if isinstance(model_state, dict) else {}
 
 
-def _holders(tree: Tree, where: str) -> Iterator[tuple[str, dict]]:
+def holders_of(tree: Tree, where: str = "") -> Iterator[tuple[str, dict]]:
+    """(path, dict) of every dict of a checkpoint that has `params`."""
     if isinstance(tree, dict):
         if isinstance(tree.get("params"), dict):
             yield where, tree
         for name, inside in tree.items():
             if name != "params":
-                yield from _holders(inside, f"{where}/{name}" if where else name)
+                yield from holders_of(inside, f"{where}/{name}" if where else name)
 
 
 # Reading it back.
@@ -358,6 +434,36 @@ def _checkpointer() -> ocp.Checkpointer:
     """A checkpointer of this process alone, that waits for no other."""
     alone = ocp.options.MultiprocessingOptions(primary_host=jax.process_index(), active_processes={jax.process_index()})
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
+
+
+def _check_space(directory: pathlib.Path, step: int, size: int) -> None:
+    """Refuse a checkpoint of `size` bytes of arrays for which there is no room.
+
+    A full disk in the midst of Orbax's writing leaves its threads' tracebacks on the terminal.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(directory).free, size * 5 // 4 + SPACE_BESIDE
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"no space left for the checkpoint of step {step:,}: it takes up to {needed / 2**20:.1f} MiB, and"
+            f" {free / 2**20:.1f} MiB are free",
+            str(directory),
+        )
+
+
+@contextmanager
+def _failed_writing(staging: pathlib.Path) -> Iterator[None]:
+    """A full disk is an OSError, where Orbax has a ValueError; what was written of the checkpoint is removed."""
+    try:
+        yield
+    except Exception as error:
+        for path in staging.parent.glob(f"{staging.name}*"):
+            shutil.rmtree(path, ignore_errors=True)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise OSError(
+            f"checkpoint {staging.name.removesuffix(SAVING)} cannot be written to {staging.parent}: {reason[:300]}"
+        ) from error
 
 
 @contextmanager

@@ -1,47 +1,28 @@
 """A config checked: `resolve(config)` turns nested mappings into a `Run` (`run/schema.py`), or raises one clear error.
 
-Defaults stand in `configs/common.py`, each field once. Nothing is computed and nothing is built: that a method or a model
-exists is checked where it is built (`run/stage.py`).
+Fields, types and defaults stand in `run/schema.py`, each once; what a config leaves out has its default. Nothing is computed
+and nothing is built: that a method or a model exists is checked where it is built (`run/stage.py`).
 """
 
 import dataclasses
 import difflib
 import math
-import types
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdgan.run.schema import (
-    Arm,
-    Checkpoint,
-    Data,
-    Evaluate,
-    Extractor,
-    Log,
-    Optimizer,
-    Parallel,
-    Player,
-    Population,
-    Profile,
-    Report,
-    Run,
-    Stage,
-    Start,
-)
+from kdgan.run import schema
+from kdgan.run.files import expanded
+from kdgan.run.schema import Arm, Config, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start
 
 
 class ConfigError(ValueError):
     """A config that cannot run; the message names the field, the value found, and what is accepted."""
 
 
-SECTIONS = (
-    "seed", "data", "player", "players", "stage", "stages", "population", "parallel", "evaluate", "checkpoint", "log",
-    "profile", "report",
-)  # fmt: skip
-_STAGE_FIELDS = (
-    "players", "method", "lambdas", "start", "steps", "batch_size", "optimizers", "augment", "views", "cached", "arms",
-)  # fmt: skip
+SECTIONS = tuple(schema.hints(Config))
+_STAGE_FIELDS = tuple(schema.hints(StageFields))
 EVALUATIONS = ("classifier", "generator", "autoencoder", "nothing")
 
 
@@ -61,28 +42,23 @@ def resolve(config: Any) -> Run:
       ConfigError: the first field that is unknown, missing, or of another type or range.
     """
     raw = plain(config)
-    _check_names(raw, SECTIONS, "config", required=SECTIONS)
-    data = _build(Data, raw["data"], "data")
+    _check_names(raw, SECTIONS, "config")
+    raw = {**_defaults(Config()), **raw}
+    for kind in ("players", "stages"):
+        _check_labels(raw[kind], kind)
+    defaults = _merge(_defaults(Player()), raw["player"], "player", free=("model_args",))
     fields = {
-        name: _merge(raw["player"], fields, f"players.{name}", free=("model_args",))
-        for name, fields in raw["players"].items()
+        name: _merge(defaults, own, f"players.{name}", free=("model_args",)) for name, own in raw["players"].items()
     }
-    players = {name: _player(own, f"players.{name}") for name, own in fields.items()}
-    _check_names(raw["stage"], _STAGE_FIELDS, "stage", required=_STAGE_FIELDS)
-    stages = tuple(_stages(raw, fields))
-    run = Run(
-        seed=_typed(raw["seed"], int, "seed"),
-        data=data,
-        players=players,
-        stages=stages,
-        population=_build(Population, raw["population"], "population"),
-        parallel=_build(Parallel, raw["parallel"], "parallel"),
-        evaluate=_evaluate(raw["evaluate"]),
-        checkpoint=_build(Checkpoint, raw["checkpoint"], "checkpoint"),
-        log=_build(Log, raw["log"], "log"),
-        profile=_build(Profile, raw["profile"], "profile"),
-        report=_build(Report, raw["report"], "report"),
-    )
+    players = {name: _build(Player, own, f"players.{name}") for name, own in fields.items()}
+    raw["stage"] = _merge_stage(_defaults(StageFields()), raw["stage"], "stage")
+    sections = {
+        name: _typed(raw[name], hint, name)
+        for name, hint in schema.hints(Config).items()
+        if name not in ("player", "players", "stage", "stages")
+    }
+    run = Run(players=players, stages=tuple(_stages(raw, fields, sections["data"].augment)), **sections)
+    _check_extractor(run.evaluate)
     _check_ranges(run)
     _check_profile(run)
     _check_published(run)
@@ -102,26 +78,24 @@ def differences(old: Mapping, new: Mapping, path: str = "") -> list[str]:
     return lines
 
 
-def _evaluate(raw: Any) -> Evaluate:
-    mapping = _mapping(raw, "evaluate")
-    extractor = _build(Extractor, mapping.get("extractor", {}), "evaluate.extractor")
-    given = [name for name in ("stage", "checkpoint", "inception") if getattr(extractor, name) is not None]
+def _defaults(section: Any) -> dict[str, Any]:
+    """The fields of a section with their defaults, as plain dicts."""
+    return plain(dataclasses.asdict(section))
+
+
+def _check_extractor(evaluate: Evaluate) -> None:
+    given = [n for n in ("stage", "checkpoint", "inception") if getattr(evaluate.extractor, n) is not None]
     if len(given) > 1:
         raise ConfigError(f"config.evaluate.extractor: {' and '.join(given)} are set; name one source of weights")
-    return _build(Evaluate, {**mapping, "extractor": extractor}, "evaluate")
 
 
-def _player(fields: Mapping, path: str) -> Player:
-    optimizer = _build(Optimizer, fields["optimizer"], f"{path}.optimizer")
-    return _build(Player, {**fields, "optimizer": optimizer}, path)
-
-
-def _stages(raw: Mapping, players: Mapping[str, Mapping]):
+def _stages(raw: Mapping, players: Mapping[str, Mapping], augment: Mapping):
     known: dict[str, tuple[str, ...]] = {}
     for index, (name, own) in enumerate(raw["stages"].items()):
         path = f"stages.{name}"
         merged = _merge_stage(raw["stage"], own, path)
         arms = merged.pop("arms")
+        _check_labels(arms, f"{path}.arms")
         each = {arm: _merge_stage(merged, fields, f"{path}.arms.{arm}") for arm, fields in arms.items()}
         for arm, fields in each.items():
             if fields.pop("arms", None):
@@ -131,7 +105,7 @@ def _stages(raw: Mapping, players: Mapping[str, Mapping]):
             name,
             index,
             tuple(
-                _arm(arm, fields, f"{path}.arms.{arm}" if arms else path, raw["data"]["augment"], players, known)
+                _arm(arm, fields, f"{path}.arms.{arm}" if arms else path, augment, players, known)
                 for arm, fields in each.items()
             ),
         )
@@ -139,7 +113,7 @@ def _stages(raw: Mapping, players: Mapping[str, Mapping]):
 
 
 def _arm(name, fields, path, augment, players, known) -> Arm:
-    _check_names(fields, _STAGE_FIELDS[:-1], path, required=_STAGE_FIELDS[:-1])
+    _check_names(fields, _STAGE_FIELDS[:-1], path)
     for field in ("start", "optimizers", "players"):
         _check_names(fields[field], tuple(players), f"{path}.{field}")
     own_players = {
@@ -155,8 +129,7 @@ def _arm(name, fields, path, augment, players, known) -> Arm:
                     f"config.{path}.lambdas.{player}.{term} = {value!r}: expected a finite number, or dict(kind=...)"
                 )
     for player, settings in fields["optimizers"].items():
-        names = tuple(f.name for f in dataclasses.fields(Optimizer))
-        _check_names(settings, names, f"{path}.optimizers.{player}")
+        _check_names(settings, tuple(schema.hints(Optimizer)), f"{path}.optimizers.{player}")
     start = {
         player: _start(player, where, f"{path}.start.{player}", known) for player, where in fields["start"].items()
     }
@@ -171,16 +144,20 @@ def _override(defaults: Mapping, own: Any, path: str) -> Player:
     """A player with the fields in which a stage differs; another model starts with no arguments of the first one."""
     if _mapping(own, path).get("model", defaults["model"]) != defaults["model"]:
         defaults = {**defaults, "model_args": {}}
-    return _player(_merge(defaults, own, path, free=("model_args",)), path)
+    return _build(Player, _merge(defaults, own, path, free=("model_args",)), path)
 
 
 def _start(player: str, where: Any, path: str, known: Mapping[str, tuple[str, ...]]) -> Start:
     if isinstance(where, str):
         stage, _, arm = where.partition("/")
         where = {"stage": stage, "arm": arm or None}
-    start = _build(Start, {**dataclasses.asdict(Start()), **_mapping(where, path)}, path)
+    start = _build(Start, _mapping(where, path), path)
     if (start.stage is None) == (start.checkpoint is None):
         raise ConfigError(f"config.{path} = {where}: name either a stage of this run or a checkpoint folder")
+    if isinstance(start.member, str) and start.member != "each":
+        raise ConfigError(
+            f"config.{path}.member = {start.member!r}: accepted are 'each' or a seed of the checkpoint's run"
+        )
     start = dataclasses.replace(start, player=start.player or player)
     if start.stage is None:
         return start
@@ -241,39 +218,53 @@ def _mapping(value: Any, path: str) -> Mapping:
     return value
 
 
-def _check_names(mapping: Any, accepted: Sequence[str], path: str, required: Sequence[str] = ()) -> None:
+def _check_labels(mapping: Any, path: str) -> None:
+    """Names of players, stages and arms become names of folders, of metrics and of fields on the command line."""
+    for name in _mapping(mapping, path):
+        if not re.fullmatch(r"[^\s./\\()]+", name):
+            raise ConfigError(
+                f"config.{path}: the name {name!r} cannot be used; accepted are letters, digits and signs without spaces,"
+                " dots, slashes and brackets"
+            )
+
+
+def _check_names(mapping: Any, accepted: Sequence[str], path: str) -> None:
     prefix = "config" if path == "config" else f"config.{path}"
     for name in _mapping(mapping, path):
         if name not in accepted:
             near = difflib.get_close_matches(name, accepted, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ConfigError(f"{prefix}.{name}: no such field; {hint}accepted are {', '.join(accepted) or 'none'}")
-    for name in required:
-        if name not in mapping:
-            raise ConfigError(f"{prefix}.{name} is missing; configs/common.py has every field with its default")
 
 
 def _build(cls: type, mapping: Any, path: str) -> Any:
-    fields = {field.name: field.type for field in dataclasses.fields(cls)}
-    required = [name for name in fields if not (cls is Arm and name == "name")]
-    _check_names(mapping, tuple(fields), path, required=required)
-    return cls(**{name: _typed(mapping[name], hint, f"{path}.{name}") for name, hint in fields.items()})
+    """A section of its fields; what is left out has its default."""
+    hints = schema.hints(cls)
+    _check_names(mapping, tuple(hints), path)
+    return cls(**{name: _typed(value, hints[name], f"{path}.{name}") for name, value in mapping.items()})
 
 
 def _typed(value: Any, hint: Any, path: str) -> Any:
-    """`value` if it is of the annotated type (a sequence becomes a tuple, a whole number serves as a float)."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for option in options:
+    """`value` if it is of the annotated type.
+
+    A sequence becomes a tuple, a whole number serves as a float, a mapping as a section; "~" of a path is expanded.
+    """
+    accepted = schema.options(hint)
+    for option in accepted:
         origin = typing.get_origin(option) or option
+        if dataclasses.is_dataclass(origin) and isinstance(value, Mapping):
+            return _build(option, value, path)
         if origin is Sequence and isinstance(value, list | tuple):
             return tuple(value)
         if origin is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
         if origin is int and isinstance(value, int) and not isinstance(value, bool):
             return value
-        if origin not in (Sequence, float, int) and isinstance(value, origin):
+        if origin is str and isinstance(value, str):
+            return expanded(value) if schema.is_path(hint) else value
+        if origin not in (Sequence, float, int, str) and isinstance(value, origin):
             return value
-    names = " or ".join(getattr(o, "__name__", str(o)).replace("NoneType", "None") for o in options)
+    names = " or ".join(getattr(o, "__name__", str(o)).replace("NoneType", "None") for o in accepted)
     raise ConfigError(f"config.{path} = {value!r} ({type(value).__name__}): expected {names}")
 
 

@@ -22,27 +22,38 @@ MEMORY_SHARE = 0.8  # of a device's memory that may be planned for; the rest is 
 
 def player_cost(program: Program, name: str) -> tuple[int, float | None]:
     """(parameters, floating-point operations per example of the forward pass) of a player as this program calls it."""
-    leaves, structure = jax.tree.flatten(_inputs_of_one(program, name))
+    leaves, structure = jax.tree.flatten(_inputs(program, name, 1))
     variables = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
     operations = _operations(program.local_modules[name], structure, tuple(leaves))
     return cost.parameters(variables.get("params", {})), operations
 
 
-def forward_of_one(program: Program, name: str) -> tuple[Callable, tuple]:
-    """(`forward(variables, *args)` in evaluation mode, its arguments as zeros) for one example."""
-    return _forward(program.local_modules[name], *_inputs_of_one(program, name))
+def parameter_bytes(program: Program, name: str) -> int:
+    """Bytes of a player's parameters."""
+    variables = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
+    return cost.size(variables.get("params", {}))
 
 
-def _inputs_of_one(program: Program, name: str) -> Any:
-    """Shapes of (positional, keyword) arguments for one example."""
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), program.inspection.inputs[name]
-    )
+def forward_of(program: Program, name: str, examples: int) -> tuple[Callable, tuple]:
+    """(`forward(variables, args, kwargs)` in evaluation mode, both of these as zeros) for so many examples."""
+    return _forward(program.local_modules[name], *_inputs(program, name, examples))
+
+
+def _inputs(program: Program, name: str, examples: int) -> Any:
+    """Shapes of (positional, keyword) arguments for so many examples."""
+    inputs = program.inspection.inputs[name]
+    batch = next((leaf.shape[0] for leaf in jax.tree.leaves(inputs) if leaf.shape), None)
+
+    def shape(leaf):
+        # What has no axis of examples is the same for any number of them.
+        return leaf.shape if not leaf.shape or leaf.shape[0] != batch else (examples, *leaf.shape[1:])
+
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(shape(leaf), leaf.dtype), inputs)
 
 
 def _forward(module: nn.Module, args: Any, kwargs: Any) -> tuple[Callable, tuple]:
-    args, kwargs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (args, kwargs))
-    return lambda variables, *args: call_module(module, variables, *args, train=False, **kwargs)[0], args
+    given = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (args, kwargs))
+    return lambda variables, args, kwargs: call_module(module, variables, *args, train=False, **kwargs)[0], given
 
 
 @functools.lru_cache(maxsize=128)  # the arms of a table share their players, and the summary asks again

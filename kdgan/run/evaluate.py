@@ -11,7 +11,7 @@ from flax import linen as nn
 from kdgan.run.classifiers import Classifiers
 from kdgan.run.generators import Generators
 from kdgan.run.inputs import Inputs
-from kdgan.run.program import AVERAGE, BEST, Program, Variables, variables_of
+from kdgan.run.program import AVERAGE, Program, Variables, variables_of
 from kdgan.run.schema import Run
 from kdgan.run.splits import Splits
 from kdgan.state import TrainState
@@ -24,11 +24,6 @@ SELECTS: Mapping[str, tuple[str, float]] = {
     "generator": ("fd", -1.0),
     "autoencoder": ("elbo", 1.0),
 }
-
-
-def player_of(entry: str) -> str:
-    """The player whose module an entry's parameters belong to."""
-    return entry.removesuffix(AVERAGE).removesuffix(BEST)
 
 
 def entries_of(state: TrainState, players) -> dict[str, Variables]:

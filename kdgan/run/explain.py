@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
+from kdgan.data.dataset import Dataset
 from kdgan.run import costs, tables
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import how_members_run, memory
@@ -13,6 +15,8 @@ from kdgan.run.program import Program
 from kdgan.run.schema import Arm, Run, Stage
 
 LABEL = 10  # width of the first column
+MOST_CLASSES = 12  # whose counts are all shown, in a row of no more than
+MOST_CHARACTERS = 110
 
 
 def explain(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -> str:
@@ -28,10 +32,15 @@ def _lines(label: str, rows: Sequence[str]) -> str:
 def _data(inputs: Inputs) -> str:
     partition = next(iter(inputs.partitions.values()))
     data = inputs.config
-    chosen = "all labelled" if data.labelled is None else "labelled (class-balanced, drawn by seed)"
+    if inputs.has_labels:
+        classes = f"{inputs.num_classes} class" + ("" if inputs.num_classes == 1 else "es")
+        chosen = "all labelled" if data.labelled is None else "labelled (class-balanced, drawn by seed)"
+    else:
+        classes = "no labels"
+        chosen = "without labels" if data.labelled is None else "without labels (drawn by seed)"
     h, w, c = inputs.train.image_shape
     rows = [
-        f"{data.name}: {inputs.num_classes} classes, images {h}×{w}×{c};"
+        f"{data.name}: {classes}, images {h}×{w}×{c};"
         f" train {len(partition.train):,} {chosen}, validation {len(partition.validation):,}, test {len(inputs.test):,}"
     ]
     if data.unlabelled_batch_size:
@@ -39,7 +48,49 @@ def _data(inputs: Inputs) -> str:
     if data.augment:
         rows.append("augmentation: " + ", ".join(_call(name, fields) for name, fields in data.augment.items()))
     rows.append("on the device" if inputs.on_device else f"streamed with {data.workers} workers")
+    if inputs.has_labels:
+        rows += [_class_counts(inputs), *_unequal_shares(inputs)]
+    rows += [f"{split}: {note}" for split, dataset in _splits(inputs).items() for note in dataset.notes]
     return _lines("data", rows)
+
+
+def _splits(inputs: Inputs) -> dict[str, Dataset]:
+    return {f"split {inputs.config.train}": inputs.train, f"split {inputs.config.test}": inputs.test}
+
+
+def _class_counts(inputs: Inputs) -> str:
+    """Examples of each class of the training split; of many classes those of the smallest and the largest."""
+    names, counts = inputs.train.class_names, _counts(inputs, np.arange(len(inputs.train)))
+    if len(names) <= MOST_CLASSES:
+        row = "examples of each class: " + ", ".join(f"{n} {c:,}" for n, c in zip(names, counts, strict=True))
+        if len(row) <= MOST_CHARACTERS:
+            return row
+    if np.ptp(counts) == 0:
+        return f"examples of each class: {counts[0]:,}"
+    return f"examples of a class: {_extremes(inputs, counts)}"
+
+
+def _unequal_shares(inputs: Inputs) -> list[str]:
+    """Of subsets that classes share equally where they can: a row where one is too small for it."""
+    partition = next(iter(inputs.partitions.values()))
+    subsets = {"validation": partition.validation}
+    if inputs.config.labelled is not None:
+        subsets["labelled"] = partition.train
+    counts = {name: _counts(inputs, rows) for name, rows in subsets.items() if len(rows)}
+    return [
+        f"{name}: {_extremes(inputs, of_classes)} examples of a class, since small classes cannot give an equal share"
+        for name, of_classes in counts.items()
+        if np.ptp(of_classes[_counts(inputs, np.arange(len(inputs.train))) > 0]) > 1
+    ]
+
+
+def _counts(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
+    return np.bincount(inputs.train.label[rows], minlength=inputs.num_classes)
+
+
+def _extremes(inputs: Inputs, counts: np.ndarray) -> str:
+    names, low, high = inputs.train.class_names, np.argmin(counts), np.argmax(counts)
+    return f"{counts[low]:,} ({names[low]}) to {counts[high]:,} ({names[high]})"
 
 
 def _call(name: str, fields: Mapping[str, Any]) -> str:
@@ -51,6 +102,8 @@ def _stage(run: Run, stage: Stage, programs: Sequence[Program], inputs: Inputs) 
     seeds, arms = len(run.seeds), len(stage.arms)
     compiled = f"{len(programs)} compiled step" + ("s" if len(programs) > 1 else "")
     head = f"{stage.name}: {stage.steps:,} steps of {stage.arms[0].batch_size}"
+    if shorter := [f"{arm.name}: {arm.steps:,}" for arm in stage.arms if arm.steps != stage.steps]:
+        head += f" ({', '.join(shorter)})"
     if (views := max(program.views or 1 for program in programs)) > 1:
         head += f", each example in {views} views"
     blocks = ["", _lines("stage", [head]), _lines("players", _players(stage, programs))]
@@ -90,7 +143,12 @@ def _sources(program: Program, name: str) -> str:
     found: dict[str, list[str]] = {}
     for arm in program.arms:
         start = program.start[arm].get(name)
-        where = "fresh" if start is None else f"from {start.checkpoint or f'{start.stage}/{start.arm}'}"
+        source = program.sources.get(arm, {}).get(name)
+        where = "fresh" if start is None else f"from {source.folder if source else f'{start.stage}/{start.arm}'}"
+        if start is not None and start.player != name:
+            where += f", {start.player}"
+        if source is not None and (whose := source.whose(name)):
+            where += f", {whose}"
         if start is not None and start.transfer is not None:
             where += f", transfer {start.transfer}" + (f", scale {start.scale:g}" if start.scale else "")
         found.setdefault(where, []).append(arm)
@@ -136,9 +194,8 @@ def _cached(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
     arms: dict[str, list[str]] = {}
     for program in programs:
         for name in program.cached:
-            start = program.start[program.arms[0]].get(name)
-            own = start is not None and start.checkpoint is None  # a player, and a table, of each seed
-            count, seeds = (len(run.seeds), run.seeds[:1]) if own else (1, run.seeds)
+            # A player of each seed has a table of its own.
+            count, seeds = (1, run.seeds) if name in program.shared else (len(run.seeds), run.seeds[:1])
             images = len(tables.drawn(inputs, program, seeds))
             size = tables.size(program, name, count * images)
             where = "in the workdir" if tables.lies_on_disk(run, size) else "in memory"

@@ -1,7 +1,9 @@
 """The classifier whose features generators are measured by: found in the config, and checked before anything compiles."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +11,13 @@ from flax import linen as nn
 
 from kdgan.game import call_module
 from kdgan.metrics.features import Extractor, inception_extractor, make_extractor
-from kdgan.run import starts
-from kdgan.run.checkpoint import load_player
+from kdgan.run import sources
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.players import build_module
 from kdgan.run.program import Program, Variables, program_of
-from kdgan.run.schema import Run
+from kdgan.run.schema import Run, Start
+from kdgan.run.sources import Source
 from kdgan.state import check_same_shapes, variable_shapes
 
 WHERE = "config.evaluate.extractor"
@@ -45,6 +47,10 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
             raise ConfigError(f"{WHERE}.{field} = {path!r}: there is no such file or folder")
     if spec.inception is not None:
         _check_counts(run, inputs, INCEPTION_FEATURES)
+    if spec.checkpoint is not None:
+        module, source = from_checkpoint(run, inputs)
+        image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
+        _check_counts(run, inputs, _features(spec.layer, module, source.shapes(), image))
     if spec.stage is None:
         return
     name, _, arm = spec.stage.partition("/")
@@ -63,13 +69,17 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
             f"{WHERE}.player = {spec.player!r}: stage {name} has the players {', '.join(program.modules)}"
         )
     module, shapes = program.local_modules[spec.player], program.inspection.inputs[spec.player]
+    _check_counts(run, inputs, _features(spec.layer, module, variable_shapes(module, shapes), shapes[0][0]))
+
+
+def _features(layer: str, module: nn.Module, variables: Any, image: Any) -> int:
+    """How many features the layer has."""
     try:
-        features = jax.eval_shape(lambda variables, image: call_module(
-            module, variables, image, train=False, features=(spec.layer,)
-        )[2][spec.layer], variable_shapes(module, shapes), shapes[0][0])  # fmt: skip
+        return jax.eval_shape(lambda variables, image: call_module(
+            module, variables, image, train=False, features=(layer,)
+        )[2][layer], variables, image).shape[-1]  # fmt: skip
     except ValueError as error:
-        raise ConfigError(f"{WHERE}.layer = {spec.layer!r}: {error}") from error
-    _check_counts(run, inputs, features.shape[-1])
+        raise ConfigError(f"{WHERE}.layer = {layer!r}: {error}") from error
 
 
 def _check_counts(run: Run, inputs: Inputs, features: int) -> None:
@@ -87,8 +97,8 @@ def _check_counts(run: Run, inputs: Inputs, features: int) -> None:
             )
 
 
-def from_files(run: Run, inputs: Inputs) -> Extractor | None:
-    """The extractor of a checkpoint folder, or InceptionV3; None where a stage of the run trains it.
+def from_files(run: Run, inputs: Inputs) -> tuple[Extractor, str] | None:
+    """(the extractor of a checkpoint folder, or InceptionV3; whose it is); None where a stage of the run trains it.
 
     Raises:
       ConfigError: the files do not hold what they should.
@@ -96,26 +106,35 @@ def from_files(run: Run, inputs: Inputs) -> Extractor | None:
     spec = run.evaluate.extractor
     if spec.inception is not None:
         try:
-            return inception_extractor(spec.inception)
+            return inception_extractor(spec.inception), ""
         except (ValueError, OSError, ImportError) as error:
             raise ConfigError(f"{WHERE}.inception = {spec.inception!r}: {error}") from error
-    return None if spec.checkpoint is None else _from_checkpoint(run, inputs)
+    if spec.checkpoint is None:
+        return None
+    module, source = from_checkpoint(run, inputs)
+    whose = ", ".join(filter(None, [f"{spec.player} of {source.folder}", source.whose(spec.player)]))
+    return of_player(run, module, source.of(run.seed)), whose
 
 
-def _from_checkpoint(run: Run, inputs: Inputs) -> Extractor:
+def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
+    """The module, and the player of the checkpoint: of a population the member of the run's first seed, else the first."""
     spec = run.evaluate.extractor
     if spec.player not in run.players:
         raise ConfigError(f"{WHERE}.player = {spec.player!r}: players are {', '.join(run.players)}")
     module = build_module(spec.player, run.players[spec.player], inputs.num_classes)
     image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
-    shapes = variable_shapes(module, ((image,), {}))
     try:
-        params, model_state = load_player(spec.checkpoint or "", spec.player)
-        found = starts.one_member({"params": params, "model_state": model_state}, shapes["params"], 0)
-        check_same_shapes(found["params"], shapes["params"], spec.player)
+        shapes = variable_shapes(module, ((image,), {}))
+    except ValueError as error:
+        raise ConfigError(f"{WHERE}.player = {spec.player!r}: {str(error).splitlines()[0]}") from error
+    start = Start(checkpoint=spec.checkpoint, player=spec.player)
+    try:
+        source = sources.read(spec.checkpoint or "", start, shapes["params"])
+        check_same_shapes(source.shapes()["params"], shapes["params"], spec.player)
     except (ValueError, LookupError, OSError) as error:
         raise ConfigError(f"{WHERE}.checkpoint = {spec.checkpoint!r}: {error}") from error
-    return of_player(run, module, found)
+    seeds = source.seeds or (None,)
+    return module, dataclasses.replace(source, taken={run.seed: run.seed if run.seed in seeds else seeds[0]})
 
 
 def of_player(run: Run, module: nn.Module, variables: Variables) -> Extractor:

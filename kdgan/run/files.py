@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,18 @@ import numpy as np
 
 # A writer that was killed leaves its temporary file. None takes this long over one file, so an older one is nobody's.
 STALE_SECONDS = 60.0
+
+
+def expanded(path: str | os.PathLike) -> str:
+    """A path as a user writes it, with "~" as the home folder: "~/runs/x", and behind a scheme "folder:~/images"."""
+    text = os.fspath(path)
+    scheme = match[0] if (match := re.match(r"\w+:(?=~)", text)) else ""
+    return scheme + os.path.expanduser(text.removeprefix(scheme))
+
+
+def folder(path: str | os.PathLike) -> pathlib.Path:
+    """A run's folder as a user names it."""
+    return pathlib.Path(expanded(path))
 
 
 def write_atomic(path: str | os.PathLike, data: bytes | str | Iterable[bytes]) -> None:

@@ -51,8 +51,9 @@ class Generators:
                     for player, kind in program.kinds.items() if kind in KINDS]  # fmt: skip
         self._latent = max((self.generator(program, player).latent for _, program, player in everyone), default=0)
         self.extractor: Extractor | None = None
-        if everyone:
-            self.extractor = from_files(run, inputs)
+        self._extractor_from = ""  # whose it is
+        if everyone and (read := from_files(run, inputs)):
+            self.extractor, self._extractor_from = read
 
     def learn(self, stage: str, finished: Mapping[str, Mapping[int, Mapping[str, Variables]]]) -> None:
         """Take the extractor from the stage that trains it, now that it is done: the first seed's."""
@@ -63,6 +64,7 @@ class Generators:
         program = program_of(self._programs[stage], arm)
         variables = finished[arm or program.arms[0]][self._run.seed][spec.player]
         self.extractor = of_player(self._run, program.local_modules[spec.player], variables)
+        self._extractor_from = f"{spec.player} of stage {spec.stage}, seed {self._run.seed}"
 
     def generator(self, program: Program, player: str) -> sampling.Generator:
         return sampling.generator_of(program, player, self._inputs.config, self._inputs.num_classes, self._compute)
@@ -111,7 +113,9 @@ class Generators:
         return {
             "extractor": self.extractor.name,
             "label": self.extractor.label,
+            "extractor_from": self._extractor_from,
             "samples": self._run.evaluate.samples,
+            "validation_samples": self._run.evaluate.validation_samples,
             "reference": self._splits.size("test"),
             "reference_split": "test",
             "features": self.reference("test").features.shape[1],

@@ -1,9 +1,10 @@
 """The data of a run: loaded, split by seed, and handed to steps as batches of indices or of streamed images.
 
 A batch on the host is `{"index": [b]}` where the set lies on the device, `{"image": uint8 [b, h, w, c], "label": [b]}`
-where it streams; with each example go its `position` in the batch [b] and the step's random `key` [b, 2], so that they are
-split over devices as the examples are. Under "unlabelled" may stand a second batch. All of it is a function of (seed, stage,
-step): arms of one seed, one device or several, a run that went through or was resumed see the same augmented images.
+where it streams; a set without labels has none. With each example go its `position` in the batch [b] and the step's
+random `key` [b, 2], so that they are split over devices as the examples are. Under "unlabelled" may stand a second batch.
+All of it is a function of (seed, stage, step): arms of one seed, one device or several, a run that went through or was
+resumed see the same augmented images.
 
 Where a stage has views (`kdgan/data/views.py`), `position` is the example's place among them and the key is theirs: the
 image is then a function of this place alone, and by the same number the outputs under "cached" are found.
@@ -21,13 +22,18 @@ import numpy as np
 from kdgan import parallel
 from kdgan.data import augment, order, sources, splits, stream
 from kdgan.data.batches import gather, normalise
-from kdgan.data.dataset import Dataset
+from kdgan.data.dataset import Dataset, Reader
+from kdgan.data.errors import ARGUMENTS, ArgumentError
 from kdgan.data.views import KEY, in_turn, places
 from kdgan.run.config import ConfigError, plain
 from kdgan.run.schema import Data, Run
 
 HostBatch = dict[str, Any]
 Lookup = Callable[[np.ndarray], np.ndarray]  # places of views [b] -> outputs of a cached player [b, ...]
+# Argument of `kdgan.data.load` and `partition` -> the field of the config that it is given by.
+FIELDS = {name: f"config.data.{name}" for name in ARGUMENTS} | {
+    "size": "config.data.image_size", "memory_limit": "config.data.memory_mb", "seed": "config.seed",
+}  # fmt: skip
 HANDED_OVER = "python:"  # of config.data.name: data sets handed over in Python; behind it the name of the training set
 UNLABELLED_STREAM = 1 << 16  # added to a stage's number: the unlabelled images have an order of their own
 
@@ -54,11 +60,16 @@ class Inputs:
     def num_classes(self) -> int:
         return self.train.num_classes
 
+    @property
+    def has_labels(self) -> bool:
+        return self.train.has_labels
+
     def device_arrays(self) -> dict[str, jax.Array]:
         """What the step indexes: the training set as uint8, or nothing where it streams."""
         if not self.on_device:
             return {}
-        return {"image": jnp.asarray(self.train.image), "label": jnp.asarray(self.train.label)}
+        label = {"label": jnp.asarray(self.train.label)} if self.has_labels else {}
+        return {"image": jnp.asarray(self.train.image), **label}
 
 
 def handed_over(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +105,9 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
         )
     try:
         if data_sets is None:
-            train, test = (_load(data, split) for split in (data.train, data.test))
+            train = _load(data, data.train)
+            # A test split without one of the classes is numbered as the training split is.
+            test = _load(data, data.test, class_names=train.class_names)
         else:
             train, test = data_sets["train"], data_sets["test"]
         partitions = {
@@ -102,22 +115,72 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
             for seed in run.seeds
         }
     except (ValueError, LookupError) as error:
-        raise ConfigError(f"config.data: {error}") from error
-    for field in ("image_shape", "num_classes"):
-        if getattr(train, field) != getattr(test, field):
-            raise ConfigError(
-                f"config.data: {field} of split {data.train!r} is {getattr(train, field)},"
-                f" of split {data.test!r} {getattr(test, field)}"
-            )
+        raise of_config(error) from error
+    _check_alike(data, train, test)
     if data.unlabelled_batch_size and not len(next(iter(partitions.values())).unlabelled):
         raise ConfigError(
             f"config.data.unlabelled_batch_size = {data.unlabelled_batch_size}: no unlabelled images are left;"
             " set data.labelled below the size of the training split"
         )
+    # A validation image never stands in for a training image that cannot be read, nor the other way round.
+    train = train.keep_apart(next(iter(partitions.values())).validation)
+    train, test = (_reads_for_config(dataset) for dataset in (train, test))
     return Inputs(data, train, test, partitions, on_device=train.image is not None)
 
 
-def _load(data: Data, split: str) -> Dataset:
+def of_config(error: Exception) -> ConfigError:
+    """An error about data, by the names that the config has for what it speaks of."""
+    text = error.named(FIELDS) if isinstance(error, ArgumentError) else str(error)
+    return ConfigError(text if text.startswith("config.data") else f"config.data: {text}")
+
+
+def _check_alike(data: Data, train: Dataset, test: Dataset) -> None:
+    """The test split is made of what the training split is made of, or a ConfigError names what makes it so."""
+    (*size, channels), (*other_size, other_channels) = train.image_shape, test.image_shape
+    about = {
+        "(h, w) of images": (tuple(size), tuple(other_size), "; set config.data.image_size=(h, w) to scale all"),
+        "channels of images": (channels, other_channels, "; set config.data.channels to 1 or 3 to convert all"),
+        "num_classes": (train.num_classes, test.num_classes, ""),
+    }
+    for what, (trained, tested, cure) in about.items():
+        if trained != tested:
+            raise ConfigError(
+                f"config.data: {what} of split {data.train!r} is {trained}, of split {data.test!r} {tested}{cure}"
+            )
+
+
+def _reads_for_config(dataset: Dataset) -> Dataset:
+    return dataset if dataset.reader is None else dataclasses.replace(dataset, reader=_ConfigReader(dataset.reader))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _ConfigReader:
+    """A reader whose errors are a config's: in the middle of a run, too, they are one line."""
+
+    reader: Reader
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        try:
+            return self.reader(indices)
+        except ArgumentError as error:
+            raise of_config(error) from error
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        return getattr(self.reader, "unreadable", {})
+
+    @property
+    def paths(self) -> tuple[str, ...] | None:
+        """Of its files, where the data set is a folder."""
+        return getattr(self.reader, "paths", None)
+
+    @property
+    def source(self) -> Any:
+        """TFDS's data source, where it is a set of its."""
+        return getattr(self.reader, "source", None)
+
+
+def _load(data: Data, split: str, class_names: Sequence[str] | None = None) -> Dataset:
     return sources.load(
         data.name,
         split,
@@ -125,7 +188,10 @@ def _load(data: Data, split: str) -> Dataset:
         image_key=data.image_key,
         label_key=data.label_key,
         on_bad_image=data.on_bad_image,
-        size=None if data.image_size is None else (data.image_size[0], data.image_size[1]),
+        size=data.image_size,
+        channels=data.channels,
+        num_classes=data.num_classes,
+        class_names=class_names,
         memory_limit=data.memory_mb * 2**20,
     )
 
@@ -177,7 +243,8 @@ def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, c
             steps=steps - start, workers=inputs.config.workers, prefetch=inputs.config.prefetch,
             process_index=jax.process_index(), process_count=jax.process_count(),
         )  # fmt: skip
-        examples = ((rows[batch["index"]], {"image": batch["image"], "label": batch["label"]}) for batch in read)
+        fields = ("image", "label") if inputs.has_labels else ("image",)
+        examples = ((rows[batch["index"]], {name: batch[name] for name in fields}) for batch in read)
     for step, (index, batch) in zip(range(start, steps), examples, strict=True):
         if views is None:
             place, key = position, _key_data(seed, stage, step)
@@ -195,6 +262,19 @@ def _key_data(seed: int, stage: int, step: int) -> np.ndarray:
     return generator.random_raw(1).view(np.uint32)
 
 
+def _wrapped(key: jax.Array) -> jax.Array:
+    """The step's random key, of two words whatever generator $JAX_DEFAULT_PRNG_IMPL names."""
+    return jax.random.wrap_key_data(key[0], impl="threefry2x32")
+
+
+def no_labels(inputs: Inputs) -> str:
+    """What is to be done about data without labels."""
+    return (
+        f"the images of {inputs.config.name!r} (split {inputs.config.train!r}) have no labels: put them into one"
+        " sub-folder for each class"
+    )
+
+
 def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable[[HostBatch, Mapping], dict[str, Any]]:
     """`prepare(host_batch, device_arrays) -> batch` on the device: index, normalise, augment, mix.
 
@@ -205,13 +285,15 @@ def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable
         change, mix = augment.make_augment(spec), augment.make_mix(spec)
     except ValueError as error:
         raise ConfigError(f"config.data.augment: {error}") from error
+    if mix is not None and not inputs.has_labels:
+        raise ConfigError(f"config.data.augment = {dict(spec)}: mixup and cutmix mix labels; {no_labels(inputs)}")
     mean, std = inputs.config.mean, inputs.config.std
 
     def examples(raw, arrays):
         return gather(arrays, raw["index"]) if "index" in raw else raw
 
     def augmented(image, raw) -> jax.Array:
-        changed = change(jax.random.wrap_key_data(raw["key"][0]), raw["position"], jnp.asarray(normalise(image)))
+        changed = change(_wrapped(raw["key"]), raw["position"], jnp.asarray(normalise(image)))
         return jnp.asarray(normalise(changed, mean=mean, std=std))
 
     def outputs(raw):
@@ -219,11 +301,11 @@ def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable
 
     def prepare(raw: HostBatch, arrays: Mapping) -> dict[str, Any]:
         found = examples(raw, arrays)
-        image, label = augmented(found["image"], raw), found["label"]
+        image, label = augmented(found["image"], raw), found.get("label")
         if mix is not None:
-            key = jax.random.fold_in(jax.random.wrap_key_data(raw["key"][0]), raw["position"][0])  # differs by device
+            key = jax.random.fold_in(_wrapped(raw["key"]), raw["position"][0])  # differs by device
             image, label = mix(key, image, jax.nn.one_hot(label, inputs.num_classes))
-        batch = {"image": image, "label": label, **outputs(raw)}
+        batch = {"image": image, **({} if label is None else {"label": label}), **outputs(raw)}
         if "unlabelled" in raw:
             extra = raw["unlabelled"]
             batch["unlabelled"] = {"image": augmented(examples(extra, arrays)["image"], extra), **outputs(extra)}
@@ -234,10 +316,9 @@ def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable
 
 def example_batch(inputs: Inputs, prepare: Callable, batch_size: int) -> dict[str, Any]:
     """Shapes of a prepared batch, for initialisation and inspection."""
-    host = {
-        "image": np.zeros((batch_size, *inputs.train.image_shape), np.uint8),
-        "label": np.zeros(batch_size, np.int32),
-    }
+    host: HostBatch = {"image": np.zeros((batch_size, *inputs.train.image_shape), np.uint8)}
+    if inputs.has_labels:
+        host["label"] = np.zeros(batch_size, np.int32)
     extras = lambda size: {"position": np.zeros(size, np.int32), "key": np.zeros((size, 2), np.uint32)}
     raw = {**host, **extras(batch_size)}
     if extra := inputs.config.unlabelled_batch_size:
@@ -249,8 +330,8 @@ def view_batch(inputs: Inputs, place: np.ndarray) -> HostBatch:
     """The views at these places [b], read from the set, for `prepare` to make as it makes them in a step."""
     index = place % len(inputs.train)
     key = np.broadcast_to(KEY, (len(place), 2))
-    image, label = inputs.train.fetch(index), inputs.train.label[index]
-    return {"image": image, "label": label, "position": np.asarray(place, np.int32), "key": key}
+    label = {"label": inputs.train.label[index]} if inputs.has_labels else {}
+    return {"image": inputs.train.fetch(index), **label, "position": np.asarray(place, np.int32), "key": key}
 
 
 def evaluation_batches(dataset: Dataset, rows: Sequence[int] | np.ndarray, batch_size: int) -> Iterator[HostBatch]:
@@ -261,4 +342,5 @@ def evaluation_batches(dataset: Dataset, rows: Sequence[int] | np.ndarray, batch
         chunk = rows[start : start + size]
         mask = np.arange(size) < len(chunk)
         chunk = np.concatenate([chunk, np.repeat(chunk[:1], size - len(chunk))])
-        yield {"image": dataset.fetch(chunk), "label": dataset.label[chunk], "mask": mask}
+        label = {"label": dataset.label[chunk]} if dataset.has_labels else {}
+        yield {"image": dataset.fetch(chunk), **label, "mask": mask}

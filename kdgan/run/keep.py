@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdgan.run.evaluate import BEST, entries_of, measured_players
+from kdgan.run.evaluate import entries_of, measured_players
 from kdgan.run.population import Population
-from kdgan.run.program import Variables, variables_of
+from kdgan.run.program import BEST, Variables, variables_of
 
 Best = dict[str, dict[str, Any]]  # entry -> {"value", "step", "params", "model_state"}
 

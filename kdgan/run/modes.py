@@ -3,7 +3,7 @@
 import math
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdgan.run import files
@@ -12,10 +12,15 @@ from kdgan.run.config import ConfigError, plain
 if TYPE_CHECKING:
     from kdgan.data import Dataset
 
+# Fields whose change asks for nothing to be trained or measured again.
+FREE = ("log", "checkpoint", "profile", "report", "parallel")
+FREE_DATA = ("data_dir", "memory_mb", "workers", "prefetch")
+
 
 def train(
-    config: Any, workdir: str | pathlib.Path | None, *, data: Mapping[str, "Dataset"] | None = None
-) -> dict[str, Any]:
+    config: Any, workdir: str | pathlib.Path | None, *, data: Mapping[str, "Dataset"] | None = None,
+    reset: Sequence[str] = (), accept_changed_inputs: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Train what is not trained yet, evaluate, write summary and report; print the table. Returns the summary.
 
     Args:
@@ -23,6 +28,8 @@ def train(
       workdir: folder of the run; made where it is absent, gone on with where it holds a part of this run.
       data: {"train": ..., "test": ...} of data sets, as `kdgan.data.from_arrays` makes them, in place of what
         `config.data.name` names.
+      reset: stages to train anew.
+      accept_changed_inputs: go on though data or start checkpoints are not what they were.
 
     Raises:
       ConfigError: a mistake in the config or the data, by its field, before anything compiles.
@@ -30,23 +37,34 @@ def train(
     """
     from kdgan.run import inputs
     from kdgan.run import train as loop
+    from kdgan.run.prepare import prepare
 
     if workdir is None:
         raise ConfigError("--workdir is missing: name the folder of the run's files")
-    workdir = pathlib.Path(workdir).expanduser()
+    workdir = files.folder(workdir)
     config = recorded_config(workdir) if config is None else config
     config = config if data is None else inputs.handed_over(config, data)
-    if is_complete(workdir) and not loop.conflicts(workdir, plain(config)):
+    if is_complete(workdir) and not reset and _asks(config) == _asks(recorded_config(workdir)):
+        if data is not None:  # a name says nothing of arrays
+            prepare(config, workdir, data=data, accept_changed_inputs=accept_changed_inputs)
         print(f"The run in {workdir} is complete; nothing is left to train.")
         summary = files.read_json(workdir / "summary.json")
     else:
         keep_compiled(config)
-        summary = loop.train(config, workdir, data=data)
+        summary = loop.train(config, workdir, data=data, reset=reset, accept_changed_inputs=accept_changed_inputs)
     report(config, workdir)
     return summary
 
 
-def evaluate(config: Any, workdir: pathlib.Path | None) -> None:
+def _asks(config: Any) -> dict[str, Any]:
+    """What of a config is asked for; `parallel.compute` is the only field of its kind that numbers follow from."""
+    raw = plain(config)
+    asked = {name: value for name, value in raw.items() if name not in FREE}
+    data = {name: value for name, value in raw.get("data", {}).items() if name not in FREE_DATA}
+    return asked | {"data": data, "compute": raw.get("parallel", {}).get("compute")}
+
+
+def evaluate(config: Any, workdir: pathlib.Path | None, *, accept_changed_inputs: bool = False) -> None:
     """Measure the trained players of a workdir again, and write summary and report."""
     from kdgan.run import train as loop
 
@@ -54,35 +72,40 @@ def evaluate(config: Any, workdir: pathlib.Path | None) -> None:
         raise ConfigError("--mode=evaluate needs --workdir: the folder of a trained run")
     config = recorded_config(workdir) if config is None else config
     keep_compiled(config)
-    loop.train(config, workdir, only_evaluate=True)
+    loop.train(config, workdir, only_evaluate=True, accept_changed_inputs=accept_changed_inputs)
     report(config, workdir)
 
 
 def report(config: Any, workdir: pathlib.Path | None) -> None:
-    """Print the table of a finished run and write its report.html; nothing is computed."""
+    """Print the table of a run and write its report.html; of an unfinished one what is known. Nothing is computed."""
     from kdgan import report as pages
 
     if workdir is None:
-        raise ConfigError("--mode=report needs --workdir: the folder of a finished run")
+        raise ConfigError("--mode=report needs --workdir: the folder of a run")
     if not _is_writer():
         return
-    if not is_complete(workdir):
-        raise ConfigError(f"workdir {workdir} holds no finished run (no summary.json); run --mode=train first")
-    print("\n" + pages.text(workdir))
+    try:
+        text = pages.text(workdir)
+    except ValueError as error:
+        raise ConfigError(f"{error}; run --mode=train first") from error
+    print("\n" + text)
     print(f"\nreport: {pages.write(workdir)}")
 
 
-def explain(config: Any, workdir: pathlib.Path | None) -> None:
-    """Print what a run would do, or does, and do nothing."""
-    from kdgan.run import explain as explanation
-    from kdgan.run import inputs, stage
-    from kdgan.run.config import resolve
+def explain(
+    config: Any, workdir: pathlib.Path | None, *, reset: Sequence[str] = (), accept_changed_inputs: bool = False
+) -> None:
+    """Print what a run would do, or does, and do nothing; what training would refuse is refused.
+
+    Raises:
+      ConfigError: as `train`, but for a workdir that is in use.
+    """
+    from kdgan.run.prepare import prepare
 
     if config is None and workdir is None:
         raise ConfigError("--mode=explain needs --config, or --workdir of a run")
-    run = resolve(recorded_config(workdir) if config is None else config)
-    loaded = inputs.load(run)
-    print(explanation.explain(run, loaded, stage.build_all(run, loaded)))
+    config = recorded_config(workdir) if config is None else config
+    print(prepare(config, workdir, reset=reset, accept_changed_inputs=accept_changed_inputs).explanation())
 
 
 MAX_SIDE = 16_384  # pixels of a grid
@@ -145,7 +168,11 @@ def keep_compiled(config: Any) -> None:
 
 
 def is_complete(workdir: pathlib.Path) -> bool:
-    return (workdir / "summary.json").exists()
+    """Whether a workdir has the summary of the run that claimed it last."""
+    summary, config = workdir / "summary.json", workdir / "config.json"
+    if not summary.exists() or not config.exists():
+        return summary.exists()
+    return files.read_json(summary).get("config") == files.read_json(config)
 
 
 def _is_writer() -> bool:

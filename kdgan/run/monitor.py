@@ -9,7 +9,7 @@ import os
 import pathlib
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -56,7 +56,10 @@ class Monitor:
     def __exit__(self, *exception) -> None:
         self.close()
 
-    def start_stage(self, name: str, *, total: int, done: int = 0, step: int = 0, order: int = 0) -> None:
+    def start_stage(
+        self, name: str, *, total: int, done: int = 0, step: int = 0, order: int = 0, title: str = "",
+        others: Collection[tuple[int, str]] = (),
+    ) -> None:  # fmt: skip
         """A stage begins, or goes on behind `step`: what was told of its later steps is dropped.
 
         Args:
@@ -65,10 +68,12 @@ class Monitor:
           done: those of them that are done.
           step: step of the checkpoint it goes on from; 0: from the beginning, everything told of it before is dropped.
           order: the stage's index in the run; TensorBoard lists the stages by it.
+          title: what the progress is called; the stage's name by default.
+          others: (seed, arm) of members that are not meant: what was told of them stays.
         """
-        self._lines.start_stage(name, step)
-        self._events.start_stage(name, step, order)
-        self._progress.start(name, total, done)
+        self._lines.start_stage(name, step, others)
+        self._events.start_stage(name, step, order, others)
+        self._progress.start(title or name, total, done)
 
     def write(self, stage: str, arm: str, seed: int, step: int, split: str, scalars: Mapping[str, Any]) -> None:
         """One line of metrics.jsonl, and the same as events.
@@ -130,6 +135,19 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     return [line for _, line in _read_lines(path)] if path.exists() else []
 
 
+def retain(workdir: str | os.PathLike, members: Mapping[str, Collection[tuple[int, str]]]) -> None:
+    """Drop what metrics.jsonl says of other stages and members than these: stage -> (seed, arm) of each."""
+    path = pathlib.Path(workdir, METRICS)
+    _keep_lines(path, lambda line: (line.get("seed"), line.get("arm")) in members.get(line.get("stage", ""), ()))
+
+
+def _keep_lines(path: pathlib.Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    if path.exists():
+        kept = b"".join(raw for raw, line in _read_lines(path) if wanted(line))
+        if len(kept) != path.stat().st_size:
+            write_atomic(path, kept)
+
+
 def _read_lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """(bytes, content) of each whole line."""
     with open(path, "rb") as file:
@@ -160,8 +178,14 @@ class _Lines:
         self._path = path
         self._descriptor: int | None = None
 
-    def start_stage(self, stage: str, step: int) -> None:
-        self._keep(lambda line: line.get("stage") != stage or 0 < line.get("step", 0) <= step)
+    def start_stage(self, stage: str, step: int, others: Collection[tuple[int, str]]) -> None:
+        self._keep(
+            lambda line: (
+                line.get("stage") != stage
+                or (line.get("seed"), line.get("arm")) in others
+                or 0 < line.get("step", 0) <= step
+            )
+        )
 
     def append(self, line: Mapping[str, Any]) -> None:
         if self._descriptor is None:
@@ -180,10 +204,7 @@ class _Lines:
 
     def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         self.close()
-        if self._path.exists():
-            kept = b"".join(raw for raw, line in _read_lines(self._path) if wanted(line))
-            if len(kept) != self._path.stat().st_size:
-                write_atomic(self._path, kept)
+        _keep_lines(self._path, wanted)
 
 
 class _Events:
@@ -199,12 +220,14 @@ class _Events:
         self._orders: dict[str, int] = {}
         self._resumed: dict[pathlib.Path, int] = {}  # folders with events of a run before -> step it goes on from
 
-    def start_stage(self, stage: str, step: int, order: int) -> None:
+    def start_stage(self, stage: str, step: int, order: int, others: Collection[tuple[int, str]]) -> None:
         self.close()
         self._orders[stage] = order
+        untouched = {self._member_folder(stage, arm, seed) for seed, arm in others}
         for path in list(self._stage_folder(stage).rglob("events.out.tfevents.*")):
-            self._resumed[path.parent] = step
-            _drop_events(path, step)
+            if path.parent not in untouched:
+                self._resumed[path.parent] = step
+                _drop_events(path, step)
 
     def scalars(self, stage: str, arm: str, seed: int, step: int, split: str, scalars: Mapping[str, Any]) -> None:
         from tensorboardX.proto.event_pb2 import Event
@@ -212,7 +235,7 @@ class _Events:
 
         values = [Summary.Value(tag=f"{split}/{name}", simple_value=float(value)) for name, value in scalars.items()]
         event = Event(step=step, wall_time=time.time(), summary=Summary(value=values))
-        self._append(self._stage_folder(stage) / arm / f"seed{seed}", event)
+        self._append(self._member_folder(stage, arm, seed), event)
 
     def image(self, tag: str, array: Any, step: int) -> None:
         from tensorboardX import summary
@@ -238,6 +261,9 @@ class _Events:
 
     def _stage_folder(self, stage: str) -> pathlib.Path:
         return self._folder / (f"{self._orders[stage] + 1}-{stage}" if stage in self._orders else stage)
+
+    def _member_folder(self, stage: str, arm: str, seed: int) -> pathlib.Path:
+        return self._stage_folder(stage) / arm / f"seed{seed}"
 
     def _append(self, folder: pathlib.Path, event: Any) -> None:
         if folder not in self._open:

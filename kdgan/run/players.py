@@ -25,7 +25,7 @@ def build_module(name: str, player: Player, num_classes: int | None, axis_name: 
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in player.model_args.items()}
     try:
         module = models.build(player.model, **arguments)
-        if hasattr(module, "num_classes") and "num_classes" not in arguments and num_classes is not None:
+        if hasattr(module, "num_classes") and "num_classes" not in arguments and num_classes:
             module = module.clone(num_classes=num_classes)
         if player.sync_batch_norm and not hasattr(module, "axis_name"):
             raise ValueError("sync_batch_norm needs a model with a field axis_name; this one has none")

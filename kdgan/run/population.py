@@ -252,15 +252,10 @@ def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
         return parallel.unrolled(step, arms_per_chunk=arms_per_chunk(len(program.arms)), **members)
 
     def vmap():
-        common = [
-            name
-            for name, start in program.start[program.arms[0]].items()
-            if start.checkpoint is not None and not start.only and not start.skip
-        ]
         per_chunk = seeds_per_chunk(run, program, inputs)
         return parallel.side_by_side(
             step, seeds_per_chunk=per_chunk, wrap=lambda step: wrap(step, axis + 1), place=place, shared=1,
-            common=common, **members,
+            common=program.shared, **members,
         )  # fmt: skip
 
     def devices_():

@@ -43,6 +43,8 @@ class Program:
       prepare: host batch, data set on the device -> batch.
       augment: its augmentation, as the config has it.
       views: fixed augmented forms of each example (`kdgan/data/views.py`); None: augmented anew at every step.
+      shared: frozen players that are the same for every seed.
+      sources: arm -> player -> what it starts from, of those that start from a checkpoint.
       cached: frozen players whose outputs are computed beforehand (`run/tables.py`) and come with the batch.
     """
 
@@ -64,6 +66,8 @@ class Program:
     augment: Mapping[str, Any]
     views: int | None
     cached: tuple[str, ...]
+    shared: tuple[str, ...] = ()
+    sources: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def step_example(self) -> dict[str, Any]:
@@ -82,6 +86,13 @@ class Program:
         found = {name: self.inspection.outputs[name] for name in self.cached}
         return {name: jax.ShapeDtypeStruct((len(image), *o.shape[1:]), np.float32) for name, o in found.items()}
 
+    def latent(self, player: str) -> int:
+        """Dimension of the noise that a player which makes images is given; of the latents that an autoencoder decodes."""
+        if self.kinds[player] == "autoencoder":
+            return self.inspection.outputs[player]["mean"].shape[-1]
+        args, _ = self.inspection.inputs[player]
+        return args[0].shape[-1]
+
     @property
     def lead(self) -> str:
         """The player whose loss a progress bar shows: the one that moves last."""
@@ -91,6 +102,11 @@ class Program:
 def variables_of(state: TrainState, player: str) -> Variables:
     """A player's parameters and mutable collections."""
     return {"params": state.params[player], "model_state": state.model_state.get(player, {})}
+
+
+def player_of(entry: str) -> str:
+    """The player whose module an entry's parameters belong to."""
+    return entry.removesuffix(AVERAGE).removesuffix(BEST)
 
 
 def digest(module: nn.Module, variables: Variables) -> str:

@@ -1,93 +1,162 @@
-"""A run's config as typed values: the names and types of its fields. `run/config.py` checks and makes them."""
+"""Every field of a config, once: its name, type, default and comment. `kdgan/config.py` makes a config of them.
+
+`Config` is a config as a file writes it; `Run` is what `run/config.py` makes of it: checked, and with the defaults of
+`player` and `stage` in every player, stage and arm. The comment of a field stands above it or behind it; what is written
+there is what `python -m kdgan.config` prints.
+"""
 
 import dataclasses
+import functools
+import types
+import typing
 from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+Path = Annotated[str, "path"]  # "~" at its start is the user's home
+
+
+def empty() -> Any:
+    return dataclasses.field(default_factory=dict)
+
+
+def hints(cls: Any) -> dict[str, Any]:
+    """Field -> type of a section, in the order written."""
+    return _hints(cls)
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    types_of = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: types_of[field.name] for field in dataclasses.fields(cls)}
+
+
+def options(hint: Any) -> tuple[Any, ...]:
+    """The types that a field takes: of `int | None` both; of `Path` str."""
+    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return tuple(typing.get_args(member)[0] if is_path(member) else member for member in members)
+
+
+def is_path(hint: Any) -> bool:
+    """Whether a field is a `Path`, or may be one."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(is_path(member) for member in typing.get_args(hint))
+    return hint == Path
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    name: str
-    data_dir: str | None
-    train: str
-    test: str
-    image_key: str
-    label_key: str
-    labelled: int | None
-    validation: int
-    unlabelled_batch_size: int
-    mean: float | Sequence[float]
-    std: float | Sequence[float]
-    memory_mb: int
-    workers: int
-    prefetch: int
-    image_size: Sequence[int] | None
-    on_bad_image: str
-    augment: Mapping
+    name: Path = "digits"  # "digits" (ships with scikit-learn), any TFDS name, or "folder:/path/to/images"
+    data_dir: Path | None = None  # where prepared TFDS data sets lie; None: $KDGAN_DATA_DIR, else TFDS's default
+    train: str = "train"  # TFDS split or slice: "train[:80%]"
+    test: str = "test"  # never selects anything
+    image_key: str = "image"  # names of the features in a TFDS data set
+    label_key: str = "label"  # the same of the label
+    labelled: int | None = None  # class-balanced subset of so many labelled examples, drawn by seed; None: all
+    validation: int = 0  # examples set apart from the training split, class-balanced, the same for every seed
+    unlabelled_batch_size: int = 0  # images without labels per step, from the rest of the training split
+    mean: float | Sequence[float] = 0.0  # a pixel becomes (value/255 - mean)/std; a number, or one per channel
+    std: float | Sequence[float] = 1.0  # likewise
+    memory_mb: int = 4096  # a set larger than this streams through Grain instead of lying on the device
+    workers: int = 0  # worker processes of a stream
+    prefetch: int = 4  # batches that a stream reads ahead
+    image_size: int | Sequence[int] | None = None  # (height, width), or a square's side, to which images are scaled
+    channels: int | None = None  # 1 or 3, to which images are converted; None: as the data are
+    num_classes: int | None = None  # where the data do not say it: labels that are numbers only
+    on_bad_image: str = "refuse"  # unreadable images and empty classes of a folder: "refuse" or "skip"
+    # on the device, per example: affine={rotate: degrees, shift: fraction, zoom: fraction}, crop={padding: pixels},
+    # flip={}, cutout={size: pixels}; on the batch: mixup={alpha: 0.2}, cutmix={alpha: 1.0}.
+    augment: Mapping = empty()
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    name: str
-    learning_rate: float
-    schedule: str
-    warmup: int
-    end: float
-    boundaries: Sequence[float]
-    factor: float
-    momentum: float
-    nesterov: bool
-    b1: float
-    b2: float
-    eps: float
-    weight_decay: float
-    decay_all: bool
-    clip_norm: float | None
-    accumulate: int
+    name: str = "adam"  # sgd, adam, adamw, rmsprop, lion
+    learning_rate: float = 1e-3  # of an update, after the warm-up
+    # shape of the learning rate over the stage, times learning_rate: constant, linear, cosine, exponential, steps
+    schedule: str = "constant"
+    warmup: int = 0  # steps from 0 to learning_rate
+    end: float = 0.0  # linear, cosine, exponential: share of learning_rate at the last step
+    boundaries: Sequence[float] = ()  # steps: step numbers, or fractions of the stage
+    factor: float = 0.1  # steps: factor at each boundary
+    momentum: float | None = None  # sgd, rmsprop; None: 0.9 of sgd, 0 of rmsprop
+    nesterov: bool = False  # sgd
+    b1: float = 0.9  # adam, adamw, lion
+    b2: float | None = None  # None: 0.999 of adam and adamw, 0.99 of lion
+    decay: float = 0.99  # rmsprop: of the average of squared gradients
+    eps: float = 1e-8  # adam, adamw, rmsprop
+    weight_decay: float = 0.0  # decoupled in adamw and lion, else L2 on the gradient
+    decay_all: bool = False  # biases and norms decay, too
+    clip_norm: float | None = None  # global norm to which this player's gradient is clipped
+    accumulate: int = 1  # moves whose gradients make one update
 
 
 @dataclasses.dataclass(frozen=True)
 class Player:
-    model: str
-    model_args: Mapping
-    optimizer: Optimizer
-    ema: float | None
-    sync_batch_norm: bool
-    classes: Sequence[int] | None
-    evaluate: str | None
+    model: str = "mlp"  # a name of kdgan.models, or a dotted path to a Flax module
+    model_args: Mapping = empty()  # fields of the module; num_classes is set from the data
+    optimizer: Optimizer = Optimizer()
+    ema: float | None = None  # decay of a moving average of the parameters, evaluated beside them; None: none
+    sync_batch_norm: bool = False  # batch norm over all devices' examples (models with an axis_name field)
+    # indices of its classes, in the order of the data's classes; None: as they are
+    classes: Sequence[int] | None = None
+    # measured as a "classifier", "generator", "autoencoder" or "nothing"; None: by its name and output
+    evaluate: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Where a player starts: a stage of this run (and its arm), or a checkpoint folder; all of it or a part.
+    """Where a player starts: a stage of this run (and its arm), or a checkpoint folder; all of it or a part."""
 
-    From a stage every seed takes its own; from a checkpoint all take the same, `member` of a population's seeds. With
-    `transfer` the source may be wider or deeper, and is cut down by that rule of `kdgan.transfer`.
-    """
-
-    stage: str | None = None
-    arm: str | None = None
-    checkpoint: str | None = None
-    member: int = 0
-    player: str = ""
-    only: Sequence[str] = ()
-    skip: Sequence[str] = ()
-    transfer: str | None = None
-    scale: float = 0.0
+    stage: str | None = None  # an earlier stage of this run, of which every seed takes its own
+    arm: str | None = None  # the arm of that stage or checkpoint; None: the only one
+    checkpoint: Path | None = None  # a run's workdir, a stage in its checkpoints/, or the folder of one checkpoint
+    # of a checkpoint of several seeds: "each", for every seed the player of its own seed, or a seed, whose player all take
+    member: int | str = "each"
+    player: str = ""  # its name there; "": the same
+    only: Sequence[str] = ()  # patterns of module paths, "conv*": only these parameters are taken
+    skip: Sequence[str] = ()  # patterns of module paths that stay fresh
+    transfer: str | None = None  # from a wider or deeper network: "uniform", "low_rank", ... (kdgan/transfer.py)
+    scale: float = 0.0  # transfer: 0.5 keeps the variance of the units' sums
 
 
 @dataclasses.dataclass(frozen=True)
-class Arm:
-    name: str
-    players: Mapping[str, Player]
-    method: Mapping
-    lambdas: Mapping
-    start: Mapping[str, Start]
-    steps: int
-    batch_size: int
-    optimizers: Mapping
-    augment: Mapping
-    views: int | None
-    cached: Sequence[str]
+class Training:
+    """What a stage says, and again an arm where it differs."""
+
+    # player -> fields of config.players that differ in this stage: another width
+    players: Mapping[str, Player] = empty()
+    # name: one of kdgan.methods, or a dotted path; beside it its hyper-parameters
+    method: Mapping = dataclasses.field(default_factory=lambda: {"name": "supervised"})
+    # leading player -> term -> λ: a number, or dict(kind="linear", start=0.0, end=1.0, warmup=0) over the stage
+    lambdas: Mapping = empty()
+    # player -> where it starts: a stage, "stage/arm", or a dict of the fields of `Start`. Absent: fresh.
+    start: Mapping[str, Start] = empty()
+    steps: int = 1_000  # updates of each member
+    batch_size: int = 64  # examples per step, over all devices
+    optimizers: Mapping[str, Optimizer] = empty()  # player -> optimizer fields that differ in this stage
+    augment: Mapping | None = None  # None: data.augment; else it replaces it here
+    # each example in so many fixed augmented forms, one in each epoch, in turn; None: augmented anew at every step
+    views: int | None = None
+    # frozen players, ("teacher",), whose outputs are computed once, for each example and view, and not in every step. Where
+    # they take more than data.memory_mb they lie in the workdir. Wants views, or no augmentation.
+    cached: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class StageFields(Training):
+    """What a config says of a stage."""
+
+    # name -> fields of the stage that differ; they start from the same players
+    arms: Mapping[str, Training] = empty()
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm(Training):
+    """An arm, resolved: every player, start and augmentation that it has."""
+
+    optimizers: Mapping[str, Mapping] = empty()  # type: ignore[assignment]  # only the fields that differ from the player's
+    augment: Mapping = empty()
+    name: str = "main"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,73 +172,106 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Population:
-    seeds: int
+    seeds: int = 1  # members per arm; a table shows their mean and 95 % confidence interval
 
 
 @dataclasses.dataclass(frozen=True)
 class Parallel:
-    devices: int
-    members: str
-    seeds_per_chunk: int | None
-    steps_per_call: int | None
-    convolutions: str
-    compute: str
-    keep_compiled: bool
+    devices: int = 1  # devices over which a batch is split (pmap); 0: all
+    # members of a population: "in_turn"; "unrolled", a seed's arms in one program, so that a frozen teacher runs once for
+    # them; "vmap"; "devices" (one on each); "auto": vmap, but on a CPU in turn, or unrolled where the teacher is costly
+    members: str = "auto"
+    seeds_per_chunk: int | None = None  # seeds vmapped together; None: as many as memory holds
+    steps_per_call: int | None = None  # steps in one compiled call; None: 1 on a CPU, 10 elsewhere
+    # "direct": as XLA has them; "patches": as a matrix product, which under vmap beats a grouped convolution on a CPU;
+    # "auto": patches under vmap on a CPU
+    convolutions: str = "auto"
+    compute: str = "float32"  # "bfloat16": players compute in it on float32 parameters
+    # compiled programs are kept for the next run in $JAX_COMPILATION_CACHE_DIR, else in the user's cache folder.
+    keep_compiled: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """Whose features generators are measured by: a classifier of this run, of a checkpoint, or InceptionV3's weights."""
+    """Whose features generators are measured by.
 
-    stage: str | None
-    checkpoint: str | None
-    inception: str | None
-    player: str
-    layer: str
-    name: str | None
+    A player of an earlier stage of this run (of its first seed), or of a checkpoint folder, or the weights of InceptionV3
+    (then the distance may be called FID).
+    """
+
+    stage: str | None = None  # "stage" or "stage/arm"
+    checkpoint: Path | None = None  # a folder of checkpoints
+    inception: Path | None = None  # path of the .npz or .pth (kdgan/models/inception.py)
+    player: str = "extractor"  # its name there
+    layer: str = "embedding"  # module path of the features
+    name: str | None = None  # as in "FD-<name>"; None: the name of the player's model
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    every: int | None
-    batch_size: int
-    latency: bool
-    watch_test: bool
-    samples: int
-    validation_samples: int
-    extractor: Extractor
+    every: int | None = None  # steps between evaluations on the validation split; None: a tenth of the stage
+    batch_size: int = 500  # examples of a forward pass that measures
+    latency: bool = True  # time each player's forward pass on this device
+    # also measure the test split at every evaluation, for its curve and for "best on test", the number that some papers
+    # report, since it stands beside theirs. It selects nothing here.
+    watch_test: bool = False
+    samples: int = 5_000  # images drawn from a generator for its final numbers
+    validation_samples: int = 2_000  # and while training, against the validation split
+    extractor: Extractor = Extractor()
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    every: int | None
-    keep: int
+    every: int | None = None  # steps between checkpoints; None: at every evaluation
+    keep: int = 2  # newest ones kept of each stage
 
 
 @dataclasses.dataclass(frozen=True)
 class Log:
-    every: int | None
-    tensorboard: bool
-    progress: bool
+    every: int | None = None  # steps between logged losses; None: a fiftieth of the stage
+    tensorboard: bool = True  # events for TensorBoard, in the workdir
+    progress: bool = True  # a bar in a terminal or notebook, else a line every ten seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    steps: Sequence[int]
-    stage: str | None
+    """A trace of some steps, in the workdir's folder profile/."""
+
+    steps: Sequence[int] = ()  # (first, last), e.g. (10, 20)
+    stage: str | None = None  # None: the first
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a table shows beside this run's numbers: stage -> arm -> a published one, and where it stands."""
+    """What stands beside this run's numbers in its table."""
 
-    published: Mapping
-    source: str
+    published: Mapping = empty()  # stage -> arm -> text, as "77.95 ± 0.05"
+    source: str = ""  # where those stand
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A config as a file writes it."""
+
+    seed: int = 0  # first seed of the population; the seeds are seed, seed+1, ...
+    data: Data = Data()
+    player: Player = Player()  # what every player is unless config.players.<name> says otherwise
+    players: Mapping[str, Player] = empty()  # name -> fields that differ from config.player
+    stage: StageFields = StageFields()  # what every stage is unless config.stages.<name> says otherwise
+    # name -> fields that differ from config.stage, in the order in which they run
+    stages: Mapping[str, StageFields] = empty()
+    population: Population = Population()
+    parallel: Parallel = Parallel()
+    evaluate: Evaluate = Evaluate()
+    checkpoint: Checkpoint = Checkpoint()
+    log: Log = Log()
+    profile: Profile = Profile()
+    report: Report = Report()
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A whole config. `stages` are in order, each with its arms (one, `main`, where none are named)."""
+    """A whole config, resolved. `stages` are in order, each with its arms (one, `main`, where none are named)."""
 
     seed: int
     data: Data

@@ -1,4 +1,7 @@
-"""The splits that a run evaluates on: validation and test, each example once, in batches that are kept where they fit."""
+"""The splits that a run evaluates on: validation and test, each example once, in batches that are kept where they fit.
+
+Where there is no validation split, `training` gives some of the first seed's training examples, spread over all of them.
+"""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -12,15 +15,20 @@ from kdgan.run import inputs as run_inputs
 from kdgan.run.inputs import Inputs
 from kdgan.run.schema import Run
 
+TRAINING = 1_000  # examples of `training`, at most
+
 
 class Splits:
-    """Rows, labels, images and evaluation batches of the validation and the test split."""
+    """Rows, labels, images and evaluation batches of the splits."""
 
     def __init__(self, run: Run, inputs: Inputs):
-        validation = next(iter(inputs.partitions.values())).validation
+        partition = next(iter(inputs.partitions.values()))
+        validation, training = partition.validation, partition.train
+        some = np.unique(np.linspace(0, len(training) - 1, min(len(training), TRAINING)).astype(np.int64))
         self._rows: Mapping[str, tuple[Dataset, np.ndarray]] = {
             "validation": (inputs.train, validation),
             "test": (inputs.test, np.arange(len(inputs.test))),
+            "training": (inputs.train, training[some]),
         }
         self._batch_size = min(run.evaluate.batch_size, max(len(validation), len(inputs.test)))
         self._batches: dict[str, list] = {}

@@ -5,6 +5,7 @@ start, and the states made of them, stand in `run/starts.py`.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,8 @@ import optax
 
 from kdgan import game, methods, optim, parallel
 from kdgan.data import augment
-from kdgan.run import extractors, starts
+from kdgan.norms import Norm
+from kdgan.run import checkpoint, extractors, ranges, starts
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -43,26 +45,35 @@ def build(run: Run, stage: Stage, inputs: Inputs) -> tuple[Program, ...]:
     called = {name for program in programs for name in program.modules}
     for arm in stage.arms:
         for name in arm.cached:
+            field = f"{_where(stage, arm)}.cached = {arm.cached}"
             if name not in called:
+                there = ", ".join(sorted(called))
                 raise ConfigError(
-                    f"{_where(stage, arm)}.cached = {arm.cached}: no method of the stage calls {name}; the players that"
-                    f" are called are {', '.join(sorted(called))}"
+                    f"{field}: no method of the stage calls {name}; the players that are called are {there}"
                 )
+            if not any(name in program.cached for program in programs):
+                frozen = {n for program in programs for n in program.modules if n not in program.method.trained}
+                there = ", ".join(sorted(frozen)) or "none"
+                raise ConfigError(f"{field}: {name} is trained in this stage; frozen players are accepted: {there}")
     return programs
 
 
-def build_all(run: Run, inputs: Inputs) -> dict[str, tuple[Program, ...]]:
-    """The programs of every stage, in order.
+def build_all(run: Run, inputs: Inputs, *, read_checkpoints: bool = True) -> dict[str, tuple[Program, ...]]:
+    """The programs of every stage, in order, with what their players start from.
+
+    Args:
+      run: whose stages.
+      inputs: its data.
+      read_checkpoints: whether the checkpoints that players start from are read; a run that is only looked at needs none.
 
     Raises:
       ConfigError: as `build`; a start that does not exist or does not fit; generators without a fit extractor.
     """
+    load = functools.cache(checkpoint.read) if read_checkpoints else None  # several players of one: it is read once
     programs: dict[str, tuple[Program, ...]] = {}
     for stage in run.stages:
         built = build(run, stage, inputs)
-        for program in built:
-            starts.check(stage.name, program, programs)
-        programs[stage.name] = built
+        programs[stage.name] = tuple(starts.check(stage.name, program, programs, run.seeds, load) for program in built)
     extractors.check(run, inputs, programs)
     return programs
 
@@ -125,9 +136,23 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         }
         optimizers = {name: _optimizer(arm, method, name) for name in method.trained}
     except (ValueError, TypeError, game.MissingPlayerError) as error:
-        raise ConfigError(f"{where}: {error}") from error
+        missing = f" ({run_inputs.no_labels(inputs)})" if "has no 'label'" in str(error) else ""
+        raise ConfigError(f"{where}: {error}{missing}") from error
+    except KeyError as error:
+        if inputs.has_labels or error.args != ("label",):
+            raise
+        raise ConfigError(
+            f"{where}.method = {arm.method.get('name')!r} learns from labels; {run_inputs.no_labels(inputs)}"
+        ) from error
+    _check_norms(run, arm, inputs, where, inspection.norms)
+    ranges.check(inspection, local_modules, inputs.config)
     kinds = {name: kind for name in inspection.inputs if (kind := _kind(arm, name, inspection.outputs[name]))}
     for name in inspection.inputs:
+        if kinds.get(name) == "classifier" and not inputs.has_labels:
+            raise ConfigError(
+                f"config.players.{name} is measured as a classifier, and {run_inputs.no_labels(inputs)}; or set"
+                f" players.{name}.evaluate to 'nothing'"
+            )
         if kinds.get(name) == "classifier":
             _check_classes(name, inspection.outputs[name], inputs.num_classes)
         has_parameters = variable_shapes(local_modules[name], inspection.inputs[name]).get("params")
@@ -162,7 +187,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         prepare=prepare,
         augment=arm.augment,
         views=_views(arm, inputs, where),
-        cached=tuple(dict.fromkeys(name for name in arm.cached if name in inspection.inputs)),
+        # Of a stage's arms those that train the player run it in every step.
+        cached=tuple(dict.fromkeys(n for n in arm.cached if n in inspection.inputs and n not in method.trained)),
     )
     _check_cached(program, where)
     return program
@@ -191,14 +217,9 @@ def _views(arm: Arm, inputs: Inputs, where: str) -> int | None:
 
 
 def _check_cached(program: Program, where: str) -> None:
-    """What is cached is an array, of a frozen player, on images that come again."""
+    """What is cached is an array, on images that come again."""
     for name in program.cached:
         field = f"{where}.cached = {program.cached}"
-        if name in program.method.trained:
-            frozen = [n for n in program.modules if n not in program.method.trained]
-            raise ConfigError(
-                f"{field}: {name} is trained in this stage; frozen players are accepted: {', '.join(frozen) or 'none'}"
-            )
         if program.views is None:
             raise ConfigError(
                 f"{field}: {where}.augment = {dict(program.augment)} makes other images at every step; set"
@@ -223,6 +244,33 @@ def _kind(arm: Arm, name: str, output: Any) -> str | None:
     if isinstance(output, Mapping):
         return "autoencoder"
     return "generator" if len(output.shape) == 4 else "classifier"
+
+
+def _check_norms(run: Run, arm: Arm, inputs: Inputs, where: str, norms: Mapping[str, Sequence[Norm]]) -> None:
+    """No layer of a player that trains takes its statistics over a single value: it would give the same for any input."""
+    devices = device_count(run) * jax.process_count()
+    for name, of_player in norms.items():
+        synchronised = arm.players[name].sync_batch_norm
+        for norm in of_player:
+            if norm.values // (devices if norm.of_batch and not synchronised else 1) > 1:
+                continue
+            what = f"its {norm.layer} {norm.path}".rstrip() + f" has an input of shape {norm.shape}"
+            if not norm.of_batch:
+                raise ConfigError(
+                    f"config.players.{name}: {what} and normalises each value by itself, so that its output does not"
+                    " depend on its input; leave it out, or give it larger images or more channels a group"
+                )
+            sizes = [f"{where}.batch_size = {arm.batch_size}"]
+            if extra := inputs.config.unlabelled_batch_size:
+                sizes.append(f"config.data.unlabelled_batch_size = {extra}")
+            least = 2 * (1 if synchronised else devices)
+            sync = f", or config.players.{name}.sync_batch_norm = True" if devices > 1 and not synchronised else ""
+            raise ConfigError(
+                f"{', '.join(sizes)}: {name} learns nothing: {what}"
+                + (f", split over {devices} devices," if devices > 1 else "")
+                + " and normalises each value by itself;"
+                f" accepted are batches of at least {least}, larger images{sync}"
+            )
 
 
 def _check_classes(name: str, output: Any, num_classes: int) -> None:

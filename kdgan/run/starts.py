@@ -3,21 +3,21 @@
 Every mistake is found from shapes alone, before anything compiles; `create_state` then makes a member's first state.
 """
 
+import dataclasses
 import fnmatch
 import functools
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from kdgan import game
-from kdgan.run import schema
+from kdgan.run import schema, sources
 from kdgan.run.config import ConfigError
-from kdgan.run.program import Program, Variables
+from kdgan.run.program import Program, Variables, player_of
 from kdgan.run.schema import Stage
+from kdgan.run.sources import Reader, Source
 from kdgan.state import TrainState, check_same_shapes, initialise, variable_shapes
 from kdgan.transfer import transfer
 
@@ -26,13 +26,25 @@ def stage_key(seed: int, stage: Stage) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), stage.index)
 
 
-def check(stage: str, program: Program, earlier: Mapping[str, Sequence[Program]]) -> None:
-    """What a program's players start from exists in an earlier stage, and fits.
+def check(
+    stage: str, program: Program, earlier: Mapping[str, Sequence[Program]], seeds: Sequence[int], load: Reader | None
+) -> Program:
+    """The program with what its players start from: each start exists, in an earlier stage or a checkpoint, and fits.
+
+    Args:
+      stage: the program's.
+      program: as its config says.
+      earlier: programs of the stages before.
+      seeds: of the run.
+      load: reads a checkpoint; None: those that start from one are not looked at.
 
     Raises:
-      ConfigError: it does not; the message says how, and what would.
+      ConfigError: a start that does not exist or fit; the message says how, and what would.
     """
-    for name, start in ((name, start) for arm in program.start.values() for name, start in arm.items()):
+    read: dict[str, dict[str, Source]] = {}
+    shared = {name for name in program.modules if not _shapes(program, name)}  # functions
+    # Where frozen players start is the same in all arms.
+    for arm, name, start in [(arm, *pair) for arm, pairs in program.start.items() for pair in pairs.items()]:
         where = f"config.stages.{stage}.start.{name}"
         if start.transfer is not None and (start.only or start.skip):
             raise ConfigError(f"{where}: transfer cuts a whole network to size; leave out only and skip")
@@ -40,33 +52,84 @@ def check(stage: str, program: Program, earlier: Mapping[str, Sequence[Program]]
             raise ConfigError(
                 f"{where}.scale = {start.scale:g}: only a start with transfer is scaled; set transfer, too"
             )
-        if start.checkpoint is not None:
-            if not pathlib.Path(start.checkpoint).is_dir():
-                raise ConfigError(f"{where}.checkpoint = {start.checkpoint!r}: there is no such folder")
+        if start.checkpoint is None:
+            one = _check_stage(where, program, name, start, earlier)
+        elif load is None:
             continue
-        source = next(other for other in earlier[start.stage or ""] if start.arm in other.arms)
-        player = start.player.partition(" (")[0]
-        if player not in source.modules:
-            raise ConfigError(
-                f"{where}: stage {start.stage} (arm {start.arm}) has no player {start.player!r};"
-                f" it has {', '.join(source.modules)}"
-            )
+        else:
+            source = _check_checkpoint(where, program, name, start, seeds, load)
+            read.setdefault(arm, {})[name] = source
+            one = source.is_one
+        if one and name not in program.method.trained and not (start.only or start.skip):
+            shared.add(name)
+    return dataclasses.replace(program, sources=read, shared=tuple(n for n in program.modules if n in shared))
+
+
+def _shapes(program: Program, name: str) -> dict[str, Any]:
+    return variable_shapes(program.local_modules[name], program.inspection.inputs[name])
+
+
+def _check_stage(
+    where: str, program: Program, name: str, start: schema.Start, earlier: Mapping[str, Sequence[Program]]
+) -> bool:
+    """Whether what an earlier stage left is the same for every seed, once it is there and fits."""
+    source = next(other for other in earlier[start.stage or ""] if start.arm in other.arms)
+    player = player_of(start.player)
+    if player not in source.modules:
+        raise ConfigError(
+            f"{where}: stage {start.stage} (arm {start.arm}) has no player {start.player!r};"
+            f" it has {', '.join(source.modules)}"
+        )
+    try:
+        _check_fits(_shapes(program, name), _shapes(source, player), start, name)
+    except ValueError as error:
         inputs, own_inputs = source.inspection.inputs[player], program.inspection.inputs[name]
-        there = variable_shapes(source.local_modules[player], inputs)
-        here = variable_shapes(program.local_modules[name], own_inputs)
-        try:
-            jax.eval_shape(functools.partial(_fitted, start=start, name=name), here, there)
-        except ValueError as error:
-            shapes = [[tuple(leaf.shape[1:]) for leaf in jax.tree.leaves(i)] for i in (inputs, own_inputs)]
-            hint = ""
-            if shapes[0] != shapes[1]:
-                hint = (
-                    f"; it was given {shapes[0]} there and is given {shapes[1]} here"
-                    " (for noise: method.latent, and method.teacher_latent where the teacher's differs)"
-                )
-            elif not (start.only or start.skip or start.transfer):
-                hint = "; take a part of it with only or skip, or cut it to size with transfer='uniform'"
-            raise ConfigError(f"{where}: {error}{hint}") from error
+        shapes = [[tuple(leaf.shape[1:]) for leaf in jax.tree.leaves(i)] for i in (inputs, own_inputs)]
+        hint = _hint(start)
+        if shapes[0] != shapes[1]:
+            hint = (
+                f"; it was given {shapes[0]} there and is given {shapes[1]} here"
+                " (for noise: method.latent, and method.teacher_latent where the teacher's differs)"
+            )
+        raise ConfigError(f"{where}: {error}{hint}") from error
+    return start.player in source.shared
+
+
+def _check_checkpoint(
+    where: str, program: Program, name: str, start: schema.Start, seeds: Sequence[int], load: Reader
+) -> Source:
+    """The player of a checkpoint, once it was read and fits."""
+    shapes = _shapes(program, name)
+    try:
+        source = sources.read(start.checkpoint or "", start, shapes["params"], load)
+    except (ValueError, LookupError, OSError) as error:
+        raise ConfigError(f"{where}.checkpoint = {start.checkpoint!r}: {error}") from error
+    try:
+        source = dataclasses.replace(source, taken=sources.taken(source, start, seeds, name, where))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    given = source.shapes()
+    try:
+        _check_fits(shapes, given, start, name)
+    except ValueError as error:
+        raise ConfigError(f"{where} (from {source.folder}): {error}{_hint(start)}") from error
+    whole = not (start.only or start.skip or start.transfer)
+    missing = [kind for kind, tree in shapes.items() if jax.tree.leaves(tree) and kind not in given]
+    if missing and whole and name not in program.method.trained:
+        raise ConfigError(
+            f"{where}: the checkpoint {source.folder} has no {', '.join(missing)} of {name}, which is frozen"
+        )
+    return source
+
+
+def _check_fits(here: Mapping[str, Any], there: Mapping[str, Any], start: schema.Start, name: str) -> None:
+    jax.eval_shape(functools.partial(_fitted, start=start, name=name), here, there)
+
+
+def _hint(start: schema.Start) -> str:
+    if start.only or start.skip or start.transfer:
+        return ""
+    return "; take a part of it with only or skip, or cut it to size with transfer='uniform'"
 
 
 def create_state(program: Program, stage: Stage, arm: str, seed: int, started: Mapping[str, Variables]) -> TrainState:
@@ -76,8 +139,6 @@ def create_state(program: Program, stage: Stage, arm: str, seed: int, started: M
     for name, variables in started.items():
         start = program.start[arm][name]
         fresh = initialise(program.local_modules[name], program.inspection.inputs[name], game.fold_in_name(key, name))
-        if start.checkpoint is not None:
-            variables = one_member(variables, fresh["params"], start.member)
         try:
             fitted = _fitted(fresh, {"params": variables["params"], **variables.get("model_state", {})}, start, name)
         except ValueError as error:
@@ -114,18 +175,9 @@ def _fitted(fresh: Mapping[str, Any], given: Mapping[str, Any], start: schema.St
             for kind, tree in fresh.items()
         }
     check_same_shapes(given["params"], fresh["params"], name)
+    for kind in fresh.keys() & given.keys() - {"params"}:
+        check_same_shapes(given[kind], fresh[kind], f"{kind} of {name}")
     return given
-
-
-def one_member(variables: Variables, like: Any, member: int) -> Variables:
-    """The variables of one member where they are a population's (one more axis than a single player's has)."""
-    axes = lambda tree: [np.ndim(leaf) for leaf in jax.tree.leaves(tree)]
-    if axes(variables["params"]) != [n + 1 for n in axes(like)]:
-        return variables
-    members = len(jax.tree.leaves(variables["params"])[0])
-    if not 0 <= member < members:
-        raise ConfigError(f"config start.member = {member}: the checkpoint has members 0 to {members - 1}")
-    return jax.tree.map(lambda leaf: leaf[member], variables)
 
 
 def merge_parameters(fresh: Any, source: Any, start: schema.Start, player: str) -> Any:

@@ -1,4 +1,4 @@
-"""The final numbers of a run, from the test split and over seeds, written as summary.json and evaluation.npz."""
+"""The final numbers of a run over its seeds, of the test and the validation split: summary.json and evaluation.npz."""
 
 import datetime
 import io
@@ -12,15 +12,15 @@ import numpy as np
 from flax import linen as nn
 
 import kdgan
-from kdgan import parallel
-from kdgan.metrics import cost
 from kdgan.metrics.intervals import mean_ci
-from kdgan.run import costs, files, shown
-from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator, player_of
+from kdgan.metrics.selection import leaders
+from kdgan.run import costs, files, origins, shown
+from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator, measured_players
 from kdgan.run.generators import KINDS, SHOWN
 from kdgan.run.inputs import Inputs
+from kdgan.run.latency import Latencies
 from kdgan.run.monitor import read_metrics
-from kdgan.run.program import Program, Variables, digest, program_of
+from kdgan.run.program import BEST, Program, Variables, digest, player_of, program_of
 from kdgan.run.schema import Arm, Run, Stage
 
 Metrics = dict[str, float]
@@ -58,12 +58,29 @@ def summarise(
     config: Mapping[str, Any],
     evaluator: Evaluator,
     workdir: pathlib.Path,
+    *,
+    again: bool = False,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """(summary, arrays for the report) of a finished run; every number from the test split and the last step."""
+    """(summary, arrays for the report) of a finished run; every number of the last step.
+
+    Args:
+      run: all of it.
+      inputs: its data.
+      programs: of each stage.
+      finished: what each stage left.
+      training: what each stage took.
+      config: as it was given.
+      evaluator: that measures.
+      workdir: whose metrics.jsonl has what was measured while training.
+      again: measure the validation split again, where it would be taken from there.
+    """
     arrays: dict[str, np.ndarray] = {}
     results: dict[str, Any] = {}
+    latencies = Latencies()
     known: dict[str, Metrics] = {}
-    watched = [line for line in read_metrics(workdir) if line.get("split") == "test"]
+    lines = read_metrics(workdir)
+    watched = [line for line in lines if line.get("split") == "test"]
+    validated = [] if again else [line for line in lines if line.get("split") == "validation"]
     for stage in run.stages:
         members: dict[str, list[Measured]] = {arm.name: [] for arm in stage.arms}
         for seed in run.seeds:
@@ -73,6 +90,7 @@ def summarise(
                 members[arm.name].append(found)
         arms = {}
         for arm in stage.arms:
+            program = program_of(programs[stage.name], arm.name)
             values: dict[str, list[Metrics]] = {}
             classes: dict[str, list[np.ndarray]] = {}
             for measured, predicted in members[arm.name]:
@@ -84,9 +102,11 @@ def summarise(
                 arrays[f"prediction/{stage.name}/{arm.name}/{entry}"] = np.stack(per_seed).astype(np.int32)
             arms[arm.name] = {
                 "players": {
-                    entry: {name: mean_ci([m[name] for m in per_seed]) for name in per_seed[0]}
+                    entry: _over_seeds(per_seed[:1] if entry in program.shared else per_seed)
                     for entry, per_seed in values.items()
                 },
+                "origins": origins.of_arm(program, arm.name),
+                "validation": _on_validation(run, programs, stage.name, arm.name, finished, evaluator, validated),
                 "best_on_test": _best_on_test(watched, stage.name, arm.name),
                 "train_flops": training[stage.name].flops.get(arm.name),
                 "train_seconds": training[stage.name].seconds_each.get(arm.name),
@@ -101,7 +121,7 @@ def summarise(
             "phases": dict(training[stage.name].phases),
             "memory": dict(training[stage.name].memory),
             "steps_per_second": steps / took if took else None,
-            "cost": _cost(run, programs[stage.name], finished[stage.name]),
+            "cost": _cost(run, programs[stage.name], finished[stage.name], latencies),
         }
     partition = next(iter(inputs.partitions.values()))
     summary = {
@@ -121,12 +141,18 @@ def summarise(
         "cost": {name: cost for stage in reversed(results.values()) for name, cost in stage["cost"].items()},
         "environment": environment(),
     }
-    arrays["label"] = evaluator.splits.labels("test")
-    arrays |= _disagreements(run, programs, finished, evaluator, arrays)
+    if inputs.has_labels:
+        arrays["label"] = evaluator.splits.labels("test")
+    arrays |= _disagreements(run, programs, finished, evaluator, arrays, results)
     if evaluator.generators.extractor is not None:
         summary["generation"] = evaluator.generators.about()
         arrays["real"] = evaluator.splits.images("test", np.arange(min(SHOWN, evaluator.splits.size("test"))))
     return summary, arrays
+
+
+def _over_seeds(per_seed: Sequence[Metrics]) -> dict[str, Any]:
+    """Metric -> its mean and interval; of a player that is the same for all seeds one value, which has no interval."""
+    return {name: mean_ci([metrics[name] for metrics in per_seed]) for name in per_seed[0]}
 
 
 def _measure(
@@ -157,6 +183,41 @@ def _measure(
                 known[content] = evaluator.measure(program, player, variables, "test")
             measured[entry] = known[content]
     return measured, predicted
+
+
+def _on_validation(
+    run: Run, programs: Programs, stage: str, arm: str, finished: Finished, evaluator: Evaluator,
+    validated: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """Entry -> metric -> its record on the validation split, of the players that an arm trained and their averages.
+
+    They were measured when the last step was done: what metrics.jsonl has of it is taken, the rest is measured.
+    """
+    if not evaluator.splits.size("validation"):
+        return {}
+    program = program_of(programs[stage], arm)
+    trained = measured_players(program, trained_only=True)
+    told = {line["seed"]: line for line in validated
+            if (line["stage"], line["arm"], line["step"]) == (stage, arm, program.steps)}  # fmt: skip
+    values: dict[str, list[Metrics]] = {}
+    for seed in run.seeds:
+        for entry, variables in finished[stage][arm][seed].items():
+            player = player_of(entry)
+            if player in trained and not entry.endswith(BEST):
+                metrics = _told(told.get(seed, {}), entry)
+                values.setdefault(entry, []).append(
+                    metrics or evaluator.measure(program, player, variables, "validation")
+                )
+    return {
+        entry: {name: mean_ci([metrics[name] for metrics in per_seed]) for name in per_seed[0]}
+        for entry, per_seed in values.items()
+    }
+
+
+def _told(line: Mapping[str, Any], entry: str) -> Metrics:
+    """An entry's metrics in a line of metrics.jsonl, where null stands for what is no finite number."""
+    own = {name.removeprefix(f"{entry}/"): value for name, value in line.items() if name.startswith(f"{entry}/")}
+    return {name: float("nan") if value is None else value for name, value in own.items()}
 
 
 def _best_on_test(watched: Sequence[Mapping[str, Any]], stage: str, arm: str) -> dict[str, Any]:
@@ -217,8 +278,10 @@ def _logits(evaluator: Evaluator, computed: dict[str, Logits], module: nn.Module
     return computed[content]
 
 
-def _cost(run: Run, several: Sequence[Program], finished: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Parameters, operations per example and latency of a batch of one, of every player of a stage."""
+def _cost(
+    run: Run, several: Sequence[Program], finished: Mapping[str, Any], latencies: Latencies
+) -> dict[str, dict[str, Any]]:
+    """Parameters and their bytes, operations per example, and latencies of every player of a stage."""
     found: dict[str, dict[str, Any]] = {}
     for program in several:
         for name in program.modules:
@@ -226,30 +289,22 @@ def _cost(run: Run, several: Sequence[Program], finished: Mapping[str, Any]) -> 
                 continue
             parameters, operations = costs.player_cost(program, name)
             variables = finished[program.arms[0]][run.seed].get(name)
-            timed = run.evaluate.latency and variables is not None
-            found[name] = {
-                "parameters": parameters,
-                "flops": operations,
-                "latency_ms": 1e3 * _latency(program, name, variables) if timed else None,
-            }
+            found[name] = {"parameters": parameters, "bytes": costs.parameter_bytes(program, name), "flops": operations}
+            if run.evaluate.latency and variables is not None:
+                found[name] |= latencies.of(program, name, variables)
     return found
 
 
-def _latency(program: Program, name: str, variables: Any) -> float:
-    forward, args = costs.forward_of_one(program, name)
-    full = jax.device_put({"params": variables["params"], **variables["model_state"]})
-    return cost.latency(parallel.compiled(forward), full, *jax.tree.map(jax.numpy.asarray, args))
-
-
 def _disagreements(
-    run: Run, programs: Programs, finished: Finished, evaluator: Evaluator, arrays: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+    run: Run, programs: Programs, finished: Finished, evaluator: Evaluator, arrays: Mapping[str, np.ndarray],
+    results: Mapping[str, Any],
+) -> dict[str, np.ndarray]:  # fmt: skip
     """Test images that a student of the last stage and its teacher see differently."""
     stage = run.stages[-1].name
-    chosen = _shown_student(run, programs[stage], finished[stage], evaluator)
+    chosen = _shown_student(run, programs[stage], results[stage]["arms"])
     if chosen is None:
         return {}
-    arm, seed = chosen
+    arm, seed, how = chosen
     taught = _teacher(run, programs, stage, arm, seed, finished)
     if taught is None:
         return {}
@@ -264,28 +319,33 @@ def _disagreements(
         "disagreement/student": student[index],
         "disagreement/teacher": teacher[index],
         "disagreement/about": np.array(f"{stage}/{arm}/{seed}"),
+        "disagreement/chosen": np.array(how),
     }
 
 
-def _shown_student(
-    run: Run, several: Sequence[Program], arms: Mapping[str, Any], evaluator: Evaluator
-) -> tuple[str, int] | None:
-    """(arm, seed) of the student that a report shows: the best on the validation split, never by the test split."""
-    members = [
-        (arm, seed)
-        for arm, by_seed in arms.items()
-        for seed in run.seeds
-        if "student" in by_seed[seed] and program_of(several, arm).kinds.get("student") == "classifier"
-    ]
-    if not members or not evaluator.splits.size("validation"):
-        return members[-1] if members else None
+def _shown_student(run: Run, several: Sequence[Program], arms: Mapping[str, Any]) -> tuple[str, int, str] | None:
+    """(arm, seed, how they were chosen) of the student that a report shows.
 
-    def accuracy(member):
-        arm, seed = member
-        program = program_of(several, arm)
-        return evaluator.measure(program, "student", arms[arm][seed]["student"], "validation")["accuracy"]
-
-    return max(members, key=accuracy)
+    The arm is the one that the report singles out, the seed the best of it on the validation split. Without such a split
+    the arm is the best on the test split, which is said, and the seed the first.
+    """
+    students = {
+        arm: record
+        for arm, record in arms.items()
+        if "student" in record["players"] and program_of(several, arm).kinds.get("student") == "classifier"
+    }
+    validated = {arm: of["accuracy"] for arm, record in students.items() if (of := record["validation"].get("student"))}
+    best = leaders({arm: of["mean"] for arm, of in validated.items()}, higher_is_better=True)
+    if best:
+        by_seed = dict(zip(run.seeds, validated[best[0]]["values"], strict=True))
+        seed = next(iter(leaders(by_seed, higher_is_better=True)), run.seed)
+        return best[0], seed, f"{'arm and ' if len(students) > 1 else ''}seed chosen on validation"
+    on_test = {arm: record["players"]["student"]["accuracy"]["mean"] for arm, record in students.items()}
+    best = leaders(on_test, higher_is_better=True)
+    if not best:
+        return None
+    how = f"arm highest on the test split, of {len(students)} arms" if len(students) > 1 else ""
+    return best[0], run.seed, how
 
 
 def environment() -> dict[str, Any]:

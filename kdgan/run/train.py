@@ -4,9 +4,11 @@ A run that is killed at any moment and started again ends bitwise where an unint
 its checkpoints, its batches and random numbers are functions of (seed, stage, step), and nothing else is state.
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,12 +18,14 @@ import numpy as np
 
 from kdgan import parallel
 from kdgan.data import Dataset
-from kdgan.run import costs, explain, files, shown, starts, summary
+from kdgan.run import claim as claims
+from kdgan.run import costs, files, frozen, lock, portions, shown, starts, summary
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
-from kdgan.run.checkpoint import Checkpoints, load_player
-from kdgan.run.config import ConfigError, differences, plain, resolve
-from kdgan.run.evaluate import SELECTS, Evaluator, entries_of, measured_players, player_of
+from kdgan.run.checkpoint import Checkpoints
+from kdgan.run.config import ConfigError, plain, resolve
+from kdgan.run.divergence import check_finite, check_parameters
+from kdgan.run.evaluate import SELECTS, Evaluator, entries_of, measured_players
+from kdgan.run.frozen import Frozen
 from kdgan.run.generators import KINDS
 from kdgan.run.inputs import Inputs
 from kdgan.run.interrupt import DivergedError, Interrupt, Stopped
@@ -29,17 +33,14 @@ from kdgan.run.keep import Best, first_best, outcome, pack, unpack
 from kdgan.run.monitor import Monitor
 from kdgan.run.phases import Phases
 from kdgan.run.population import Population, intervals, memory
-from kdgan.run.program import Program, Variables
-from kdgan.run.schema import Run, Stage, Start
+from kdgan.run.portions import Portion, Trained, Whole
+from kdgan.run.prepare import Prepared, failing_together, prepare
+from kdgan.run.program import Program, Variables, player_of
+from kdgan.run.schema import Run, Stage
 from kdgan.run.summary import Finished, Training
 from kdgan.run.tables import Tables
 from kdgan.run.trace import Trace
-from kdgan.run.trained import PLAYERS_FILE, describe_players
 from kdgan.state import TrainState
-
-# What may change between the first start of a run and its continuation: how it runs, and what it tells of itself.
-FREE_FIELDS = ("log", "checkpoint", "profile", "report")
-FREE_PARALLEL = ("devices", "members", "seeds_per_chunk", "steps_per_call", "convolutions", "keep_compiled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,37 +55,49 @@ class Context:
     interrupt: Interrupt
     workdir: pathlib.Path
     only_evaluate: bool
+    claim: claims.Claim
+    frozen: Frozen
 
 
 def train(
-    config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = False, data: Mapping[str, Dataset] | None = None
-) -> dict[str, Any]:
+    config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = False, data: Mapping[str, Dataset] | None = None,
+    reset: Sequence[str] = (), accept_changed_inputs: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Train every stage of a config in `workdir`, evaluate, and write all of the run's files; returns the summary.
 
     Args:
-      config: a `ConfigDict` or nested mapping with every field of configs/common.py.
-      workdir: folder of the run; made where it is absent, gone on with where it holds a part of this run.
+      config: a `ConfigDict` or nested mapping of the fields of kdgan/run/schema.py.
+      workdir: folder of the run; made where it is absent, gone on with where it holds a part of this run, or one that this
+        run extends (`run/claim.py`).
       only_evaluate: measure what is trained; nothing is trained further.
       data: {"train": ..., "test": ...} of `kdgan.data.Dataset`s, in place of what `config.data.name` names.
+      reset: stages to train anew; what there is of them, and of what started from them, is put aside.
+      accept_changed_inputs: go on though data or start checkpoints are not what they were; the summary says so.
 
     Raises:
-      ConfigError: a mistake in the config, or a workdir that holds a run of another; before anything compiles.
+      ConfigError: a mistake in the config, or a workdir that is in use or holds a run of another; before anything compiles.
       DivergedError: a loss became NaN or infinite; the last good checkpoint is kept.
       Stopped: SIGTERM or Ctrl-C; the state is saved.
     """
-    workdir = pathlib.Path(workdir)
-    config = config if data is None else run_inputs.handed_over(config, data)
-    run = resolve(config)
-    inputs = run_inputs.load(run, data)
-    programs = stages.build_all(run, inputs)
-    if only_evaluate and not (workdir / "config.json").exists():
-        raise ConfigError(f"workdir {workdir} holds no run; run --mode=train first")
-    claim(workdir, plain(config))
-    text = explain.explain(run, inputs, programs)
+    workdir = files.folder(workdir)
+    with contextlib.ExitStack() as open_until_the_end:
+        with failing_together():
+            config = config if data is None else run_inputs.handed_over(config, data)
+            resolve(config)  # a mistake in it leaves no folder behind
+            if only_evaluate and not (workdir / claims.CONFIG).exists():
+                raise ConfigError(f"workdir {workdir} holds no run; run --mode=train first")
+            if parallel.is_writer():
+                open_until_the_end.enter_context(lock.held(workdir))
+            prepared = prepare(config, workdir, data=data, reset=reset, accept_changed_inputs=accept_changed_inputs)
+        return _train(prepared, config, workdir, only_evaluate)
+
+
+def _train(prepared: Prepared, config: Any, workdir: pathlib.Path, only_evaluate: bool) -> dict[str, Any]:
+    run, inputs, programs, claim = prepared.run, prepared.inputs, prepared.programs, prepared.claim
+    assert claim is not None
+    claim.explanation, claim.players = prepared.explanation(), prepared.players()
     if parallel.is_writer():
-        print(text, flush=True)
-        files.write_atomic(workdir / "explanation.txt", text + "\n")
-        files.write_json(workdir / PLAYERS_FILE, describe_players(run, inputs, programs))
+        print(claim.explanation, flush=True)
     finished: Finished = {}
     training: dict[str, Training] = {}
     with (
@@ -92,56 +105,50 @@ def train(
         Interrupt() as interrupt,
     ):
         evaluator = Evaluator(run, inputs, programs)
-        context = Context(run, inputs, inputs.device_arrays(), evaluator, monitor, interrupt, workdir, only_evaluate)
+        context = Context(
+            run, inputs, inputs.device_arrays(), evaluator, monitor, interrupt, workdir, only_evaluate, claim,
+            Frozen(run, evaluator),
+        )  # fmt: skip
         for stage in run.stages:
             finished[stage.name], training[stage.name] = train_stage(context, stage, programs[stage.name], finished)
             evaluator.generators.learn(stage.name, finished[stage.name])
-        result, arrays = summary.summarise(run, inputs, programs, finished, training, plain(config), evaluator, workdir)
+        claim.take()
+        result, arrays = summary.summarise(
+            run, inputs, programs, finished, training, plain(config), evaluator, workdir, again=only_evaluate
+        )
+        result |= {"changed_inputs": list(claim.record.accepted)} if claim.record.accepted else {}
     if parallel.is_writer():
         summary.write(workdir, result, arrays)
     return result
-
-
-def claim(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-    """Write config.json, or make sure that the one there is of the same run.
-
-    Raises:
-      ConfigError: the workdir holds a run of another config; the message lists the fields that differ.
-    """
-    if differing := conflicts(workdir, config):
-        raise ConfigError(
-            f"workdir {workdir} holds a run of another config; choose another workdir, or undo:\n  "
-            + "\n  ".join(differing)
-        )
-    if parallel.is_writer():
-        workdir.mkdir(parents=True, exist_ok=True)
-        files.write_json(workdir / "config.json", config)
-
-
-def conflicts(workdir: pathlib.Path, config: Mapping[str, Any]) -> list[str]:
-    """The fields in which the run of a workdir differs from `config`, a line each; none where it holds no run."""
-    path = workdir / "config.json"
-    if not path.exists():
-        return []
-    old = files.read_json(path)
-    found = differences(_fixed(old), _fixed(config))
-    if not found and list(old["stages"]) != list(config["stages"]):
-        found = [f"config.stages, in order: {', '.join(old['stages'])} -> {', '.join(config['stages'])}"]
-    return found
-
-
-def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in config.items() if name not in FREE_FIELDS}
-    kept["parallel"] = {name: value for name, value in config["parallel"].items() if name not in FREE_PARALLEL}
-    return kept
 
 
 def train_stage(
     context: Context, stage: Stage, programs: Sequence[Program], finished: Finished
 ) -> tuple[dict[str, dict[int, dict[str, Variables]]], Training]:
     """One stage to its last step -> (arm -> seed -> entry -> variables, what it took, with the time before a stop)."""
-    run, monitor = context.run, context.monitor
-    tables = Tables(run, context.inputs, context.workdir / "cached")
+    tables = Tables(context.run, context.inputs, context.workdir / "cached")
+    several = context.claim.portions[stage.name]
+    whole = Whole(
+        [train_portion(context, stage, portion, programs, finished, tables) for portion in several],
+        arms=[arm for program in programs for arm in program.arms],
+    )
+    if not context.only_evaluate:
+        parallel.any_process(False)  # every process has read the portions before they are united
+        whole.unite(context.workdir / claims.CHECKPOINTS / stage.name, stage.steps)
+    flops: dict[str, float | None] = {}
+    for program in programs:  # its arms differ in nothing that costs
+        flops |= dict.fromkeys(program.arms, costs.training_flops(context.run, program, context.inputs))
+    seconds_each = {arm: spent[0] / len(context.run.seeds) for arm, spent in whole.times.items()}
+    used = {"estimated": whole.memory, "peak": costs.device_peak()}
+    return whole.outcome, Training(whole.seconds, flops, seconds_each, whole.phases, used)
+
+
+def train_portion(
+    context: Context, stage: Stage, portion: Portion, programs: Sequence[Program], finished: Finished, tables: Tables
+) -> Trained:
+    """The members of one portion of a stage to their last step; of most stages there is but one."""
+    run, monitor = portion.run(context.run), context.monitor
+    programs = portion.programs(programs)
     populations = [
         Population(
             run,
@@ -149,109 +156,126 @@ def train_stage(
             program,
             context.inputs,
             context.arrays,
-            initial_states(context, stage, program, finished),
+            initial_states(dataclasses.replace(context, run=run), stage, program, finished),
             tables,
         )
         for program in programs
     ]
+    last = max(program.steps for program in programs)
     validated = context.evaluator.splits.size("validation") > 0
     best = [first_best(population, validated) for population in populations]
     step, seconds, phases = 0, 0.0, Phases()
     with (
-        Checkpoints(context.workdir / "checkpoints" / stage.name, keep=run.checkpoint.keep) as checkpoints,
+        Checkpoints(portion.folder, keep=run.checkpoint.keep) as checkpoints,
         Trace(run, stage, context.workdir) as trace,
     ):
-        if restored := checkpoints.restore_latest(pack(populations, best)):
+        # Where the portion is new, what lies in its folder is another's, which will be put aside.
+        if portion.step and (restored := checkpoints.restore_latest(pack(populations, best))):
             step, seconds = restored.step, restored.metadata["seconds"]
             phases = Phases(**restored.metadata["phases"])
-            for population, spent in zip(populations, restored.metadata["members"], strict=True):
-                population.seconds, population.data_seconds = spent
+            portions.set_times(populations, restored.metadata)
             best = unpack(populations, restored.tree)
-        if context.only_evaluate and step < stage.steps:
+        if context.only_evaluate and step < last:
             raise ConfigError(
-                f"workdir {context.workdir}: stage {stage.name} is trained to step {step:,} of {stage.steps:,};"
-                " run --mode=train first"
+                f"workdir {context.workdir}: stage {stage.name} is trained to step {step:,} of {last:,}"
+                f"{of_members(context, stage, portion)}; run --mode=train first"
             )
-        total, done = total_steps(populations), done_steps(populations)
-        monitor.start_stage(stage.name, order=stage.index, total=total, done=done, step=step)
+        if step == 0:
+            for line in context.frozen.lines(stage, populations):
+                if parallel.is_writer():
+                    print(line, flush=True)
+        if step < last:
+            context.claim.take()
+        monitor.start_stage(
+            stage.name, order=stage.index, total=total_steps(populations), done=done_steps(populations), step=step,
+            title=stage.name + of_members(context, stage, portion),
+            others=context.claim.members(stage.name) - portion.members,
+        )  # fmt: skip
         every = intervals(run, stage)
         started = time.monotonic() - seconds
-        while step < stage.steps:
-            target = min(min((step // n + 1) * n for n in every.values()), stage.steps)
-            step = advance(context, stage, populations, trace.before(step, target), every["log"])
-            trace.after(step)
-            stopping = parallel.any_process(context.interrupt())
-            if step % every["evaluate"] == 0 or step == stage.steps:
-                before = (step - 1) // every["evaluate"] * every["evaluate"]
-                with phases.timed("evaluate"):
-                    best = [
-                        # Arms of fewer steps were measured when they were done.
-                        evaluate(context, stage, population, own) if before < population.program.steps else own
-                        for population, own in zip(populations, best, strict=True)
-                    ]
-            seconds = time.monotonic() - started
-            if stopping or step % every["checkpoint"] == 0 or step == stage.steps:
-                with phases.timed("save"):
-                    tree = pack(populations, best)
-                    check_parameters(context, stage, step, tree)
-                    members = [(population.seconds, population.data_seconds) for population in populations]
-                    metadata = {"seconds": seconds, "phases": dataclasses.asdict(phases), "members": members}
-                    checkpoints.save(step, tree, metadata=metadata)
-            if stopping and step < stage.steps:
+        while step < last:
+            target = min(min((step // n + 1) * n for n in every.values()), last)
+            try:
+                step = advance(context, stage, populations, trace.before(step, target), every["log"], last)
+                trace.after(step)
+                told = (context.interrupt.number or signal.SIGTERM) if context.interrupt() else 0
+                stop_by = parallel.largest(told)
+                if step % every["evaluate"] == 0 or step == last:
+                    before = (step - 1) // every["evaluate"] * every["evaluate"]
+                    with phases.timed("evaluate"):
+                        best = [
+                            # Arms of fewer steps were measured when they were done.
+                            evaluate(context, stage, population, own) if before < population.program.steps else own
+                            for population, own in zip(populations, best, strict=True)
+                        ]
+                seconds = time.monotonic() - started
+                if stop_by or step % every["checkpoint"] == 0 or step == last:
+                    with phases.timed("save"):
+                        tree = pack(populations, best)
+                        check_parameters(stage.name, step, tree)
+                        spent = portions.times(populations), seconds, dataclasses.asdict(phases)
+                        checkpoints.save(step, tree, metadata=portions.metadata(portion.seeds, *spent))
+            except DivergedError as error:
+                checkpoints.wait()
+                raise context.claim.diverged(stage, portion, error, bool(checkpoints.steps())) from None
+            if stop_by and step < last:
                 raise Stopped(
-                    f"stopped in stage {stage.name} at step {step:,} of {stage.steps:,}; everything is saved."
-                    " The same command goes on from there."
+                    f"stopped in stage {stage.name} at step {step:,} of {last:,}; everything is saved."
+                    " The same command goes on from there.",
+                    stop_by,
                 )
     monitor.end_stage()
-    flops: dict[str, float | None] = {}
-    for population in populations:  # its arms differ in nothing that costs
-        operations = costs.training_flops(context.run, population.program, context.inputs)
-        flops |= dict.fromkeys(population.program.arms, operations)
-    per_member = {
-        arm: population.seconds / len(population.members)
-        for population in populations
-        for arm in population.program.arms
-    }
-    needed = sum(memory(context.run, [population.program for population in populations], context.inputs))
-    return outcome(populations, best), Training(
-        seconds, flops, per_member, phases.of_all(populations), {"estimated": needed, "peak": costs.device_peak()}
+    return Trained(
+        portion,
+        pack(populations, best) if len(context.claim.portions[stage.name]) > 1 else {},
+        outcome(populations, best),
+        seconds,
+        dataclasses.asdict(phases),
+        portions.times(populations),
+        sum(memory(run, programs, context.inputs)),
     )
+
+
+def of_members(context: Context, stage: Stage, portion: Portion) -> str:
+    """` (seeds 2 to 3, arm kd)` where a portion is not the whole stage."""
+    if len(context.claim.portions[stage.name]) == 1:
+        return ""
+    seeds = (
+        f"seed {portion.seeds[0]}" if len(portion.seeds) == 1 else f"seeds {portion.seeds[0]} to {portion.seeds[-1]}"
+    )
+    return f" ({seeds}, {'arm' if len(portion.arms) == 1 else 'arms'} {', '.join(portion.arms)})"
 
 
 def initial_states(context: Context, stage: Stage, program: Program, finished: Finished) -> list[TrainState]:
     """The members' states before their first step, seed-major."""
-    read = functools.cache(from_checkpoint)  # once: every seed takes the same
 
-    def variables(start: Start, seed: int) -> Variables:
+    def variables(arm: str, name: str, seed: int) -> Variables:
+        start = program.start[arm][name]
         if start.checkpoint is not None:
-            return read(start.checkpoint, start)
+            return program.sources[arm][name].of(seed)
         return finished[start.stage or ""][start.arm or ""][seed][start.player]
 
     return [
         starts.create_state(
-            program, stage, arm, seed, {name: variables(start, seed) for name, start in program.start[arm].items()}
+            program, stage, arm, seed, {name: variables(arm, name, seed) for name in program.start[arm]}
         )
         for seed in context.run.seeds
         for arm in program.arms
     ]
 
 
-def from_checkpoint(folder: str, start: Start) -> Variables:
-    """A player's variables from a checkpoint folder: of one player, or of a population (then of its `member`).
-
-    Raises:
-      ConfigError: there is no checkpoint, or no such player in it.
-    """
-    part = None if start.arm is None else f"{start.arm}/state"
-    try:
-        params, model_state = load_player(folder, start.player, part=part)
-    except (ValueError, LookupError, OSError) as error:
-        raise ConfigError(f"config start from checkpoint {folder!r}: {error}") from error
-    return {"params": params, "model_state": model_state}
-
-
-def advance(context: Context, stage: Stage, populations: Sequence[Population], target: int, log_every: int) -> int:
+def advance(
+    context: Context, stage: Stage, populations: Sequence[Population], target: int, log_every: int, last: int
+) -> int:
     """Train every member to step `target`, or to where the run was asked to stop; returns the step reached.
+
+    Args:
+      context: of the run.
+      stage: that is trained.
+      populations: its members, of each program.
+      target: step to go to.
+      log_every: steps between logged lines.
+      last: step after which all are done, which is logged whatever it is.
 
     Raises:
       DivergedError: a term of some member became NaN or infinite.
@@ -266,43 +290,17 @@ def advance(context: Context, stage: Stage, populations: Sequence[Population], t
             target = population.step if population.step < goal else target
             stop = lambda: False
             for (seed, arm), values in zip(population.members, metrics, strict=True):
-                check_finite(context, stage, seed, arm, values, first)
-                if target % log_every == 0 or target == stage.steps:
+                cause = functools.partial(
+                    frozen.cause, context.run, context.inputs, context.arrays, stage, population, seed, arm
+                )
+                check_finite(stage.name, seed, arm, values, first, cause)
+                if target % log_every == 0 or target == last:
                     scalars = {name: float(value[-1]) for name, value in values.items()}
                     context.monitor.write(
                         stage=stage.name, arm=arm, seed=seed, step=population.step, split="train", scalars=scalars
                     )
                     context.monitor.show(loss=scalars[f"{population.program.lead}/loss"])
     return target
-
-
-def check_finite(
-    context: Context, stage: Stage, seed: int, arm: str, values: Mapping[str, np.ndarray], first: int
-) -> None:
-    bad = {name: int(np.argmin(np.isfinite(value))) for name, value in values.items() if not np.isfinite(value).all()}
-    if not bad:
-        return
-    # The earliest step, and there a term rather than the objective that it spoils.
-    name = min(bad, key=lambda name: (bad[name], name.endswith("/loss")))
-    player, _, term = name.partition("/")
-    raise DivergedError(
-        f"{term} of {player} became {values[name][bad[name]]} at step {first + bad[name] + 1:,} of stage {stage.name}"
-        f" (arm {arm}, seed {seed}). The last good checkpoint is kept in {context.workdir / 'checkpoints' / stage.name}."
-        f" Try a lower learning rate for {player}, optimizer.clip_norm = 1.0, a lower λ for {term}, or a warm-up;"
-        " --config.log.every=1 shows the steps before."
-    )
-
-
-def check_parameters(context: Context, stage: Stage, step: int, tree: Mapping[str, Any]) -> None:
-    """What is about to be saved is finite: a last update may have spoiled it after a finite loss."""
-    for arm, parts in tree.items():
-        for player, params in parts["state"].params.items():
-            if not all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
-                raise DivergedError(
-                    f"parameters of {player} became NaN or infinite by step {step:,} of stage {stage.name} (arm {arm})."
-                    f" The last good checkpoint is kept in {context.workdir / 'checkpoints' / stage.name}."
-                    f" Try a lower learning rate for {player}, or optimizer.clip_norm = 1.0"
-                )
 
 
 def evaluate(context: Context, stage: Stage, population: Population, best: list[Best]) -> list[Best]:

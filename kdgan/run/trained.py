@@ -14,17 +14,15 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from kdgan.run import files
+from kdgan.run import claim, files, portions
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
 from kdgan.run.checkpoint import Checkpoints
-from kdgan.run.config import ConfigError, resolve
+from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.players import build_module
 from kdgan.run.program import AVERAGE, Program, Variables, program_of
 from kdgan.run.schema import Arm, Run, Stage
-
-PLAYERS_FILE = "players.json"
 
 
 class Trained(NamedTuple):
@@ -77,12 +75,10 @@ def _players(program: Program) -> dict[str, dict[str, Any]]:
 def noise_of(program: Program, player: str) -> dict[str, Any]:
     """Of a player that makes images: {"latent": dimension of its noise, "conditional": whether it is given a label}."""
     kind = program.kinds.get(player)
-    if kind == "autoencoder":
-        return {"latent": program.inspection.outputs[player]["mean"].shape[-1], "conditional": False}
-    if kind == "generator":
-        args, _ = program.inspection.inputs[player]
-        return {"latent": args[0].shape[-1], "conditional": len(args) > 1}
-    return {}
+    if kind not in ("generator", "autoencoder"):
+        return {}
+    args, _ = program.inspection.inputs[player]
+    return {"latent": program.latent(player), "conditional": kind == "generator" and len(args) > 1}
 
 
 def find(
@@ -106,10 +102,8 @@ def find(
     Raises:
       ConfigError: no run or no checkpoint there, or no such player, stage, arm, seed or best; what there is, is named.
     """
-    workdir = pathlib.Path(workdir).expanduser()
-    if not (workdir / "config.json").exists():
-        raise ConfigError(f"workdir {workdir} holds no run (no config.json); the folder of a trained run is wanted")
-    run = resolve(files.read_json(workdir / "config.json"))
+    workdir = files.folder(workdir)
+    run = claim.remembered(workdir)
     record = _record(workdir, run)
     at, which, name = _choose(run, record["stages"], kinds, player, stage, arm)
     seed = run.seed if member is None else member
@@ -117,7 +111,10 @@ def find(
         raise ConfigError(f"member {member}: the run has the seeds {', '.join(map(str, run.seeds))}")
     saved = restore_member(workdir, run, at.name, which.name, seed)
     if saved is None:
-        raise ConfigError(f"workdir {workdir}: stage {at.name} has no checkpoint yet; run --mode=train first")
+        raise ConfigError(
+            f"workdir {workdir}: stage {at.name} has no checkpoint of arm {which.name}, seed {seed} yet; run --mode=train"
+            " first"
+        )
     step = int(saved["state"]["step"])
     if step < which.steps:
         warnings.warn(
@@ -140,17 +137,19 @@ def find(
 
 def restore_member(workdir: pathlib.Path, run: Run, stage: str, arm: str, seed: int) -> Mapping[str, Any] | None:
     """{"state": ..., "best": ...} of one member from the last checkpoint of a stage; None where there is none."""
-    restored = Checkpoints(workdir / "checkpoints" / stage).restore_latest()
-    if restored is None:
+    several = portions.stored(workdir / claim.CHECKPOINTS / stage, run.seed)
+    portion = next((portion for portion in several if (seed, arm) in portion.members), None)
+    restored = None if portion is None else Checkpoints(portion.folder).restore_latest()
+    if portion is None or restored is None:
         return None
-    return jax.tree.map(lambda leaf: leaf[run.seeds.index(seed)], restored.tree[arm])
+    return jax.tree.map(lambda leaf: leaf[portion.seeds.index(seed)], restored.tree[arm])
 
 
 def _record(workdir: pathlib.Path, run: Run) -> Mapping[str, Any]:
-    if (workdir / PLAYERS_FILE).exists():
-        return files.read_json(workdir / PLAYERS_FILE)
+    if (workdir / claim.PLAYERS).exists():
+        return files.read_json(workdir / claim.PLAYERS)
     inputs = run_inputs.load(run)
-    return describe_players(run, inputs, stages.build_all(run, inputs))
+    return describe_players(run, inputs, stages.build_all(run, inputs, read_checkpoints=False))
 
 
 def _last(state: Mapping[str, Any], player: str, average: bool) -> Variables:

@@ -82,6 +82,7 @@ def test_batches_take_soft_labels_and_floats():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
+        ({"images": np.zeros((10, 3, 8, 8))}, r"images: shape \[10, 3, 8, 8\] looks like channels first"),
         ({"images": IMAGE[0]}, r"images must be \[n, h, w, c\], got shape \[3, 4, 2\]"),
         ({"labels": LABEL[:3]}, r"labels must be \[n\] or \[n, k\], one an image, got shape \[3\] for 10 images"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),

@@ -75,9 +75,35 @@ def with_nan():
         ({"label": LABEL.astype(float)}, r"label must be integers \[n\], got float64 \[5\]$"),
         ({"num_classes": 2}, r"2 of 5 out of range 0\.\.1; the first is 2 at index 1"),
         ({"label": LABEL - 1}, r"2 of 5 out of range 0\.\.1; the first is -1 at index 0"),
+        (
+            {"label": LABEL * 2},
+            r"labels of 'arrays' are 0, 2, 4; 2 of the classes 0\.\.4 have no example: 1, 3\..* say num_classes=5; .*unique",
+        ),
+        ({"label": LABEL + 1}, r"are 1, 2, 3; 1 of the classes 0\.\.3 have no example: 0\."),
+        (
+            {"image": np.zeros((5, 3, 32, 24), np.uint8)},
+            r"\[5, 3, 32, 24\] looks like .*image\.transpose\(0, 2, 3, 1\)",
+        ),
+        ({"image": np.zeros((5, 1, 28, 28), np.uint8)}, r"\[5, 1, 28, 28\] looks like channels first"),
         ({"num_classes": 3, "class_names": ["a", "b"]}, r"class_names must have num_classes = 3 names, got 2"),
     ],
 )
 def test_refused(arguments, match):
     with pytest.raises(ValueError, match=match):
         from_arrays(**({"image": IMAGE, "label": LABEL} | arguments))
+
+
+@pytest.mark.parametrize(
+    "shape", [(3, 3, 1), (1, 1, 3), (3, 32, 3), (1, 128, 9), (4, 4, 64), (3, 5, 4), (32, 32, 3), (1, 1, 512)]
+)
+def test_low_images_are_no_channels_first(shape):
+    assert from_arrays(np.zeros((5, *shape), np.uint8), LABEL).image_shape == shape
+
+
+def test_classes_without_an_example_are_said_where_their_number_is():
+    dataset = from_arrays(IMAGE, np.array([10, 20, 37, 20, 10]), num_classes=38)
+    assert dataset.num_classes == 38
+    assert dataset.notes == ("no example of 35 of 38 classes: 0, 1, 2, 3, 4, ...",)
+    assert from_arrays(IMAGE, LABEL).notes == ()
+    named = from_arrays(IMAGE, LABEL * 0, class_names=["cat", "dog"])
+    assert named.notes == ("no example of 1 of 2 classes: dog",)

@@ -124,12 +124,14 @@ def test_unreadable_images_are_left_out_on_demand(folder):
     np.testing.assert_array_equal(dataset.image[:, 0, 0, 0] >= 100, dataset.label == 1)
 
 
-def test_lazily_read_image_that_is_cut_off_is_named(folder):
+def test_a_file_that_is_cut_off_is_found_when_a_set_that_streams_is_loaded(folder):
     damage(folder)
-    with pytest.warns(UserWarning, match=r"2 of 23 images .* are left out"):
+    with pytest.raises(ValueError, match=r"3 of 23 images .*cut\.png \(image file is truncated\)"):
+        load(f"folder:{folder}", "train", memory_limit=0)
+    with pytest.warns(UserWarning, match=r"3 of 23 images .* are left out"):
         dataset = load(f"folder:{folder}", "train", on_bad_image="skip", memory_limit=0)
-    with pytest.raises(ValueError, match=r"cut\.png cannot be read"):
-        dataset.fetch(range(len(dataset)))
+    assert values(dataset) == [*range(10), *range(100, 110)]
+    assert any("3 of 23 images, which cannot be read" in note for note in dataset.notes)
 
 
 def test_nothing_readable(tmp_path):
@@ -160,11 +162,42 @@ def test_wrong_splits(folder, split, match):
 def test_wrong_folders(tmp_path):
     with pytest.raises(ValueError, match=r"data set not found: no folder .*absent"):
         load(f"folder:{tmp_path / 'absent'}", "train")
-    with pytest.raises(ValueError, match="has no sub-folders; each class needs one"):
+    with pytest.raises(ValueError, match="has no sub-folders, one a class, and no images of its own"):
         load(f"folder:{tmp_path}", "all")
     with pytest.raises(ValueError, match="data set 'folder' needs its path"):
         load("folder", "train")
     with pytest.raises(ValueError, match="on_bad_image must be 'refuse' or 'skip', got 'ignore'"):
         load(f"folder:{tmp_path}", "all", on_bad_image="ignore")
-    with pytest.raises(ValueError, match=r"size must be \(h, w\) of at least one pixel, got \(0, 3\)"):
-        load(f"folder:{tmp_path}", "all", size=(0, 3))
+    for size in ((0, 3), (1, 2, 3), 0):
+        with pytest.raises(
+            ValueError, match=r"size must be \(h, w\) of at least one pixel, or one number for a square, got"
+        ):
+            load(f"folder:{tmp_path}", "all", size=size)
+    with pytest.raises(ValueError, match=r"channels must be 1 \(grey\), 3 \(RGB\) or None .*, got 4"):
+        load(f"folder:{tmp_path}", "all", channels=4)
+
+
+def test_one_number_is_a_square(folder):
+    square = load(f"folder:{folder}", "train", size=(3, 3))
+    for size in (3, (3,), [3, 3]):
+        np.testing.assert_array_equal(load(f"folder:{folder}", "train", size=size).image, square.image)
+
+
+@pytest.mark.parametrize("memory_limit", [2**31, 0], ids=["memory", "lazy"])
+def test_channels_convert_all_images(folder, memory_limit):
+    red = np.zeros((4, 5, 3), np.uint8)
+    red[..., 0] = 100
+    save(folder / "train" / "ant" / "red.png", red)
+    coloured = load(f"folder:{folder}", "train", memory_limit=memory_limit)
+    grey = load(f"folder:{folder}", "train", channels=1, memory_limit=memory_limit)
+    assert (coloured.image_shape, grey.image_shape) == ((4, 5, 3), (4, 5, 1))
+    np.testing.assert_array_equal(coloured.label, grey.label)
+    # ITU-R 601: 0.299 of red.
+    expected = {tuple(map(int, pixel)): int(pixel[0]) for pixel in coloured.fetch(range(21))[:, 0, 0]} | {
+        (100, 0, 0): 30
+    }
+    found = zip(coloured.fetch(range(21))[:, 0, 0], grey.fetch(range(21))[:, 0, 0, 0], strict=True)
+    assert all(expected[tuple(map(int, pixel))] == value for pixel, value in found)
+    three = load(f"folder:{folder}", "test", channels=3, memory_limit=memory_limit)
+    assert three.image_shape == (4, 5, 3)
+    assert (np.ptp(three.fetch(range(6)), axis=-1) == 0).all()

@@ -11,6 +11,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from kdgan.data import cache, load
+from kdgan.data.errors import ArgumentError
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +229,65 @@ def test_labels_out_of_range(tmp_path, data_dir):
     expected = rf"label of 'tiny': {len(nines)} of 500 out of range 0\.\.8; the first is 9 at index {nines[0]}"
     with pytest.raises(ValueError, match=expected):
         load("tiny", "test", data_dir=tmp_path)
+
+
+def with_features(data_dir, folder, **features):
+    """The digits, whose features are declared otherwise."""
+    target = copy_as(data_dir, folder, {})
+    declared = json.loads((target / "features.json").read_text())
+    declared["featuresDict"]["features"] |= features
+    (target / "features.json").write_text(json.dumps(declared))
+    for name in target.glob("label.labels.txt"):
+        name.unlink()
+
+
+NUMBER = {
+    "pythonClassName": "tensorflow_datasets.core.features.scalar.Scalar",
+    "tensor": {"dtype": "int64", "encoding": "none", "shape": {}},
+}
+
+
+def test_number_of_classes_that_a_set_does_not_declare(tmp_path, data_dir):
+    with_features(data_dir, tmp_path, label=NUMBER)
+    assert load("tiny", "test", data_dir=tmp_path).num_classes == 10
+    few = load("tiny", "test[:4]", data_dir=tmp_path, num_classes=12)
+    assert (few.num_classes, few.class_names[-1]) == (12, "11")
+    assert few.notes[0].startswith("no example of 8 of 12 classes: ")
+    with pytest.raises(ArgumentError, match=r"labels of 'tiny' are .* have no example: .* say num_classes="):
+        load("tiny", "test[:4]", data_dir=tmp_path)
+    # A test split is numbered as the training split.
+    train = load("tiny", "train", data_dir=tmp_path)
+    assert load("tiny", "test[:4]", data_dir=tmp_path, class_names=train.class_names).num_classes == 10
+    with pytest.raises(ValueError, match=r"out of range 0\.\.4"):
+        load("tiny", "test", data_dir=tmp_path, num_classes=5)
+
+
+def test_number_of_classes_that_a_set_declares(data_dir):
+    assert load("digits", "test", data_dir=data_dir, num_classes=10).notes == ()
+    with pytest.raises(ArgumentError, match=r"num_classes = 12: data set 'digits' itself says that it has 10 classes"):
+        load("digits", "test", data_dir=data_dir, num_classes=12)
+    assert load("digits", "test[:4]", data_dir=data_dir).notes[0].startswith("no example of 6 of 10 classes: ")
+
+
+def test_channels_first_features_are_refused(tmp_path, data_dir):
+    shape = {"dimensions": ["1", "8", "8"]}
+    image = {
+        "pythonClassName": "tensorflow_datasets.core.features.tensor_feature.Tensor",
+        "tensor": {"dtype": "uint8", "encoding": "none", "shape": shape},
+    }
+    with_features(data_dir, tmp_path, image=image)
+    with pytest.raises(ValueError, match=r"image of 'tiny': shape \[1, 8, 8\] looks like channels first"):
+        load("tiny", "test", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("memory_limit", [2**31, 0], ids=["memory", "lazy"])
+def test_channels_convert(data_dir, memory_limit):
+    grey = load("digits", "test[:9]", data_dir=data_dir)
+    colours = load("digits", "test[:9]", data_dir=data_dir, channels=3, memory_limit=memory_limit)
+    assert colours.image_shape == (8, 8, 3)
+    np.testing.assert_array_equal(colours.fetch(range(9)), np.repeat(grey.image, 3, axis=-1))
+    small = load("digits", "test[:9]", data_dir=data_dir, channels=3, size=4)
+    assert small.image_shape == (4, 4, 3)
 
 
 def test_cache_is_read_back_and_survives_damage(tmp_path):

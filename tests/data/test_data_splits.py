@@ -1,5 +1,6 @@
 """Partition of a training set: disjoint, balanced, repeatable, validation shared by all seeds."""
 
+import hashlib
 import itertools
 
 import numpy as np
@@ -35,6 +36,41 @@ def test_classes_have_equal_shares(labelled):
 def test_a_small_class_gives_all_and_the_others_fill_up():
     labels = np.array([0] * 3 + [1] * 50 + [2] * 50)
     assert np.bincount(labels[partition(labels, labelled=33).train]).tolist() == [3, 15, 15]
+
+
+def test_equal_shares_are_drawn_as_ever():
+    """Published numbers stand on these indices."""
+    parts = partition(np.repeat([0, 1, 2], [50, 40, 30]), validation=16, labelled=7, seed=1)
+    assert parts.validation.tolist() == [17, 24, 27, 33, 44, 50, 54, 63, 66, 79, 87, 90, 91, 99, 107, 114]
+    assert parts.train.tolist() == [3, 4, 48, 74, 76, 109, 111]
+    digest = hashlib.sha256(b"".join(map(bytes, partition(np.arange(1_000) % 10, validation=55, labelled=37, seed=3))))
+    assert digest.hexdigest() == "63a3b1d7622dd3e4f84bb260e1ad711b9cbb76e8db01bfadef6a8816cf7393ac"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "validation", "expected"),
+    [
+        ((206, 46, 6), 9, (3, 3, 3)),  # every class can keep as much as it gives
+        ((206, 46, 6), 30, (14, 13, 3)),
+        ((206, 46, 6), 129, (103, 23, 3)),
+        ((20, 1), 4, (4, 0)),  # the single example is trained on
+        ((3, 20), 8, (1, 7)),
+    ],
+)
+def test_a_small_class_keeps_half_of_its_examples_to_train_on(sizes, validation, expected):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    parts = partition(labels, validation=validation)
+    given = np.bincount(labels[parts.validation], minlength=len(sizes))
+    assert sorted(given) == sorted(expected)
+    assert given[np.argmin(sizes)] == expected[np.argmin(sizes)]
+    assert (np.bincount(labels[parts.train], minlength=len(sizes)) >= given).all()
+    assert (np.bincount(labels[partition(labels, validation=validation, labelled=len(sizes)).train]) == 1).all()
+
+
+def test_without_classes_the_subset_is_drawn_from_all():
+    parts = partition(np.zeros(40, np.int32), validation=12, labelled=20, seed=2)
+    assert [len(part) for part in parts] == [20, 12, 8]
+    assert sorted(np.concatenate(parts)) == list(range(40))
 
 
 def test_seeds_differ_in_labelled_but_share_validation():
@@ -77,7 +113,10 @@ def test_every_example_can_be_drawn():
         ({"validation": 5}, "validation = 5 is fewer than one example"),
         ({"validation": -1}, "validation = -1 is fewer"),
         ({"labelled": 0}, "labelled must be at least one example a class"),
-        ({"validation": 1_000}, "leaves none of the 1000 examples"),
+        (
+            {"validation": 499},
+            r"validation = 499: each class gives half of its examples at most.*: 498 of 1000; classes have 96, 99, 84, ",
+        ),
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"validation_seed": -1}, "validation_seed must be at least 0, got -1"),
     ],

@@ -85,6 +85,21 @@ def test_latency_is_the_median_call_without_the_first(monkeypatch):
     assert cost.latency(lambda x: x + 1, jnp.zeros(2), repeats=5) == 3
 
 
+def test_a_long_call_is_timed_three_times(monkeypatch):
+    calls = []
+    clock = iter(range(100))  # every call takes a second
+    monkeypatch.setattr(cost, "time", types.SimpleNamespace(perf_counter=lambda: calls.append(0) or next(clock)))
+    assert cost.latency(lambda x: x + 1, jnp.zeros(2), longest=0.5) == 1
+    assert len(calls) == 2 * 3
+    assert cost.latency(lambda x: x + 1, jnp.zeros(2), longest=4.5) == 1
+    assert len(calls) == 2 * (3 + 5)
+
+
+def test_an_empty_call_takes_less_than_one_that_computes():
+    matrix = jnp.ones((400, 400))
+    assert 0 < cost.empty_call() < cost.latency(lambda x: x @ x @ x @ x, matrix)
+
+
 def test_latency_waits_for_the_result_and_leaves_out_the_warm_up():
     calls = []
 

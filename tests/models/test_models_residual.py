@@ -7,8 +7,9 @@ import pytest
 from scipy.signal import correlate
 
 from kdgan.models import VGG, ResNet, WideResNet
-from kdgan.models.resnet import BasicBlock
+from kdgan.models.resnet import BasicBlock, pad_shortcut
 from kdgan.models.wrn import WideBlock
+from kdgan.transfer import uniform
 
 TINY = {
     "resnet": ResNet(6, 3, (3, 4), num_classes=4),
@@ -72,6 +73,28 @@ def test_basic_block_is_its_equation(stride, features):
     np.testing.assert_allclose(found, np.maximum(y + shortcut, 0), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("stride", "features"), [(1, 2), (2, 4), (2, 2), (1, 5)])
+def test_basic_block_with_a_padded_shortcut_is_its_equation(stride, features):
+    block, x = BasicBlock(features, stride, shortcut="A"), draw(0, 3, 5, 6, 2)
+    variables = filled(block, x)
+    p = variables["params"]
+    assert set(p) == {"conv1", "bn1", "conv2", "bn2"}
+    found, _ = jax.jit(lambda v, x: block.apply(v, x, train=True, mutable=["batch_stats"]))(variables, x)
+    y = np.maximum(normalise(conv(np.float64(x), p["conv1"], stride), p["bn1"]), 0)
+    y = normalise(conv(y, p["conv2"]), p["bn2"])
+    before = (features - 2) // 2
+    y[..., before : before + 2] += np.float64(x)[:, ::stride, ::stride]
+    np.testing.assert_allclose(found, np.maximum(y, 0), rtol=1e-3, atol=1e-4)
+
+
+def test_a_padded_shortcut_takes_every_second_pixel_between_zeros():
+    x = jnp.arange(1.0, 10.0).reshape(1, 3, 3, 1)
+    padded = np.asarray(pad_shortcut(x, 4, 2))
+    assert padded.shape == (1, 2, 2, 4)
+    np.testing.assert_array_equal(padded[0, ..., 1], [[1, 3], [7, 9]])  # one zero before, two behind
+    assert not padded[..., [0, 2, 3]].any()
+
+
 @pytest.mark.parametrize(("stride", "features"), [(1, 2), (2, 3)])
 def test_wide_block_is_its_equation(stride, features):
     block, x = WideBlock(features, stride), draw(0, 3, 6, 6, 2)
@@ -102,6 +125,41 @@ def test_resnet_parameters_by_hand(depth, stem, widths):
     variables = jax.eval_shape(ResNet(depth, stem, widths, 100).init, jax.random.key(0), x)
     expected = residual_count((depth - 2) // 6, stem, widths, 100)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == expected
+
+
+@pytest.mark.parametrize(
+    ("depth", "published"), [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962)]
+)
+def test_resnet_with_padded_shortcuts_has_the_published_parameters(depth, published):
+    """He et al. 2016, table 6, in millions: 0.27, 0.46, 0.66, 0.85, 1.7; to the last one, the most-used checkpoints'."""
+    x = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    count = {}
+    for shortcut in ("A", "B"):
+        variables = jax.eval_shape(ResNet(depth, shortcut=shortcut).init, jax.random.key(0), x)
+        count[shortcut] = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert count["A"] == published
+    assert count["B"] - count["A"] == 2_752  # two projections and their batch norms: 16·32 + 32·64 + 2·32 + 2·64
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (dict(shortcut="C"), "ResNet.shortcut = 'C'; it accepts 'A' or 'B'"),
+        (dict(shortcut="A", stem=32), r"features = 32, \(16, 32, 64\).*widths that do not fall"),
+    ],
+)
+def test_shortcuts_that_there_are_not_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        ResNet(20, **fields)
+
+
+def test_a_narrow_resnet_with_padded_shortcuts_takes_linked_channels_of_a_wide_one():
+    """The channel that a shortcut carries is the same in the wide network and in the narrow one that is cut from it."""
+    wide, narrow = 8, 4  # channels before the shortcut; twice as many behind
+    before, behind = uniform(wide, narrow), uniform(2 * wide, 2 * narrow)
+    carried = np.asarray(pad_shortcut(jnp.arange(1.0, wide + 1).reshape(1, 1, 1, wide), 2 * wide, 2)).ravel()
+    of_narrow = jnp.asarray(before + 1.0, jnp.float32).reshape(1, 1, 1, narrow)
+    np.testing.assert_array_equal(carried[behind], np.asarray(pad_shortcut(of_narrow, 2 * narrow, 2)).ravel())
 
 
 @pytest.mark.parametrize(("depth", "widen", "published"), [(16, 2, None), (16, 1, None), (28, 10, 36_479_194)])

@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from test_report_workdir import DIGITS, SEGMENTS, make_workdir, summarised
+from test_report_workdir import DIGITS, SEGMENTS, TRAINED, left_by, make_workdir, read_from, summarised
 
 from kdgan import report
-from kdgan.report import curves, differences, drawing, measured, palette, plots, tables
+from kdgan.report import curves, differences, drawing, findings, measured, palette, plots, rendering, tables
 from kdgan.report.entries import comparisons, cost_of, shown
 from kdgan.report.read import Results
 
@@ -32,7 +32,8 @@ def generator_metrics(rng, fd, seeds=3):
 def make_generator_summary(stages=STAGES, seeds=3):
     rng = np.random.default_rng(0)
     teacher = generator_metrics(rng, 8.1, seeds)
-    found = {"teacher": {"arms": {"main": {"players": {"teacher": teacher}, "train_flops": 6.1e14}}, "steps": 4000,
+    found = {"teacher": {"arms": {"main": {"players": {"teacher": teacher}, "origins": {"teacher": TRAINED},
+                                           "train_flops": 6.1e14}}, "steps": 4000,
                          "cost": {"teacher": COST["teacher"]}}}  # fmt: skip
     for stage, arms in stages.items():
         found[stage] = {"arms": {}, "steps": 2000, "cost": {"teacher": COST["teacher"], "student": COST[stage]}}
@@ -41,7 +42,12 @@ def make_generator_summary(stages=STAGES, seeds=3):
                        "student (moving average)": generator_metrics(rng, 0.9 * fd, seeds)}  # fmt: skip
             if arm != "scratch":
                 players = {"teacher": teacher, **players}
-            found[stage]["arms"][arm] = {"players": players, "train_flops": 2.2e14 if arm == "fused" else 9.1e13}
+            origins = {"student": TRAINED, "teacher": left_by("teacher")}
+            found[stage]["arms"][arm] = {
+                "players": players,
+                "origins": origins,
+                "train_flops": 2.2e14 if arm == "fused" else 9.1e13,
+            }
     return {
         "config": {"seed": 0}, "data": {"name": "mnist", "class_names": [str(i) for i in range(10)],
                                         "sizes": {"train": 60_000, "validation": 0, "test": 10_000}},
@@ -103,7 +109,10 @@ def make_generator_workdir(folder, *, stages=STAGES, colours=1, **replaced):
 
 def distances(label="FD-lenet", **arms):
     """One stage; arm -> Fréchet distances over seeds of its student."""
-    players = {arm: {"players": {"student": {"fd": summarised(values)}}} for arm, values in arms.items()}
+    players = {
+        arm: {"players": {"student": {"fd": summarised(values)}}, "origins": {"student": TRAINED}}
+        for arm, values in arms.items()
+    }
     return {"stages": {"distill": {"arms": players}}, "generation": {"label": label} if label else {}}
 
 
@@ -157,7 +166,7 @@ def test_training_flops_stand_where_they_are_known():
     loaded = distances(kd=[3.0, 4.0], fused=[2.0, 3.0])
     for arm in loaded["stages"]["distill"]["arms"].values():
         arm |= {"train_flops": 1e9, "players": {"teacher": {"fd": summarised([1.0, 1.5])}, **arm["players"]}}
-    loaded["config"] = {"stages": {"distill": {"lambdas": {"student": {"kd": 1.0}}}}}
+        arm["origins"] = {**arm["origins"], "teacher": read_from(0, 1)}
     assert [row.cells[-1].text for row in tables.results_table(loaded).rows] == ["–", "1.00 G", "1.00 G"]
 
 
@@ -178,55 +187,82 @@ def test_what_arms_are_compared_by():
 def test_lower_distances_are_better_in_words_marks_and_order():
     # Differences −2.8, −3.0, −3.5: mean −3.1, std 0.360555, half width 4.302653·0.360555/√3 = 0.896.
     summary = distances(scratch=[20.0, 21.0, 22.0], fused=[17.2, 18.0, 18.5])
-    assert differences.sentences(summary) == ("fused is better than scratch by 3.1 ± 0.9 in FD-lenet (3 seeds)",)
+    assert findings.sentences(summary) == ("fused is better than scratch by 3.1 ± 0.9 in FD-lenet (3 seeds)",)
     worse = distances(fused=[17.2, 18.0, 18.5], scratch=[20.0, 21.0, 22.0])
-    assert differences.sentences(worse) == ("scratch is worse than fused by 3.1 ± 0.9 in FD-lenet (3 seeds)",)
+    assert findings.sentences(worse) == ("scratch is worse than fused by 3.1 ± 0.9 in FD-lenet (3 seeds)",)
     assert [row.cells[0].best for row in tables.results_table(summary).rows] == [False, True]
     table = differences.differences_table(summary)
-    assert table.columns == ("FD-lenet − scratch",)
+    assert table.columns == ("FD-lenet − scratch", "p")
     assert table.rows[1].cells[0].mean == pytest.approx(-3.1)
     assert "lower is better" in table.notes[0]
     assert "points" not in table.notes[0]
-    headline = differences.headline(summary)
-    assert headline == "The student reaches FD-lenet 17.9 ± 1.6 in arm fused, 3.1 ± 0.9 below scratch."
-    assert differences.headline(distances(main=[20.0, 21.0, 22.0])) == "The student reaches FD-lenet 21.0 ± 2.5."
-    assert "no arm has a better mean" in differences.headline(worse)
+    headline = findings.headline(summary)
+    reached = "The student reaches FD-lenet 17.9 ± 1.6 in arm fused"
+    assert headline == f"{reached} (lowest on the test split, of 2 arms), 3.1 ± 0.9 below scratch."
+    assert findings.headline(distances(main=[20.0, 21.0, 22.0])) == "The student reaches FD-lenet 21.0 ± 2.5."
+    assert "in arm fused, the baseline (lowest on the test split, of 2 arms)." in findings.headline(worse)
 
 
 def test_no_difference_of_distances():
     # Differences −1, 1, 0.6: mean 0.2, std 1.058301, half width 2.629.
-    (said,) = differences.sentences(distances(scratch=[20.0, 20.0, 20.0], kd=[19.0, 21.0, 20.6]))
-    assert said == "kd and scratch: no difference beyond two standard errors (+0.2 ± 2.6 in FD-lenet, 3 seeds)"
+    (said,) = findings.sentences(distances(scratch=[20.0, 20.0, 20.0], kd=[19.0, 21.0, 20.6]))
+    assert said == "kd and scratch: no clear difference (+0.2 ± 2.6 in FD-lenet, 3 seeds)"
 
 
 def test_kid_stands_beside_the_distance_times_a_thousand():
     summary = make_generator_summary()
     table = differences.differences_table(summary, "quarter")
-    assert table.columns == ("FD-lenet − scratch", "FD-lenet − best other arm", "KID ×10³ − scratch")
+    assert table.columns == (
+        "FD-lenet − scratch", "p (Holm)", "FD-lenet − lowest other on test", "p (Holm)", "KID ×10³ − scratch",
+    )  # fmt: skip
     arms = {arm: record["players"]["student"] for arm, record in summary["stages"]["quarter"]["arms"].items()}
     kid = {arm: 1000 * np.array(metrics["kid"]["values"]) for arm, metrics in arms.items()}
-    assert table.rows[2].cells[2].mean == pytest.approx((kid["fused"] - kid["scratch"]).mean())
-    assert table.rows[1].cells[1].text.endswith("(fused)")  # the best other arm has the lowest distance
+    assert table.rows[2].cells[4].mean == pytest.approx((kid["fused"] - kid["scratch"]).mean())
+    assert table.rows[1].cells[2].text.endswith("(fused)")  # the best other arm has the lowest distance
+
+
+def test_the_arm_is_chosen_by_the_lowest_distance_on_validation_and_its_sample_sizes_are_told():
+    summary = make_generator_summary({"half": STAGES["half"]})
+    summary["data"]["sizes"]["validation"] = 5000
+    summary["generation"] = SETTINGS | {"validation_samples": 2000}
+    for arm, fd in {"scratch": 30.0, "kd": 20.0, "fused": 25.0}.items():  # on the test split fused is the lowest
+        record = summary["stages"]["half"]["arms"][arm]
+        record["validation"] = {
+            name: {"fd": summarised([fd - 1, fd, fd + 1])} for name in record["players"] if name != "teacher"
+        }
+    assert "in arm kd (chosen on validation)" in findings.headline(summary)
+    table = tables.results_table(summary)
+    assert table.columns[:2] == ("FD-lenet", "validation")
+    assert [row.arm for row in table.rows for cell in row.cells if cell.best] == ["kd"]
+    assert [row.cells[1].text for row in table.rows if row.label == "moving average"] == [
+        "30.0 ± 2.5", "20.0 ± 2.5", "25.0 ± 2.5",
+    ]  # fmt: skip
+    (note,) = (note for note in table.notes if note.startswith("Validation"))
+    assert "2,000 generated images against 5,000 images; " in note
+    assert differences.differences_table(summary).columns[2] == "FD-lenet − best other on validation"
 
 
 def test_a_vae_without_features_is_compared_by_its_elbo():
     players = {arm: {"players": {"student": {"elbo": summarised(values)}}}
                for arm, values in {"scratch": [-110.0, -111.0, -109.0], "kd": [-104.0, -105.5, -103.5]}.items()}  # fmt: skip
     summary = {"stages": {"distill": {"arms": players}}}
-    (said,) = differences.sentences(summary)
+    (said,) = findings.sentences(summary)
     assert said.startswith("kd is better than scratch by 5.7 ± ")
     assert said.endswith(" in ELBO (3 seeds)")
     table = tables.results_table(summary)
     assert table.columns == ("ELBO",)
     assert [row.cells[0].best for row in table.rows] == [False, True]
-    assert "above scratch" in differences.headline(summary)
+    assert "above scratch" in findings.headline(summary)
+    for arm, elbo in {"scratch": -100.0, "kd": -120.0}.items():
+        players[arm]["validation"] = {"student": {"elbo": summarised([elbo, elbo + 1, elbo - 1])}}
+    assert "in arm scratch, the baseline (chosen on validation)" in findings.headline(summary)
     assert any("nats" in note for note in table.notes)
 
 
 def test_the_table_of_generators_says_what_was_measured():
     table = tables.results_table(make_generator_summary(), "half")
     assert table.columns == ("FD-lenet", "KID ×10³", "precision", "recall", "density", "coverage",
-                             "parameters", "FLOPs", "latency", "training")  # fmt: skip
+                             "parameters", "FLOPs", "latency, 1", "training")  # fmt: skip
     notes = " ".join(table.notes)
     assert "5,000 generated images against 10,000 images of the test split" in notes
     assert "lenet, 84 dimensions; precision and recall by 3 nearest" in notes
@@ -246,13 +282,13 @@ def test_players_of_other_kinds_stand_where_they_were_measured():
         broken[name] = {"mean": None, "std": None, "ci95": None, "values": [None] * 3}
     table = tables.results_table(summary, "half")
     assert table.groups == (2, 6, 4)
-    classifying, generating, cost = tables.as_text(table).split("\n\n")
+    classifying, generating, cost = rendering.as_text(table).split("\n\n")
     assert "accuracy" in classifying
     assert "student" not in classifying
     assert "\nlenet " not in generating
     assert "student · kd" in generating  # it diverged, which is something to know
     assert "\nlenet " not in cost
-    html = tables.as_html(table)
+    html = rendering.as_html(table)
     assert html.count("<table>") == 3
     assert html.count(">lenet<") == 1
 
@@ -273,7 +309,7 @@ def test_text_of_one_comparing_stage_has_no_head_line(tmp_path):
     summary = make_generator_summary({"half": STAGES["half"]})
     folder = make_generator_workdir(tmp_path / "run", summary=summary, metrics=[], evaluation={})
     assert "stage half" not in report.text(folder)
-    assert "half" not in differences.headlines(summary)[0]
+    assert "half" not in findings.headlines(summary)[0]
 
 
 def test_colours_are_the_same_in_every_stage():

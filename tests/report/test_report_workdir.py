@@ -32,8 +32,23 @@ def summarised(values):
     }
 
 
-def make_summary(seeds=SEEDS, arms=ARMS):
-    rng = np.random.default_rng(0)
+TRAINED = {"trained": True, "shared": False, "start": "fresh"}
+
+
+def left_by(stage, arm="main", player="teacher", trained=False):
+    """The record of a player that an earlier stage left: frozen, or trained further."""
+    return {"trained": trained, "shared": False, "start": "stage", "stage": stage, "arm": arm, "player": player}
+
+
+def read_from(*members, trained=False, player="teacher"):
+    """The record of a player from a checkpoint, and the member that each seed took."""
+    return {"trained": trained, "shared": not trained and len(set(members)) == 1, "start": "checkpoint",
+            "checkpoint": "runs/t/checkpoints/teacher/00000400", "arm": "main", "player": player,
+            "members": list(members), "digests": [f"{member}" for member in members]}  # fmt: skip
+
+
+def make_summary(seeds=SEEDS, arms=ARMS, validated=True):
+    rng, other = np.random.default_rng(0), np.random.default_rng(7)
     lucky = rng.normal(0, 0.004, seeds)  # what a seed gives to every arm
 
     def player(accuracy, agreement=None, spread=0.002):
@@ -44,7 +59,8 @@ def make_summary(seeds=SEEDS, arms=ARMS):
 
     teacher = player(0.972)
     stage = {
-        "teacher": {"arms": {"main": {"players": {"teacher": teacher, "teacher (best by validation)": player(0.971)}}},
+        "teacher": {"arms": {"main": {"players": {"teacher": teacher, "teacher (best by validation)": player(0.971)},
+                             "origins": {"teacher": TRAINED}}},
                     "steps": 400, "seconds": 17.4, "steps_per_second": 114.9},
         "distill": {"arms": {}, "steps": 600, "seconds": 31.9, "steps_per_second": 282.1},
     }  # fmt: skip
@@ -55,7 +71,19 @@ def make_summary(seeds=SEEDS, arms=ARMS):
             players = {"teacher": teacher, **players}
         if arm == "kdgan":
             players |= {"teacher": player(0.975), "teacher (best by validation)": player(0.974)}
-        stage["distill"]["arms"][arm] = {"players": players}
+        origins = {name: TRAINED for name in players if name == "student"}
+        if "teacher" in players:
+            origins["teacher"] = left_by("teacher", trained=arm == "kdgan")
+        stage["distill"]["arms"][arm] = {"players": players, "origins": origins}
+    for of_stage in stage.values() if validated else ():
+        for record in of_stage["arms"].values():
+            record["validation"] = {
+                name: {metric: summarised(np.array(found["values"]) + 0.003 + other.normal(0, 0.0005, seeds))
+                       for metric, found in metrics.items() if metric != "agreement"}
+                for name, metrics in record["players"].items() if "(" not in name and metrics is not teacher
+            }  # fmt: skip
+    if validated:
+        stage["teacher"]["arms"]["main"]["validation"] = {"teacher": {"accuracy": summarised([0.97] * seeds)}}
     methods = {arm: {"method": {"name": arm}, "lambdas": {"student": {"ce": 0.1, "kd": 0.9}}} for arm in arms}
     return {
         "config": {"seed": 0, "data": {"name": "digits", "labelled": 200, "augment": {}}, "population": {"seeds": seeds},
@@ -65,8 +93,10 @@ def make_summary(seeds=SEEDS, arms=ARMS):
         "data": {"name": "digits", "class_names": CLASSES,
                  "sizes": {"train": 200, "validation": 200, "unlabelled": 1037, "test": TEST}},
         "stages": stage,
-        "cost": {"teacher": {"parameters": 61_706, "flops": 842_112.0, "latency_ms": 0.1834},
-                 "student": {"parameters": 1_210, "flops": 2_400.0, "latency_ms": 0.0312}},
+        "cost": {"teacher": {"parameters": 61_706, "bytes": 246_824, "flops": 842_112.0,
+                             "latency_ms": {"1": 0.1834, "64": 0.0711}, "empty_call_ms": 0.02},
+                 "student": {"parameters": 1_210, "bytes": 4_840, "flops": 2_400.0,
+                             "latency_ms": {"1": 0.0312, "64": 0.00234}, "empty_call_ms": 0.02}},
         "environment": {"device": "1 × cpu (cpu)", "processes": 1, "jax": "0.10.2", "python": "3.11.9", "kdgan": "0.1.0"},
     }  # fmt: skip
 

@@ -1,13 +1,14 @@
 """A config is checked by name, type and range before anything is built."""
 
-import dataclasses
+import itertools
+import re
 
 import pytest
 
 import tiny
-from configs import common
+from kdgan.config import describe, get_config
 from kdgan.run import schema
-from kdgan.run.config import SECTIONS, ConfigError, differences, plain, resolve
+from kdgan.run.config import ConfigError, differences, plain, resolve
 
 
 def changed(path, value):
@@ -21,18 +22,23 @@ def changed(path, value):
     return fields
 
 
-def test_common_has_exactly_the_fields_of_the_schema():
-    """Each field stands once with a comment in configs/common.py, and once with its type in run/schema.py."""
-    defaults = plain(common.get_config())
-    assert set(defaults) == set(SECTIONS)
-    classes = {
-        "data": schema.Data, "player": schema.Player, "population": schema.Population, "parallel": schema.Parallel,
-        "evaluate": schema.Evaluate, "checkpoint": schema.Checkpoint, "log": schema.Log,
-    }  # fmt: skip
-    for section, cls in classes.items():
-        assert set(defaults[section]) == {field.name for field in dataclasses.fields(cls)}, section
-    assert set(defaults["evaluate"]["extractor"]) == {field.name for field in dataclasses.fields(schema.Extractor)}
-    assert set(defaults["player"]["optimizer"]) == {field.name for field in dataclasses.fields(schema.Optimizer)}
+def test_a_config_has_the_sections_and_fields_of_the_schema():
+    defaults = plain(get_config())
+    assert set(defaults) == set(schema.hints(schema.Config))
+    assert resolve({**defaults, "stages": {"a": {}}}) == resolve({"stages": {"a": {}}})
+
+
+def test_every_field_is_printed_with_its_default_and_its_comment():
+    lines = describe().splitlines()
+    for above, line in itertools.pairwise(lines):
+        if line.startswith("config."):
+            assert "  # " in line or above.startswith("# "), line
+    fields = {line.partition(" = ")[0] for line in lines}
+    for section in ("data", "parallel", "evaluate", "log"):
+        cls = type(getattr(schema.Config(), section))
+        assert {f"config.{section}.{name}" for name in schema.hints(cls)} - fields <= {"config.evaluate.extractor"}
+    assert 'config.data.name = "digits"  # "digits" (ships' in describe()
+    assert "config.player.optimizer.learning_rate = 0.001  # of an update" in describe()
 
 
 def test_stages_and_arms_keep_the_order_in_which_they_are_written():
@@ -101,11 +107,34 @@ def test_each_mistake_is_one_clear_error(path, value, message):
         resolve(changed(path, value))
 
 
-def test_a_missing_field_points_to_where_its_default_stands():
+def test_a_field_left_out_has_its_default():
     fields = plain(tiny.config())
-    del fields["data"]["mean"]
-    with pytest.raises(ConfigError, match=r"config.data.mean is missing; configs/common.py"):
+    del fields["data"]["mean"], fields["log"], fields["player"]["ema"]
+    run = resolve(fields)
+    assert (run.data.mean, run.log, run.players["student"].ema) == (0.0, schema.Log(), None)
+
+
+@pytest.mark.parametrize("name", ["a.b", "a/b", "a b", "a (b)", ""])
+@pytest.mark.parametrize("kind", ["players", "stages", "stages.distill.arms"])
+def test_a_name_that_cannot_be_a_folder_or_a_field_is_refused(kind, name):
+    fields = plain(tiny.config())
+    entries = fields["stages"]["distill"]["arms"] if kind.endswith("arms") else fields[kind]
+    entries[name] = {}
+    with pytest.raises(ConfigError, match=rf"config.{kind}: the name {re.escape(repr(name))} cannot be used"):
         resolve(fields)
+
+
+def test_every_path_of_a_config_starts_at_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    fields = changed("data.data_dir", "~/data")
+    fields["data"]["name"] = "folder:~/images"
+    fields["evaluate"]["extractor"]["inception"] = "~/inception.npz"
+    fields["stages"]["distill"]["start"]["teacher"] = {"checkpoint": "~/teacher"}
+    run = resolve(fields)
+    assert (run.data.name, run.data.data_dir) == ("folder:/home/ann/images", "/home/ann/data")
+    assert run.evaluate.extractor.inception == "/home/ann/inception.npz"
+    assert run.stages[1].arms[0].start["teacher"].checkpoint == "/home/ann/teacher"
+    assert resolve(changed("data.name", "mnist")).data.name == "mnist"
 
 
 def test_differences_name_the_fields():

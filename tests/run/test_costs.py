@@ -1,15 +1,18 @@
 """What a stage costs is known before it compiles: against its real states, and what is made of it."""
 
 import json
+import types
 
+import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import players as small
 import tiny
 from configs import common
 from kdgan.metrics import cost
-from kdgan.run import costs, explain, population, train
+from kdgan.run import costs, explain, latency, population, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
 from kdgan.run.config import resolve
@@ -166,3 +169,50 @@ def test_a_step_s_operations_are_those_of_its_products(mapped):
     assert products < found < 2 * products
     whole = costs.training_flops(run, programs["distill"][0], inputs)
     np.testing.assert_allclose(whole, 2 * found)
+
+
+def test_players_of_any_inputs_are_timed_for_one_example_and_for_many():
+    """A teacher by position, and a discriminator of a pair, one of which is named: both are arguments of the call."""
+    config = tiny.config(arms=common.named(adversarial=dict(
+        method=dict(name="adversarial"),
+        lambdas=dict(discriminator=dict(real=1.0, fake=1.0), student=dict(ce=1.0, adv=1.0)),
+    )))  # fmt: skip
+    config.players.discriminator = dict(model="output_discriminator", model_args=dict(hidden=(4,)))
+    _, _, programs = prepared(config)
+    (program,) = programs["distill"]
+    timed = latency.Latencies()
+    for name in ("discriminator", "teacher"):
+        shapes = costs.variable_shapes(program.local_modules[name], program.inspection.inputs[name])
+        params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes["params"])
+        variables = {"params": params, "model_state": {}}
+        for examples in (1, 64):
+            forward, (args, kwargs) = costs.forward_of(program, name, examples)
+            assert {len(leaf) for leaf in jax.tree.leaves((args, kwargs))} == {examples}
+            output = forward(variables, args, kwargs)
+            assert len(output) == examples
+        found = timed.of(program, name, variables)
+        assert list(found["latency_ms"]) == ["1", "64"]
+        assert all(value > 0 for value in (*found["latency_ms"].values(), found["empty_call_ms"]))
+        assert timed.of(program, name, variables) == found  # timed once
+    assert costs.parameter_bytes(program, "teacher") == 4 * (64 * 8 + 8 + 8 * 10 + 10)
+
+
+class Tempered(nn.Module):
+    """Of a batch [b, k], a number, a vector [k] and labels [b]."""
+
+    @nn.compact
+    def __call__(self, x, temperature, *, scale, label, train=False):
+        return (x + label[:, None]) / temperature * scale[None]
+
+
+def test_what_has_no_axis_of_examples_is_given_as_it_is():
+    program = types.SimpleNamespace(
+        local_modules={"tempered": Tempered()},
+        inspection=types.SimpleNamespace(inputs={"tempered": (
+            (jax.ShapeDtypeStruct((8, 3), np.float32), jax.ShapeDtypeStruct((), np.float32)),
+            {"scale": jax.ShapeDtypeStruct((3,), np.float32), "label": jax.ShapeDtypeStruct((8,), np.int32)},
+        )}),
+    )  # fmt: skip
+    forward, (args, kwargs) = costs.forward_of(program, "tempered", 64)
+    assert [leaf.shape for leaf in (*args, *kwargs.values())] == [(64, 3), (), (3,), (64,)]
+    assert forward({}, args, kwargs).shape == (64, 3)

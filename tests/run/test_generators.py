@@ -87,6 +87,19 @@ def test_generators_are_measured_by_the_extractors_features(finished):
     assert "accuracy" in summary["stages"]["extractor"]["arms"]["main"]["players"]["extractor"]
 
 
+def test_what_was_trained_has_its_distances_on_validation_from_the_last_step(finished):
+    workdir, summary = finished
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    for arm in ("scratch", "mse", "init"):
+        validated = summary["stages"]["distill"]["arms"][arm]["validation"]
+        assert validated.keys() == {"student", "student (moving average)"}
+        last = {line["seed"]: line["student/fd"] for line in lines
+                if (line["arm"], line["split"], line["step"]) == (arm, "validation", 4)}  # fmt: skip
+        assert validated["student"]["fd"]["values"] == [last[0], last[1]]
+        assert validated["student"].keys() == {"fd", "kid", "inception_score"}
+    assert summary["generation"]["validation_samples"] == 20
+
+
 def test_the_distance_is_that_of_images_drawn_from_the_saved_player(finished):
     """Recomputed from the workdir alone: draws of `sampling.load`'s generator, the extractor's features, SciPy-free."""
     workdir, summary = finished
@@ -172,10 +185,11 @@ def test_the_readmes_lines_draw_images_without_the_data(finished, monkeypatch):
 def test_evaluating_again_changes_nothing(finished):
     workdir, summary = finished
     again = train.train(config(), workdir, only_evaluate=True)
-    assert (
-        again["stages"]["distill"]["arms"]["scratch"]["players"]
-        == (summary["stages"]["distill"]["arms"]["scratch"]["players"])
-    )
+    for part in ("players", "validation"):
+        found, before = (
+            {arm: record[part] for arm, record in of["stages"]["distill"]["arms"].items()} for of in (again, summary)
+        )
+        assert found == before
 
 
 def test_arms_that_start_elsewhere_share_one_program():
@@ -206,6 +220,7 @@ def change(path, value):
         (change("stages.distill.arms.mse.method.latent", 5), r"dense/kernel.*method\.latent, and method\.teacher_latent"),
         (change("stages.distill.arms.init.start.student.only", ("dense*",)), "leave out only and skip"),
         (change("stages.distill.players", {"student": {"model_args": {"width": 1 / 8}}}), "conv2/kernel|bn1|dense"),
+        (change("data.mean", 0.0), r"players.teacher: it makes images in \[-1, 1\], the data's pixels lie in \[0, 2\]"),
         (change("players.student.evaluate", "picture"), "accepted are classifier, generator, autoencoder, nothing"),
     ],
 )  # fmt: skip

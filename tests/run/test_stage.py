@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import tiny
 from configs import common
@@ -81,7 +82,7 @@ ANOTHER = {"stage": "teacher", "player": "teacher"}  # of another width
         (set_field("players.student.model_args", {"num_classes": 7}), "players.student.classes"),
         (set_field("players.student.sync_batch_norm", True), "sync_batch_norm needs a model with a field axis_name"),
         (set_field("data.augment", {"affin": {"rotate": 1.0}}), "config.data.augment: .*affin"),
-        (set_field("data.labelled", 5), "config.data: "),
+        (set_field("data.labelled", 5), "config.data.labelled = 5 is fewer than one example for each of the 10 classes"),
         (set_field("data.unlabelled_batch_size", 4), "config.data.unlabelled_batch_size = 4: no unlabelled images are left"),
         (set_field("stages.distill.optimizers", {"student": {"name": "sdg"}}), "accepted are sgd, adam"),
         (set_field("parallel.devices", 3), "batch_size = 8 does not divide over 3 devices"),
@@ -96,6 +97,86 @@ def test_each_mistake_is_one_clear_error_before_compilation(change, message, mon
     change(config)
     monkeypatch.setattr(jax, "jit", None)  # nothing may be compiled on the way
     with pytest.raises(ConfigError, match=message):
+        build(config)
+
+
+DEEP = {"model": "vgg8", "model_args": {"features": (2, 2, 2, 2, 2), "pools": 3}}  # its stage 4 has maps of 1×1 pixel
+
+
+def with_deep(player="student", *, batch_size, devices=1, sync=False):
+    """A tiny run whose second stage makes steps of `batch_size`, with a player that has batch norm on 1×1 maps."""
+    config = tiny.config()
+    set_field(f"players.{player}", {**DEEP, "sync_batch_norm": sync})(config)
+    set_field("stages.distill.batch_size", batch_size)(config)
+    set_field("parallel.devices", devices)(config)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            dict(batch_size=1),
+            r"^config.stages.distill.arms.scratch.batch_size = 1: student learns nothing: its BatchNorm stage4/bn1 has an"
+            r" input of shape \(1, 1, 1, 2\) and normalises each value by itself; accepted are batches of at least 2,"
+            " larger images$",
+        ),
+        (
+            dict(batch_size=4, devices=4),
+            r"batch_size = 4: student .*\(4, 1, 1, 2\), split over 4 devices, and normalises each value by itself;"
+            r" accepted are batches of at least 8, larger images, or config.players.student.sync_batch_norm = True$",
+        ),
+    ],
+)
+def test_batch_norm_over_one_value_is_refused_by_its_layer(options, message, monkeypatch):
+    config = with_deep(**options)
+    monkeypatch.setattr(jax, "jit", None)
+    with pytest.raises(ConfigError, match=message):
+        build(config)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(batch_size=2),
+        dict(batch_size=8, devices=4),
+        dict(batch_size=4, devices=4, sync=True),
+        dict(player="teacher", batch_size=1),  # frozen: it normalises by its running averages
+    ],
+)
+def test_batch_norm_over_two_values_and_frozen_players_pass(options):
+    build(with_deep(**options))
+
+
+def test_images_without_labels_count_where_the_player_sees_them():
+    """One labelled image and three others in one call are four values; the labelled one alone is one."""
+    config = with_deep(batch_size=1)
+    config.data.unlabelled_batch_size = 3
+    with pytest.raises(
+        ConfigError, match=r"batch_size = 1, config.data.unlabelled_batch_size = 3: student learns nothing"
+    ):
+        build(config)
+    kd = dict(method=dict(name="kd", unlabelled=True), lambdas=dict(student=dict(ce=0.1, kd=0.9)))
+    set_field("stages.distill.arms", common.named(scratch=kd))(config)
+    _, (program,) = build(config)
+    assert {norm.values for norm in program.inspection.norms["student"] if norm.path == "stage4/bn1"} == {4}
+
+
+class GroupNormed(nn.Module):
+    """A norm of as many groups as channels, on maps of 1×1 pixel."""
+
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.GroupNorm(num_groups=4, name="norm")(nn.Dense(4)(x.reshape(len(x), 1, 1, -1)))
+        return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
+
+
+def test_group_norm_over_one_value_is_refused_at_any_batch_size():
+    config = tiny.config()
+    set_field("players.student", {"model": f"{__name__}.GroupNormed"})(config)
+    with pytest.raises(ConfigError, match=r"players.student: its GroupNorm norm has an input of shape \(8, 1, 1, 4\)"):
         build(config)
 
 

@@ -3,6 +3,7 @@
 import collections
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import players as small
 import tiny
 from configs import common
-from kdgan.run import checkpoint, interrupt, modes, monitor, train
+from kdgan import report
+from kdgan.run import checkpoint, interrupt, modes, monitor, prepare, train
 from kdgan.run.classifiers import Classifiers
 from kdgan.run.config import ConfigError
 from kdgan.run.program import digest
@@ -101,6 +103,75 @@ def test_the_best_on_test_is_of_the_lines_that_the_test_split_was_watched_by(tmp
         last = [curve[max(curve)] for curve in by_seed.values()]
         np.testing.assert_allclose(last, record["players"]["student"]["accuracy"]["values"], rtol=1e-6)
         assert record["best_on_test"]["student"]["values"] == [max(curve.values()) for curve in by_seed.values()]
+
+
+def last_validation(workdir, stage, arm, key):
+    """What metrics.jsonl has of the arm's last step, a number a seed."""
+    lines = [line for line in monitor.read_metrics(workdir) if line["split"] == "validation"]
+    own = [line for line in lines if (line["stage"], line["arm"]) == (stage, arm)]
+    last = max(line["step"] for line in own)
+    by_seed = {line["seed"]: line[key] for line in own if line["step"] == last}
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def test_the_summary_has_the_validation_of_the_last_step_of_what_was_trained(finished):
+    workdir, summary = finished
+    for arm, record in summary["stages"]["distill"]["arms"].items():
+        assert record["validation"].keys() == {"student"}  # not the frozen teacher, not the best by validation
+        assert record["validation"]["student"].keys() == {"accuracy", "nll", "ece"}
+        for metric, found in record["validation"]["student"].items():
+            assert found["values"] == last_validation(workdir, "distill", arm, f"student/{metric}")
+    teacher = summary["stages"]["teacher"]["arms"]["main"]["validation"]
+    assert teacher["teacher"]["accuracy"]["values"] == last_validation(workdir, "teacher", "main", "teacher/accuracy")
+
+
+def test_what_was_validated_while_training_is_not_computed_again_but_when_asked(finished, tmp_path, monkeypatch):
+    workdir, summary = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    seen, logits = [], Classifiers.logits
+
+    def watched(self, module, variables, split):
+        seen.append(split)
+        return logits(self, module, variables, split)
+
+    monkeypatch.setattr(Classifiers, "logits", watched)
+    stages = lambda found: json.dumps(
+        [arm["validation"] for stage in found["stages"].values() for arm in stage["arms"].values()]
+    )
+    # All steps are done: the loop measures nothing, the summary what is not in metrics.jsonl.
+    assert stages(train.train(tiny.config(), tmp_path / "run")) == stages(summary)
+    assert "validation" not in seen
+    assert stages(train.train(tiny.config(), tmp_path / "run", only_evaluate=True)) == stages(summary)
+    assert seen.count("validation") == 6  # two teachers, four students
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    assert stages(train.train(tiny.config(), tmp_path / "run")) == stages(summary)
+
+
+def test_the_student_that_is_shown_is_the_best_on_validation(finished):
+    workdir, summary = finished
+    arms = summary["stages"]["distill"]["arms"]
+    on_validation = {arm: record["validation"]["student"]["accuracy"] for arm, record in arms.items()}
+    best = max(on_validation, key=lambda arm: on_validation[arm]["mean"])  # of equal ones the first
+    seed = int(np.argmax(on_validation[best]["values"]))
+    with np.load(workdir / "evaluation.npz") as arrays:
+        assert str(arrays["disagreement/about"]) == f"distill/{best}/{seed}"
+        assert str(arrays["disagreement/chosen"]) == "arm and seed chosen on validation"
+        student = arrays[f"prediction/distill/{best}/student"][seed]
+        np.testing.assert_array_equal(arrays["disagreement/student"], student[arrays["disagreement/index"]])
+
+
+def test_without_a_validation_split_nothing_is_validated_and_the_report_says_what_chose(tmp_path):
+    summary = train.train(tiny.config(validation=0), tmp_path)
+    arms = summary["stages"]["distill"]["arms"]
+    assert [record["validation"] for record in arms.values()] == [{}, {}]
+    accuracy = {arm: record["players"]["student"]["accuracy"]["mean"] for arm, record in arms.items()}
+    highest = max(accuracy, key=accuracy.get)
+    with np.load(tmp_path / "evaluation.npz") as arrays:
+        assert str(arrays["disagreement/about"]) == f"distill/{highest}/0"
+        assert str(arrays["disagreement/chosen"]) == "arm highest on the test split, of 2 arms"
+    text = report.text(tmp_path)
+    assert "*: highest on the test split, of 2 arms" in text
+    assert "Validation" not in text
 
 
 def test_reported_accuracy_is_that_of_the_predictions_kept(finished):
@@ -225,7 +296,7 @@ def test_a_workdir_of_another_config_is_refused_with_the_differences(finished):
     assert "config.data.labelled: 40 -> 50" in str(error.value)
     config = tiny.config()
     config.log.every = 7  # nothing that results depend on
-    assert train.conflicts(finished[0], train.plain(config)) == []
+    prepare.prepare(config, finished[0])
 
 
 @pytest.mark.parametrize("members", ["unrolled", "vmap", "devices"])
@@ -270,7 +341,7 @@ def test_a_run_goes_on_with_another_number_of_steps_per_call(finished, tmp_path)
 def test_an_arm_of_fewer_steps_is_measured_until_it_is_done(tmp_path):
     ce = dict(lambdas=dict(student=dict(ce=1.0)))
     config = tiny.config(steps=7, seeds=1, arms=common.named(short=dict(**ce, steps=3), long=ce))
-    train.train(config, tmp_path)
+    summary = train.train(config, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     steps = {
         arm: [
@@ -281,6 +352,10 @@ def test_an_arm_of_fewer_steps_is_measured_until_it_is_done(tmp_path):
         for arm in ("short", "long")
     }
     assert steps == {"short": [2, 3], "long": [2, 4, 6, 7]}  # evaluate.every = 2
+    for arm, record in summary["stages"]["distill"]["arms"].items():
+        assert record["validation"]["student"]["nll"]["values"] == last_validation(
+            tmp_path, "distill", arm, "student/nll"
+        )
 
 
 def test_averages_and_bfloat16_from_a_config(tmp_path):
@@ -289,11 +364,15 @@ def test_averages_and_bfloat16_from_a_config(tmp_path):
     config.player.ema = 0.9
     summary = train.train(config, tmp_path)
     assert "student (moving average)" in summary["stages"]["distill"]["arms"]["kd"]["players"]
+    validated = summary["stages"]["distill"]["arms"]["kd"]["validation"]
+    assert validated.keys() == {"student", "student (moving average)"}
+    assert validated["student"]["nll"] != validated["student (moving average)"]["nll"]
     state = last_state(tmp_path, "distill")["kd"]["state"]
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(state["params"]))
     assert small.largest_difference(state["ema"], {"student": state["params"]["student"]}) > 0
     config.parallel.compute = "float32"
-    assert train.conflicts(tmp_path, train.plain(config)) == ["config.parallel.compute: bfloat16 -> float32"]
+    with pytest.raises(ConfigError, match=r"aside\):\n  config.parallel.compute: bfloat16 -> float32$"):
+        prepare.prepare(config, tmp_path)
 
 
 def test_channels_are_normalised_one_by_one(tmp_path):
