@@ -8,14 +8,14 @@ What people start with stands here, and is imported when it is asked for: `impor
 | `train` | train a config in a workdir, print its table, write its report (`kdgan.run.modes`) |
 | `load` | a trained classifier as a function of images (`kdgan.run.prediction`) |
 | `Method`, `Move` | what a method of one's own returns (`kdgan.game`) |
-| `data`, `losses`, `methods`, `models`, `report`, `run` | packages; each says in its first lines what it holds |
+| `config`, `data`, `losses`, `methods`, `models`, `report`, `run` | each says in its first lines what it holds |
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdgan import data, losses, methods, models, report, run
+    from kdgan import config, data, losses, methods, models, report, run
     from kdgan.config import get_config, named
     from kdgan.game import Method, Move
     from kdgan.run.modes import train
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Method", "Move", "data", "get_config", "load", "losses", "methods", "models", "named", "report", "run", "train",
+    "Method", "Move", "config", "data", "get_config", "load", "losses", "methods", "models", "named", "report", "run",
+    "train",
 ]  # fmt: skip
 
 _MODULES = {
