@@ -213,7 +213,7 @@ def test_notebook_output_brings_its_style_and_is_well_formed(workdir):
     inline = Page(shown._repr_html_())
     assert inline.tags[:2] == ["div", "style"]
     assert "body" not in inline.tags
-    assert inline.tags.count("table") == 2
+    assert inline.tags.count("table") == 3  # quality, cost and differences
     assert inline.tags.count("svg") > 5
     assert repr(shown) == report.text(workdir)
     assert "svg" not in Page(report.tables_html(workdir)).tags

@@ -307,8 +307,11 @@ def test_a_stage_without_arms_names_players_alone():
 
 def test_text_is_aligned():
     text = as_text(results_table(make_summary()))
-    rows = [line for line in text.splitlines() if line.startswith(("teacher", "student"))]
-    assert len(rows) == 5
+    quality, cost = (
+        [line for line in part.splitlines() if line.startswith(("teacher", "student"))] for part in text.split("\n\n")
+    )
+    assert len(quality) == len(cost) == 5
+    rows = quality
     first = [line.index("±") for line in rows]
     assert len(set(first)) == 1
     assert len({line.index(" %") for line in rows}) == 1

@@ -1,7 +1,7 @@
 """What a stage costs is known before it compiles: against its real states, and what is made of it."""
 
 import json
-import types
+from unittest import mock
 
 import jax
 import numpy as np
@@ -16,6 +16,7 @@ from kdgan.run import costs, explain, latency, population, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
 from kdgan.run.config import resolve
+from kdgan.run.program import Program
 
 
 def prepared(config):
@@ -206,13 +207,15 @@ class Tempered(nn.Module):
 
 
 def test_what_has_no_axis_of_examples_is_given_as_it_is():
-    program = types.SimpleNamespace(
+    program = mock.Mock(
+        spec=Program,
         local_modules={"tempered": Tempered()},
-        inspection=types.SimpleNamespace(inputs={"tempered": (
+        inspection=mock.Mock(inputs={"tempered": (
             (jax.ShapeDtypeStruct((8, 3), np.float32), jax.ShapeDtypeStruct((), np.float32)),
             {"scale": jax.ShapeDtypeStruct((3,), np.float32), "label": jax.ShapeDtypeStruct((8,), np.int32)},
         )}),
     )  # fmt: skip
     forward, (args, kwargs) = costs.forward_of(program, "tempered", 64)
-    assert [leaf.shape for leaf in (*args, *kwargs.values())] == [(64, 3), (), (3,), (64,)]
+    shapes = [leaf.shape for leaf in (*args, kwargs["scale"], kwargs["label"])]
+    assert shapes == [(64, 3), (), (3,), (64,)]
     assert forward({}, args, kwargs).shape == (64, 3)
