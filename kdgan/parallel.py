@@ -37,8 +37,8 @@ def check_platform() -> None:
     """
     try:
         jax.devices()
-    except RuntimeError as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except (RuntimeError, AssertionError) as error:  # the latter for a platform whose plugin is not installed
+        reason = (str(error).strip().splitlines() or ["no such platform is installed"])[0]
         asked = os.environ.get("JAX_PLATFORMS", "")
         raise ValueError(
             f"JAX_PLATFORMS={asked}: {reason}; name a platform that this machine has, as JAX_PLATFORMS=cpu, or none"

@@ -47,7 +47,8 @@ def shrunk(name):
             player.model, player.model_args = "mlp", dict(hidden=(4,))
         if "image_size" in player.get("model_args", {}):
             player.model_args.image_size = 8
-    config.data.mean, config.data.std = 0.5, 0.25
+    if isinstance(config.data.mean, tuple):  # of three channels
+        config.data.mean, config.data.std = 0.5, 0.25
     config.report.published = {}
     for stage, arms in REPEATED.get(name, {}).items():
         if not arms:

@@ -62,7 +62,7 @@ def test_a_platform_that_is_not_there_is_one_line():
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (1, "")
     assert "Traceback" not in err
-    assert "error: JAX_PLATFORMS=cuda: Unable to initialize backend" in err.splitlines()[-1]
+    assert err.splitlines()[-1].startswith("error: JAX_PLATFORMS=cuda: ")
     assert "name a platform that this machine has" in err.splitlines()[-1]
 
 

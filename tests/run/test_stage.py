@@ -200,11 +200,3 @@ def test_a_part_of_the_parameters_can_be_taken_and_a_new_head_stays_fresh():
         starts.merge_parameters(fresh, source, Start(), "student")
     with pytest.raises(ConfigError, match="leave nothing to take"):
         starts.merge_parameters(fresh, source, Start(only=("body/*",)), "student")
-
-
-def test_a_population_checkpoint_gives_one_of_its_members():
-    population = {"params": {"w": np.arange(6.0).reshape(2, 3)}, "model_state": {"mean": np.arange(2.0)}}
-    taken = starts.one_member(population, {"w": np.zeros(3)}, 1)
-    np.testing.assert_array_equal(taken["params"]["w"], [3.0, 4.0, 5.0])
-    single = {"params": {"w": np.arange(3.0)}, "model_state": {}}
-    assert starts.one_member(single, {"w": np.zeros(3)}, 1) is single

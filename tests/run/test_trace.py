@@ -29,7 +29,7 @@ def test_a_resumed_run_goes_on_counting(tmp_path, monkeypatch):
     config = tiny.config()
     tiny.train_until(config, tmp_path, "teacher", 2)
     (folder,) = (tmp_path / "checkpoints" / "teacher").glob("*/")
-    before = train.Checkpoints(folder.parent).restore_latest().metadata["members"][0][0]
+    before = train.Checkpoints(folder.parent).restore_latest().metadata["times"]["main"][0]
     # The next process takes no time at all, by its own clock.
     monkeypatch.setattr(train.time, "monotonic", lambda: 0.0)
     summary = train.train(config, tmp_path)
