@@ -14,7 +14,7 @@ import pathlib
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -85,11 +85,9 @@ class Checkpoints:
     Args:
       directory: folder of the checkpoints, made when the first is saved.
       keep: how many of the last ones stay.
-      pin: `pin(step)` says of a step that its checkpoint stays for ever.
-      best: `(name, "max" or "min")`: the checkpoint with the best number under that name in its metadata stays, too.
 
     Raises:
-      ValueError: `keep` below 1, or `best` that is neither "max" nor "min".
+      ValueError: `keep` below 1.
     """
 
     def __init__(
@@ -97,18 +95,13 @@ class Checkpoints:
         directory: str | os.PathLike,
         *,
         keep: int = 3,
-        pin: Callable[[int], bool] | None = None,
-        best: tuple[str, str] | None = None,
     ):
         if keep < 1:
             raise ValueError(f"keep = {keep}: at least the last checkpoint has to stay")
-        if best is not None and best[1] not in ("max", "min"):
-            raise ValueError(f"best = {best}: give (name, 'max') or (name, 'min')")
         self.directory = pathlib.Path(directory).absolute()
-        self._keep, self._pin, self._best = keep, pin, best
+        self._keep = keep
         self._writer: ThreadPoolExecutor | None = None
         self._pending: Future | None = None
-        self._metadata: dict[pathlib.Path, dict[str, Any]] = {}
         self._damaged: set[pathlib.Path] = set()
 
     def __enter__(self) -> "Checkpoints":
@@ -160,14 +153,6 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Steps that have a checkpoint on the disk, whole or damaged, in order."""
         return sorted({folder.step for folder in _folders(self.directory)})
-
-    def best_step(self) -> int | None:
-        """The step whose metadata has the best number under the name given in `best`; the earliest of equal ones."""
-        self.wait()
-        if self._best is None:
-            raise ValueError("best_step() needs Checkpoints(..., best=(name, 'max' or 'min'))")
-        best = self._best_folder(_folders(self.directory))
-        return None if best is None else best.step
 
     def latest(self) -> Latest | None:
         """What the last checkpoint says of itself, one whose record is whole; its arrays are not read."""
@@ -237,7 +222,6 @@ class Checkpoints:
         body = {"format": FORMAT, "metadata": metadata, **record, "arrays": arrays_crc32, "files": _files(staging)}
         write_json(staging / RECORD, {**body, "crc32": _body_checksum(body)})
         os.replace(staging, path)
-        self._metadata[path] = metadata
         self._prune(_Folder(step, attempt, path))
 
     def _prune(self, saved: _Folder) -> None:
@@ -245,27 +229,9 @@ class Checkpoints:
         latest = {folder.step: folder for folder in folders}  # the last attempt at each
         alive = [folder for folder in latest.values() if folder.step <= saved.step and folder.path not in self._damaged]
         keep = set(alive[-self._keep :])
-        keep |= {folder for folder in alive if self._pin is not None and self._pin(folder.step)}
-        best = self._best_folder(alive)
         for folder in folders:
-            if folder not in keep and folder != best:
+            if folder not in keep:
                 _delete(folder.path)
-
-    def _best_folder(self, folders: list[_Folder]) -> _Folder | None:
-        if self._best is None:
-            return None
-        name, direction = self._best
-        scores = []
-        for folder in folders:
-            if folder.path not in self._metadata:
-                try:
-                    self._metadata[folder.path] = _read_record(folder.path)["metadata"]
-                except DamagedCheckpointError:
-                    continue
-            value = self._metadata[folder.path].get(name)  # None where it was NaN
-            if value is not None:
-                scores.append((value if direction == "max" else -value, -folder.step, -folder.attempt, folder))
-        return max(scores)[-1] if scores else None
 
 
 class Found(NamedTuple):
@@ -319,34 +285,6 @@ def array_names(path: pathlib.Path) -> list[str]:
         with suppress(DamagedCheckpointError):
             return list(_read_record(folder.path)["stored"])
     return []
-
-
-def load_player(path: str | os.PathLike, player: str, *, part: str | None = None) -> tuple[Tree, Tree]:
-    """(parameters, mutable collections) of one player as nested dicts of NumPy arrays, to start another run from.
-
-    The players are looked for in every dict of the checkpoint that has `params`: at its root, or deeper (`kd/state`).
-    Members of a population stay stacked as they were saved; collections are {} for a player without any.
-
-    Args:
-      path: folder of one checkpoint, or one that holds them: its last whole one is used.
-      player: name of the player.
-      part: where in the checkpoint, if several parts have this player: `kd/state`.
-
-    Raises:
-      ValueError: no checkpoint there, no such player, or several; what there is, is named.
-      DamagedCheckpointError: the folder of one checkpoint, and it is damaged.
-    """
-    _, tree, _ = read(path)
-    holders = dict(holders_of(tree))
-    wanted = [where for where, holder in holders.items() if player in holder["params"] and part in (None, where)]
-    if len(wanted) != 1:
-        there = "; ".join(f"{where or '(root)'}: {', '.join(holder['params'])}" for where, holder in holders.items())
-        problem = "several players" if wanted else "no player"
-        within = "" if part is None else f" in part {part!r}"
-        raise ValueError(f"{problem} {player!r}{within} in checkpoint {path}; it has {there or 'no params at all'}")
-    holder = holders[wanted[0]]
-    model_state = holder.get("model_state", {})
-    return holder["params"][player], model_state.get(player, {}) if isinstance(model_state, dict) else {}
 
 
 def holders_of(tree: Tree, where: str = "") -> Iterator[tuple[str, dict]]:
