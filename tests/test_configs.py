@@ -10,7 +10,7 @@ import tiny
 from kdgan.run import train
 from kdgan.run.config import resolve
 
-PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search"}
+PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search", "quickstart_search"}
 CONFIGS = sorted(
     {path.stem for path in (pathlib.Path(__file__).parent.parent / "configs").glob("*.py")} - PARTS_OF_CONFIGS
 )
@@ -47,7 +47,8 @@ def shrunk(name):
             player.model, player.model_args = "mlp", dict(hidden=(4,))
         if "image_size" in player.get("model_args", {}):
             player.model_args.image_size = 8
-    config.data.mean, config.data.std = 0.5, 0.25
+    if isinstance(config.data.mean, tuple):  # of three channels
+        config.data.mean, config.data.std = 0.5, 0.25
     config.report.published = {}
     for stage, arms in REPEATED.get(name, {}).items():
         if not arms:

@@ -50,5 +50,6 @@ def test_every_config_is_listed():
         "common",
         "kdgan_rows",
         "kdgan_search",
+        "quickstart_search",
     }
     assert configs == set(re.findall(r"^\| \[\w+\]\(configs/(\w+)\.py\)", README.read_text(), flags=re.M))
