@@ -153,16 +153,24 @@ ROWS: Mapping[str, Callable[[Chosen], dict]] = {
 
 
 def trials(row: str, count: int = TRIALS) -> list[Chosen]:
-    """The hyper-parameters of a row's trials, always the same: its whole space where that is small, else a Latin hypercube
-    of it, in which every value stands about equally often.
+    """The hyper-parameters of a row's trials, always the same."""
+    return draws(row, SPACES[row], count)
+
+
+def draws(row: str, space: Mapping[str, Sequence[Any]], count: int = TRIALS) -> list[Chosen]:
+    """A whole space where that is small, else a Latin hypercube of it, in which every value stands about equally often.
+
+    Args:
+      row: the name by which it is drawn: the same for the same name.
+      space: hyper-parameter -> the values that a trial draws from.
+      count: trials.
     """
-    grid = [dict(zip(SPACES[row], values, strict=True)) for values in itertools.product(*SPACES[row].values())]
+    grid = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     if len(grid) <= count:
         return grid
     draw = np.random.default_rng(zlib.crc32(row.encode()))
     columns = {
-        name: [values[i * len(values) // count] for i in draw.permutation(count)]
-        for name, values in SPACES[row].items()
+        name: [values[i * len(values) // count] for i in draw.permutation(count)] for name, values in space.items()
     }
     return [{name: column[number] for name, column in columns.items()} for number in range(count)]
 

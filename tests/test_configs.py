@@ -10,7 +10,7 @@ import tiny
 from kdgan.run import train
 from kdgan.run.config import resolve
 
-PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search"}
+PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search", "quickstart_search"}
 CONFIGS = sorted(
     {path.stem for path in (pathlib.Path(__file__).parent.parent / "configs").glob("*.py")} - PARTS_OF_CONFIGS
 )
