@@ -26,13 +26,18 @@ from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder  # None, to be set to a value of this type
 
 from kdgan.run import schema
-from kdgan.run.config import ConfigError
+from kdgan.run.config import ConfigError, check_labels
 
 __all__ = ["ConfigDict", "anything", "arguments", "get_config", "named"]
 
 
 def named(**entries) -> ConfigDict:
-    """Players, stages or arms by name, in the order written (a plain ConfigDict would sort them)."""
+    """Players, stages or arms by name, in the order written (a plain ConfigDict would sort them).
+
+    Raises:
+      ConfigError: a name with a dot, a slash, a space or a bracket.
+    """
+    check_labels(entries, "players, config.stages, config.stages.<stage>.arms")
     return ConfigDict(entries, sort_keys=False)
 
 

@@ -6,6 +6,9 @@ Ctrl-C; 143, stopped by SIGTERM. A run that was stopped has saved everything, in
 
 import functools
 import logging
+import os
+import pathlib
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
-from kdgan.run import command_line, files
+from kdgan.run import command_line, files, interrupt
 from kdgan.run.config import ConfigError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the run; a workdir remembers its own.")
@@ -54,22 +57,23 @@ def main(arguments) -> None:
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected arguments {arguments[1:]}; every option starts with --")
     logging.getLogger("jax").setLevel(logging.WARNING)  # not which plugins it looked for
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # nor that it looked for fonts
+    try:
+        workdir, grid = (None if place is None else files.folder(place) for place in (WORKDIR.value, GRID.value))
+        if workdir is not None:
+            check_workdir(WORKDIR.value or "", workdir)
+        if MODE.value != "report":
+            start_jax()
+        elif PROCESS_ID.value or int(os.environ.get("KDGAN_PROCESS_ID") or 0):
+            return  # a report needs no JAX, and process 0 writes it
+    except ValueError as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
     # Imported here, so that --help and a misspelt flag answer at once.
-    from kdgan import parallel
     from kdgan.run import modes
     from kdgan.run.interrupt import DivergedError, Stopped
 
-    try:
-        parallel.start_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-        if MODE.value != "report":  # which computes nothing
-            parallel.check_platform()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    workdir = None if WORKDIR.value is None else files.folder(WORKDIR.value)
-    if workdir is not None and workdir.exists() and not workdir.is_dir():
-        sys.exit(f"error: --workdir={workdir}: this is a file; a folder, or a new name, is accepted")
     sample = functools.partial(
-        modes.sample, num=NUM.value, grid=None if GRID.value is None else files.folder(GRID.value), columns=COLUMNS.value,
+        modes.sample, num=NUM.value, grid=grid, columns=COLUMNS.value,
         seed=SEED.value, label=LABEL.value, player=PLAYER.value, stage=STAGE.value, arm=ARM.value, member=MEMBER.value,
     )  # fmt: skip
     accept: dict[str, Any] = {"accept_changed_inputs": ACCEPT_CHANGED_INPUTS.value}
@@ -94,9 +98,32 @@ def main(arguments) -> None:
         sys.exit(f"error: {' '.join(str(error).split())}")
 
 
+def check_workdir(given: str, workdir: pathlib.Path) -> None:
+    """Refuse a name under which no folder can be made."""
+    there = next((path for path in (workdir, *workdir.parents) if path.exists()), workdir)
+    if not given or not there.is_dir():
+        what = f"{there} is a file" if given else "the name is empty"
+        raise ValueError(f"--workdir={given}: {what}; a folder, or a new name, is accepted")
+
+
+def start_jax() -> None:
+    """Join the other processes of a run, and look for a device.
+
+    Raises:
+      ValueError: a variable JAX_... of the environment has a value that JAX does not take, or flags do not fit together.
+    """
+    from kdgan import parallel
+
+    parallel.start_processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    parallel.check_platform()
+
+
 def parse_flags(arguments: list[str]) -> list[str]:
     """The usual parsing, where a mistake in --config or in one of its fields is one line and no traceback."""
     flags.FLAGS["config"].parser = command_line.ConfigParser()
+    given = command_line.overridden(arguments)
+    if given and not any(re.match(r"--?config(=|$)", argument) for argument in arguments):
+        sys.exit(f"error: --config.{given[0]}: name the file of the config before its fields, --config=FILE")
     try:
         return flags.FLAGS(arguments)
     except (command_line.CommandLineError, flags.Error) as error:
@@ -104,4 +131,5 @@ def parse_flags(arguments: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
+    interrupt.end_at_once()
     app.run(main, flags_parser=parse_flags)

@@ -36,12 +36,19 @@ def start(*options, **variables):
     ("options", "message"),
     [
         (["--config=configs/quickstart.py", "--config.data.nmae=x"], "no such field; did you mean 'name'?"),
-        (["--config=configs/quickstart.py", "--config.lambda.student.kd=0.5"], "it is a keyword of Python"),
+        (["--config=configs/quickstart.py", "--config.lambda.student.kd=0.5"], "did you mean 'lambdas' of a stage?"),
         (["--config=configs/quickstart.py:foo"], "takes no arguments; leave out ':foo'"),
         (["--config=configs/nope.py"], "there is no file configs/nope.py"),
         (["--config=configs/quickstart.py"], "--workdir is missing"),
         (["--config=configs/kdgan_mnist.py:n=7"], "--config=...:n=7: accepted are 100, 1000, 10000"),
-        (["--config=configs/quickstart.py", "--workdir=README.md"], "README.md: this is a file; a folder"),
+        (["--config=configs/quickstart.py", "--workdir=README.md"], "README.md is a file; a folder"),
+        (
+            ["--config=configs/quickstart.py", "--workdir=README.md/x", "--mode=explain"],
+            "README.md is a file; a folder",
+        ),
+        (["--config=configs/quickstart.py", "--workdir="], "the name is empty"),
+        (["--config=configs/quickstart.py", "--workdir=~nobodyhere/x"], "there is no user ~nobodyhere"),
+        (["--config.data.name=mnist"], "--config.data.name: name the file of the config before its fields"),
         (["--config=configs/quickstart.py", "--workdir=/proc/run"], "'/proc/run'"),
         (["--mode=report", "--workdir=/nonexistent"], "/nonexistent is no folder"),
         (["--mode=evaluate", "--workdir=/nonexistent", "--config=configs/quickstart.py"], "holds no run"),
@@ -76,6 +83,30 @@ def test_another_default_generator_of_random_numbers_trains_a_run(tmp_path):
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_signal_before_the_run_trains_is_not_lost_in_the_garbage_collector():
+    code = """
+import gc, os, signal, sys
+from kdgan.run import interrupt
+interrupt.end_at_once()
+number = getattr(signal, sys.argv[1])
+gc.callbacks.append(lambda *about: os.kill(os.getpid(), number))
+gc.collect()
+print("went on")
+"""
+    for name, expected in (("SIGINT", 130), ("SIGTERM", 143)):
+        ended = subprocess.run([sys.executable, "-c", code, name], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert (ended.returncode, ended.stdout) == (expected, "interrupted; what was saved before is kept\n")
+
+
+def test_a_report_needs_no_device_and_a_bad_variable_of_jax_is_one_line(tmp_path):
+    process = start("--mode=report", f"--workdir={tmp_path}", JAX_PLATFORMS="tpu")
+    _, err = process.communicate(timeout=120)
+    assert err.splitlines()[-1].startswith("error: workdir")
+    process = start("--mode=explain", "--config=configs/quickstart.py", JAX_DEFAULT_PRNG_IMPL="foo")
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err.splitlines()[-1][:30]) == (1, 'error: Invalid value "foo" for')
 
 
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path):

@@ -26,17 +26,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdgan import parallel
-from kdgan.run import files, fingerprints, monitor, portions
+from kdgan.run import files, fingerprints, formats, monitor, portions
 from kdgan.run.comparison import Comparison
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.fingerprints import Fingerprints
+from kdgan.run.formats import FORMAT, RECORD
 from kdgan.run.identity import Programs
 from kdgan.run.interrupt import DivergedError
 from kdgan.run.portions import Portion
 from kdgan.run.schema import Run, Stage
 
-FORMAT = 2  # of a workdir; 1 had no workdir.json
-CONFIG, RECORD, PLAYERS, CHECKPOINTS, ASIDE = "config.json", "workdir.json", "players.json", "checkpoints", "aside"
+CONFIG, PLAYERS, CHECKPOINTS, ASIDE = "config.json", "players.json", "checkpoints", "aside"
 OF_ALL = ("summary.json", "evaluation.npz", "report.html", "report.md")
 
 
@@ -67,14 +67,9 @@ def read(workdir: pathlib.Path) -> Record:
     """
     try:
         config = files.read_json(workdir / CONFIG) if (workdir / CONFIG).exists() else None
-        content: Any = files.read_json(workdir / RECORD) if (workdir / RECORD).exists() else {"format": 1}
     except ValueError as error:
         raise ConfigError(f"workdir {workdir}: {error}") from error
-    if content.get("format") not in range(1, FORMAT + 1):
-        raise ConfigError(
-            f"workdir {workdir} has format {content.get('format')}; this version of kdgan reads 1 to {FORMAT}: use the one"
-            " that made it, or choose another workdir"
-        )
+    content = formats.read(workdir)
     if content["format"] == 1 or config is None:
         return Record(config)
     return Record(

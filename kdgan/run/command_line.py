@@ -66,6 +66,10 @@ def load(argument: str) -> ConfigDict:
     path = files.folder(name)
     if (path / "config.json").is_file():
         path = path / "config.json"
+    if path.is_dir():
+        raise ConfigError(
+            f"--config={argument}: {path} is a folder without a config.json; a .py file, or a run's workdir"
+        )
     if not path.is_file():
         near = _nearest(path.name, [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else [])
         raise ConfigError(f"--config={argument}: there is no file {path}{near}")
@@ -162,7 +166,9 @@ def _kind_of(name: str, kind: Any, labels: Sequence[str] | None, where: str) -> 
         return entry
     near = _nearest(name, accepted)
     if keyword.iskeyword(name) and not near:
-        near = "; it is a keyword of Python"
+        elsewhere = difflib.get_close_matches(name, schema.hints(schema.StageFields), n=1)
+        meant = f": did you mean {elsewhere[0]!r} of a stage?" if elsewhere else ""
+        near = f"; {name} is a keyword of Python{meant}"
     raise ConfigError(f"--{where}.{name}: no such field{near}; accepted are {', '.join(accepted) or 'none'}")
 
 

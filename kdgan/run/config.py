@@ -45,7 +45,7 @@ def resolve(config: Any) -> Run:
     _check_names(raw, SECTIONS, "config")
     raw = {**_defaults(Config()), **raw}
     for kind in ("players", "stages"):
-        _check_labels(raw[kind], kind)
+        check_labels(raw[kind], kind)
     defaults = _merge(_defaults(Player()), raw["player"], "player", free=("model_args",))
     fields = {
         name: _merge(defaults, own, f"players.{name}", free=("model_args",)) for name, own in raw["players"].items()
@@ -95,7 +95,7 @@ def _stages(raw: Mapping, players: Mapping[str, Mapping], augment: Mapping):
         path = f"stages.{name}"
         merged = _merge_stage(raw["stage"], own, path)
         arms = merged.pop("arms")
-        _check_labels(arms, f"{path}.arms")
+        check_labels(arms, f"{path}.arms")
         each = {arm: _merge_stage(merged, fields, f"{path}.arms.{arm}") for arm, fields in arms.items()}
         for arm, fields in each.items():
             if fields.pop("arms", None):
@@ -158,6 +158,11 @@ def _start(player: str, where: Any, path: str, known: Mapping[str, tuple[str, ..
         raise ConfigError(
             f"config.{path}.member = {start.member!r}: accepted are 'each' or a seed of the checkpoint's run"
         )
+    if start.stage is not None and start.member != "each":
+        raise ConfigError(
+            f"config.{path}.member = {start.member!r}: from a stage of this run every seed takes its own; member belongs to"
+            " a checkpoint of several seeds"
+        )
     start = dataclasses.replace(start, player=start.player or player)
     if start.stage is None:
         return start
@@ -218,7 +223,7 @@ def _mapping(value: Any, path: str) -> Mapping:
     return value
 
 
-def _check_labels(mapping: Any, path: str) -> None:
+def check_labels(mapping: Any, path: str) -> None:
     """Names of players, stages and arms become names of folders, of metrics and of fields on the command line."""
     for name in _mapping(mapping, path):
         if not re.fullmatch(r"[^\s./\\()]+", name):
@@ -261,11 +266,18 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
         if origin is int and isinstance(value, int) and not isinstance(value, bool):
             return value
         if origin is str and isinstance(value, str):
-            return expanded(value) if schema.is_path(hint) else value
+            return _path(value, path) if schema.is_path(hint) else value
         if origin not in (Sequence, float, int, str) and isinstance(value, origin):
             return value
     names = " or ".join(getattr(o, "__name__", str(o)).replace("NoneType", "None") for o in accepted)
     raise ConfigError(f"config.{path} = {value!r} ({type(value).__name__}): expected {names}")
+
+
+def _path(value: str, path: str) -> str:
+    try:
+        return expanded(value)
+    except ValueError as error:
+        raise ConfigError(f"config.{path} = {error}") from error
 
 
 def _check_ranges(run: Run) -> None:

@@ -18,10 +18,17 @@ STALE_SECONDS = 60.0
 
 
 def expanded(path: str | os.PathLike) -> str:
-    """A path as a user writes it, with "~" as the home folder: "~/runs/x", and behind a scheme "folder:~/images"."""
+    """A path as a user writes it, with "~" as the home folder: "~/runs/x", and behind a scheme "folder:~/images".
+
+    Raises:
+      ValueError: "~ann" of a user that is not there.
+    """
     text = os.fspath(path)
     scheme = match[0] if (match := re.match(r"\w+:(?=~)", text)) else ""
-    return scheme + os.path.expanduser(text.removeprefix(scheme))
+    place = os.path.expanduser(text.removeprefix(scheme))
+    if place.startswith("~"):
+        raise ValueError(f"{text}: there is no user {place.partition('/')[0]}; a folder of such a name is ./{place}")
+    return scheme + place
 
 
 def folder(path: str | os.PathLike) -> pathlib.Path:

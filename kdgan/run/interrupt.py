@@ -1,6 +1,9 @@
 """How a run ends before its last step: asked to stop (SIGTERM, Ctrl-C), or by a loss that is NaN or infinite."""
 
+import contextlib
+import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -28,6 +31,23 @@ class DivergedError(RuntimeError):
     def __init__(self, what: str, advice: str):
         super().__init__(f"{what}. {advice[:1].upper()}{advice[1:]}")
         self.what, self.advice = what, advice
+
+
+def end_at_once() -> None:
+    """Let SIGTERM and Ctrl-C end this process at once, with exit code 143 and 130.
+
+    For the time before a run trains, when nothing is to be saved. The exception that Python raises otherwise is lost where it comes inside a callback of the garbage collector, as JAX
+    has one, and the run would go on.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    with contextlib.suppress(Exception):  # the signal may have come inside of a print
+        print("interrupted; what was saved before is kept", flush=True)
+        sys.stderr.flush()
+    os._exit(128 + number)
 
 
 class Interrupt:

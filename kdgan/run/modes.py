@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdgan.run import files
+from kdgan.run import files, formats
 from kdgan.run.config import ConfigError, plain
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def train(
     workdir = files.folder(workdir)
     config = recorded_config(workdir) if config is None else config
     config = config if data is None else inputs.handed_over(config, data)
-    if is_complete(workdir) and not reset and _asks(config) == _asks(recorded_config(workdir)):
+    complete = is_complete(workdir) and not reset and not accept_changed_inputs
+    formats.read(workdir)
+    if complete and _asks(config) == _asks(recorded_config(workdir)):
         if data is not None:  # a name says nothing of arrays
             prepare(config, workdir, data=data, accept_changed_inputs=accept_changed_inputs)
         print(f"The run in {workdir} is complete; nothing is left to train.")
@@ -84,6 +86,7 @@ def report(config: Any, workdir: pathlib.Path | None) -> None:
         raise ConfigError("--mode=report needs --workdir: the folder of a run")
     if not _is_writer():
         return
+    formats.read(workdir)
     try:
         text = pages.text(workdir)
     except ValueError as error:

@@ -99,7 +99,7 @@ def test_a_field_that_a_file_leaves_to_its_default_is_set(path, value, read):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("lambda.student.kd", "--config.lambda: no such field; it is a keyword of Python"),
+        ("lambda.student.kd", "lambda is a keyword of Python: did you mean 'lambdas' of a stage"),
         ("stages.distill.lambda.student.kd", "--config.stages.distill.lambda: no such field; did you mean 'lambdas'"),
         ("stages.distil.views", "--config.stages.distil: no such field; did you mean 'distill'"),
         ("stages.distill.arms.kdd.steps", "--config.stages.distill.arms.kdd: no such field; did you mean 'kd'"),

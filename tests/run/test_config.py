@@ -6,7 +6,7 @@ import re
 import pytest
 
 import tiny
-from kdgan.config import describe, get_config
+from kdgan.config import describe, get_config, named
 from kdgan.run import schema
 from kdgan.run.config import ConfigError, differences, plain, resolve
 
@@ -94,6 +94,7 @@ def test_a_method_may_be_named_alone_and_a_start_by_stage_and_arm():
         ("stages.distill.start.teacher", "teahcer", "no earlier stage of that name; earlier stages are teacher"),
         ("stages.distill.start.teacher", "teacher/best", "has no arm 'best'; arms are main"),
         ("stages.distill.start.teacher", {"only": ["a"]}, "name either a stage of this run or a checkpoint"),
+        ("stages.distill.start.teacher", {"stage": "teacher", "member": 1}, "every seed takes its own"),
         ("stages.distill.start.techer", "teacher", "did you mean 'teacher'"),
         ("stages.distill.optimizers", {"student": {"lr": 1.0}}, "optimizers.student.lr: no such field"),
         ("stages", {}, "config.stages is empty"),
@@ -112,6 +113,16 @@ def test_a_field_left_out_has_its_default():
     del fields["data"]["mean"], fields["log"], fields["player"]["ema"]
     run = resolve(fields)
     assert (run.data.mean, run.log, run.players["student"].ema) == (0.0, schema.Log(), None)
+
+
+def test_a_name_with_a_dot_is_refused_where_it_is_written():
+    with pytest.raises(ConfigError, match=r"config.players.*: the name 'kd.1' cannot be used"):
+        named(**{"kd.1": {}})
+
+
+def test_a_path_of_a_user_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="config.data.data_dir = ~nobodyhere/data: there is no user ~nobodyhere"):
+        resolve(changed("data.data_dir", "~nobodyhere/data"))
 
 
 @pytest.mark.parametrize("name", ["a.b", "a/b", "a b", "a (b)", ""])
