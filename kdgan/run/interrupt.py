@@ -36,8 +36,8 @@ class DivergedError(RuntimeError):
 def end_at_once() -> None:
     """Let SIGTERM and Ctrl-C end this process at once, with exit code 143 and 130.
 
-    For the time before a run trains, when nothing is to be saved. The exception that Python raises otherwise is lost where it comes inside a callback of the garbage collector, as JAX
-    has one, and the run would go on.
+    For the time before a run trains, when nothing is to be saved. The exception that Python raises otherwise is lost where
+    it comes inside a callback of the garbage collector, as JAX has one, and the run would go on.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)

@@ -105,7 +105,7 @@ def load(
       workdir: of a run that has a checkpoint of that stage.
       player: a classifier; by default the one that the stage trains, `student` before others.
       stage: by default the last one that trains the player.
-      arm: by default the last one of the stage.
+      arm: by default the only one that trains the player in that stage.
       member: seed of the run; by default its first.
       average: take the moving average of its parameters where there is one.
       best: take the parameters that were best on the validation split, in place of the last step's.

@@ -239,6 +239,11 @@ def _kind(arm: Arm, name: str, output: Any) -> str | None:
     chosen = arm.players[name].evaluate
     if chosen is not None:
         return None if chosen == "nothing" else chosen
+    return kind_of(name, output)
+
+
+def kind_of(name: str, output: Any) -> str | None:
+    """What a player is by its name and output: "classifier", "generator", "autoencoder"; None: neither."""
     if name.startswith(NOT_MEASURED):
         return None
     if isinstance(output, Mapping):

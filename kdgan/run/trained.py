@@ -64,7 +64,7 @@ def describe_players(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[P
 def _players(program: Program) -> dict[str, dict[str, Any]]:
     return {
         name: {
-            "kind": program.kinds.get(name),
+            "kind": _kind(program, name),
             "trained": name in program.method.trained,
             **noise_of(program, name),
         }
@@ -74,11 +74,15 @@ def _players(program: Program) -> dict[str, dict[str, Any]]:
 
 def noise_of(program: Program, player: str) -> dict[str, Any]:
     """Of a player that makes images: {"latent": dimension of its noise, "conditional": whether it is given a label}."""
-    kind = program.kinds.get(player)
-    if kind not in ("generator", "autoencoder"):
-        return {}
-    args, _ = program.inspection.inputs[player]
-    return {"latent": program.latent(player), "conditional": kind == "generator" and len(args) > 1}
+    kind, (args, _) = _kind(program, player), program.inspection.inputs[player]
+    if kind == "autoencoder":
+        return {"latent": program.inspection.outputs[player]["mean"].shape[-1], "conditional": False}
+    return {"latent": args[0].shape[-1], "conditional": len(args) > 1} if kind == "generator" else {}
+
+
+def _kind(program: Program, player: str) -> str | None:
+    """As what a player is measured, or, where it is not, what it is."""
+    return program.kinds.get(player) or stages.kind_of(player, program.inspection.outputs[player])
 
 
 def find(
@@ -94,7 +98,7 @@ def find(
       kinds: "classifier", "generator", "autoencoder".
       player: by default the one that the stage trains, `student` before others.
       stage: by default the last one that trains the player.
-      arm: by default the last one of the stage.
+      arm: by default the last one of the stage; of a classifier the only one.
       member: seed of the run; by default its first.
       average: take the moving average of the parameters where there is one.
       best: take the parameters that were best on the validation split, in place of the last ones.
@@ -192,4 +196,8 @@ def _choose(
         raise ConfigError(
             f"no {kinds[0]} for {asked or 'this run'}; its trained {kinds[0]}s (stage/arm: player) are {there}"
         )
-    return wanted[-1]
+    at, which, name = wanted[-1]
+    arms = [other.name for stage_of, other, player_of in wanted if (stage_of.name, player_of) == (at.name, name)]
+    if len(arms) > 1 and "classifier" in kinds:
+        raise ConfigError(f"arm is missing: stage {at.name} trained {name} in the arms {', '.join(arms)}; say which")
+    return at, which, name

@@ -121,7 +121,7 @@ def test_a_name_with_a_dot_is_refused_where_it_is_written():
 
 
 def test_a_path_of_a_user_that_is_not_there_is_refused():
-    with pytest.raises(ConfigError, match="config.data.data_dir = ~nobodyhere/data: there is no user ~nobodyhere"):
+    with pytest.raises(ConfigError, match=r"config.data.data_dir = ~nobodyhere/data: there is no user ~nobodyhere"):
         resolve(changed("data.data_dir", "~nobodyhere/data"))
 
 

@@ -77,7 +77,7 @@ def test_its_classes_are_those_that_the_run_measured(workdir, images):
 
 
 def test_any_number_of_images_goes_through_one_program(workdir, images):
-    predict = run.load(workdir, batch_size=4)
+    predict = run.load(workdir, arm="kd", batch_size=4)
     whole = predict(images[:11])
     assert whole.shape == (11, 10)
     assert whole.dtype == np.float32
@@ -88,7 +88,7 @@ def test_any_number_of_images_goes_through_one_program(workdir, images):
 
 
 def test_it_says_what_it_takes_and_gives(workdir):
-    predict = run.load(workdir)  # the last arm of the last stage
+    predict = run.load(workdir, arm="kd")
     assert predict.image_shape == (8, 8, 1)
     assert predict.class_names == tuple("0123456789")
     assert predict.about == "student: stage distill, arm kd, seed 0, step 6"
@@ -122,8 +122,9 @@ def test_neither_the_data_nor_the_method_is_needed(workdir, images, monkeypatch)
         ),
         (dict(player="teacher", stage="distill"), "no classifier for player 'teacher', stage 'distill'"),
         (dict(arm="nope"), "no classifier for arm 'nope'"),
-        (dict(member=2), "member 2: the run has the seeds 0, 1"),
-        (dict(batch_size=0), "batch_size = 0"),
+        (dict(player="student"), "arm is missing: stage distill trained student in the arms scratch, kd; say which"),
+        (dict(arm="kd", member=2), "member 2: the run has the seeds 0, 1"),
+        (dict(arm="kd", batch_size=0), "batch_size = 0"),
     ],
 )
 def test_what_is_not_there_is_refused_with_what_is(workdir, asked, message):
@@ -153,7 +154,7 @@ def test_a_folder_without_a_run_or_a_checkpoint_is_refused(workdir, tmp_path):
 def test_images_that_the_player_cannot_take_are_refused(workdir, images, change, message):
     images = np.concatenate([images[:2], np.full((1, 8, 8, 1), 255, np.uint8)])
     with pytest.raises(ValueError, match=message):
-        run.load(workdir)(change(images))
+        run.load(workdir, arm="kd")(change(images))
 
 
 def test_of_an_unfinished_run_the_last_checkpoint_is_taken_and_said(tmp_path, images):
