@@ -138,7 +138,7 @@ def test_a_folder_without_a_run_or_a_checkpoint_is_refused(workdir, tmp_path):
     for file in ("config.json", "players.json"):
         (tmp_path / file).write_text((workdir / file).read_text())
     with pytest.raises(ConfigError, match="stage distill has no checkpoint of arm kd, seed 0 yet"):
-        run.load(tmp_path)
+        run.load(tmp_path, arm="kd")
 
 
 @pytest.mark.parametrize(
