@@ -12,6 +12,8 @@ from kdgan.report.differences import Comparison, Difference, comparison
 from kdgan.report.entries import ALONE, TEACHER, Entry, compared, comparisons, cost_of, last_stage, shown
 from kdgan.report.measured import Measured
 
+LISTED = 8  # arms without a clear difference from the baseline that have a sentence each
+
 
 def sentence(found: Difference) -> str:
     """What a difference says, in words."""
@@ -24,7 +26,10 @@ def sentence(found: Difference) -> str:
 
 
 def sentences(summary: Mapping[str, Any], stage: str | None = None) -> tuple[str, ...]:
-    """A sentence for each arm against the baseline, then the chosen arm against the next where that is another pair."""
+    """A sentence for each arm against the baseline, then the chosen arm against the next where that is another pair.
+
+    Where many arms are not clearly different from the baseline, one sentence counts them.
+    """
     found = comparison(summary, stage)
     if found is None or len(found.arms) < 2:
         return ()
@@ -32,8 +37,17 @@ def sentences(summary: Mapping[str, Any], stage: str | None = None) -> tuple[str
     if found.chosen is not None and (second := found.runners_up[found.chosen.arm]) is not None:
         pair = (found.chosen.arm, second.arm)
         pairs += [pair] if found.baseline not in pair else []
-    said = ((pair, found.differences.of(*pair)) for pair in pairs)
-    return tuple(_uncompared(found, *pair) if each is None else sentence(each) for pair, each in said)
+    said = {pair: found.differences.of(*pair) for pair in pairs}
+    unclear = [p for p, d in said.items() if d is not None and not d.is_clear and p[1] == found.baseline]
+    counted = unclear if len(unclear) > LISTED else []
+    lines = [
+        _uncompared(found, *pair) if difference is None else sentence(difference)
+        for pair, difference in said.items()
+        if pair not in counted
+    ]
+    if counted:
+        lines.append(f"{len(counted)} arms and {found.baseline}: no clear difference")
+    return tuple(lines)
 
 
 def headlines(summary: Mapping[str, Any]) -> tuple[str, ...]:

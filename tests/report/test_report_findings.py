@@ -240,3 +240,11 @@ def test_the_summary_of_an_older_run_is_still_reported(tmp_path):
     assert "*: highest on the test split, of 3 arms" in text
     assert "validation split" not in text
     assert "highest on the test split, of 3 arms" in report.write(folder).read_text().replace("\u00a0", " ")
+
+
+def test_many_arms_without_a_clear_difference_are_counted_in_one_sentence():
+    noisy = {f"arm{i}": [0.90 + 0.01 * ((i + j) % 3 - 1) for j in range(4)] for i in range(12)}
+    lines = said(scratch=[0.90, 0.91, 0.90, 0.89], best=[0.99, 0.999, 0.99, 0.98], **noisy)
+    assert lines[0].startswith("best is better than scratch by 9")
+    assert "12 arms and scratch: no clear difference" in lines
+    assert sum("no clear difference" in line and "scratch" in line for line in lines) == 1
