@@ -279,6 +279,12 @@ def _check_norms(run: Run, arm: Arm, inputs: Inputs, where: str, norms: Mapping[
 
 
 def _check_classes(name: str, output: Any, num_classes: int) -> None:
+    if len(output.shape) == 2 and 1 < output.shape[-1] < num_classes:
+        raise ConfigError(
+            f"config.players.{name}: it tells {output.shape[-1]} classes apart, the data have {num_classes}; set"
+            f" players.{name}.model_args.num_classes, or, where it knows a part of them only, players.{name}.evaluate ="
+            " 'nothing', and match that part in a method of your own"
+        )
     if len(output.shape) != 2 or output.shape[-1] != num_classes:
         raise ConfigError(
             f"config.players.{name}: its output is {tuple(output.shape)}, the data have {num_classes} classes; set"
