@@ -283,3 +283,47 @@ def test_whoever_needs_labels_is_refused_by_name(folder):
     message = refused(student, stage=True)
     assert message.startswith("config.players.student is measured as a classifier")
     assert cure in message
+
+
+def handed(channels=1, classes=3, side=SIDE):
+    image = np.random.default_rng(channels).integers(0, 256, (60, side, side, channels), np.uint8)
+    return from_arrays(image, np.arange(60) % classes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "train_as", "test_as", "shape", "classes"),
+    [
+        ({"channels": 3}, {}, {"channels": 3}, (SIDE, SIDE, 3), 3),
+        ({"channels": 1}, {"channels": 3}, {"channels": 3}, (SIDE, SIDE, 1), 3),
+        ({"image_size": SIDE}, {"side": 16}, {}, (SIDE, SIDE, 1), 3),
+        ({"image_size": [6, 7]}, {}, {}, (6, 7, 1), 3),
+        ({"num_classes": 5}, {}, {}, (SIDE, SIDE, 1), 5),
+        ({}, {}, {"classes": 2}, (SIDE, SIDE, 1), 3),
+        ({"num_classes": 3}, {"classes": 2}, {}, (SIDE, SIDE, 1), 3),
+    ],
+)
+def test_fields_of_images_and_classes_hold_for_sets_that_are_handed_over(fields, train_as, test_as, shape, classes):
+    data_sets = {"train": handed(**train_as), "test": handed(**test_as)}
+    made = config("none", **fields)
+    inputs = run_inputs.load(resolve(run_inputs.handed_over(made, data_sets)), data_sets)
+    for dataset in (inputs.train, inputs.test):
+        assert (dataset.image_shape, dataset.image.shape[1:], dataset.num_classes) == (shape, shape, classes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "train_as", "test_as", "expected"),
+    [
+        ({"num_classes": 2}, {}, {}, "config.data.num_classes = 2: label of 'arrays': 20 of 60 out of range 0..1"),
+        ({"channels": 2}, {}, {}, "config.data.channels must be 1 (grey), 3 (RGB) or None"),
+        ({"image_size": 0}, {}, {}, "config.data.image_size must be (h, w)"),
+        ({"channels": 3}, {"channels": 5}, {}, "config.data.channels = 3: images of 'arrays' have 5 channels"),
+        ({}, {"classes": 2}, {}, "num_classes of split 'train' is 2, of split 'test' 3; set config.data.num_classes"),
+        ({}, {}, {"channels": 3}, "is 1, of split 'test' 3; set config.data.channels to 1 or 3"),
+    ],
+)
+def test_sets_handed_over_that_do_not_fit_are_refused_by_field(fields, train_as, test_as, expected):
+    data_sets = {"train": handed(**train_as), "test": handed(**test_as)}
+    with pytest.raises(ConfigError) as error:
+        run_inputs.load(resolve(run_inputs.handed_over(config("none", **fields), data_sets)), data_sets)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
