@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kdgan.data.dataset import Dataset, Reader, absent_classes, check_labels, check_num_classes
+from kdgan.data.dataset import Dataset, Reader, absent_classes, check_count, check_labels, check_num_classes
 from kdgan.data.errors import ArgumentError
 
 
@@ -20,8 +20,8 @@ def check_shape(
     """
     if channels not in (None, 1, 3):
         raise ArgumentError(f"{{channels}} must be 1 (grey), 3 (RGB) or None (as the data are), got {channels!r}")
-    if num_classes is not None and num_classes < 1:
-        raise ArgumentError(f"{{num_classes}} must be at least 1, or None (as the data say), got {num_classes}")
+    if num_classes is not None:
+        check_count(num_classes)
     return None if size is None else _height_and_width(size)
 
 

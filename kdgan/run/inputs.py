@@ -113,8 +113,10 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
             # A test split without one of the classes is numbered as the training split is.
             test = _load(data, data.test, class_names=train.class_names)
         else:
-            fields = dict(size=data.image_size, channels=data.channels, num_classes=data.num_classes)
-            train, test = (shaped(data_sets[split], **fields) for split in ("train", "test"))
+            train, test = (
+                shaped(data_sets[split], size=data.image_size, channels=data.channels, num_classes=data.num_classes)
+                for split in ("train", "test")
+            )
             test = numbered_as(test, train)
         partitions = {
             seed: splits.partition(train.label, validation=data.validation, labelled=data.labelled, seed=seed)

@@ -125,7 +125,8 @@ def test_a_square_is_one_number(folder, image_size):
          " 0"),
         ({"channels": 2}, "config.data.channels must be 1 (grey), 3 (RGB) or None (as the data are), got 2"),
         ({"num_classes": 3}, "config.data.num_classes = 3: folder {folder} itself says that it has 2 classes"),
-        ({"num_classes": 0}, "config.data.num_classes must be at least 1, or None (as the data say), got 0"),
+        ({"num_classes": 0}, "config.data.num_classes must be at least 1, at most 1,000,000, or None (as the data say), got"
+         " 0"),
         ({"validation": 1}, "config.data.validation = 1 is fewer than one example for each of the 2 classes"),
         ({"validation": 14}, "config.data.validation = 14: each class gives half of its examples at most, so that as many"
          " are left to train on: 12 of 24; classes have 12, 12 examples"),
