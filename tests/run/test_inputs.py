@@ -10,7 +10,7 @@ from configs import common
 from kdgan import game, report
 from kdgan.data import from_arrays, sources
 from kdgan.data.errors import UnreadableImageWarning
-from kdgan.run import explain, train
+from kdgan.run import explain, files, replaced, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
 from kdgan.run.config import ConfigError, resolve
@@ -218,6 +218,30 @@ def test_a_resumed_run_sees_the_same_image_in_its_place(folder):
     by_place = dict(zip(inputs.partitions[0].train.tolist(), view["image"], strict=True))
     seen = {image.tobytes() for batch in first for image in batch["image"]}
     assert seen == {image.tobytes() for image in by_place.values()}
+
+
+def test_images_that_others_stood_in_for_are_named_in_the_files_of_the_run(folder, tmp_path):
+    streaming = config(folder, memory_mb=0, on_bad_image="skip")
+    streaming.stages = common.named(only=streaming.stages.teacher)
+    streaming.stages.only.steps, streaming.evaluate.every = 6, 6
+    for place in ("train/ant/3.png", "train/bee/3.png", "test/ant/1.png"):
+        spoil(folder / place)
+    workdir = tmp_path / "run"
+    with pytest.warns(UnreadableImageWarning):
+        tiny.train_until(streaming, workdir, "only", 4)
+    # Those that were met before the run stopped are counted though the files are whole again.
+    before = files.read_json(workdir / replaced.FILE)["train"]
+    assert before
+    for place in before:
+        save(folder / place, seed=1)
+    with pytest.warns(UnreadableImageWarning):
+        summary = train.train(streaming, workdir, accept_changed_inputs=True)
+    names = ["train/ant/3.png", "train/bee/3.png", "test/ant/1.png"]
+    assert summary["data"]["replaced"] == {"count": 3, "train": 2, "test": 1, "names": names}
+    assert files.read_json(workdir / "summary.json")["data"]["replaced"] == summary["data"]["replaced"]
+    note = "3 images could not be read during the run (train 2, test 1), and others of the same class stood in: "
+    for text in (report.text(workdir), report.markdown(workdir), report.write(workdir).read_text()):
+        assert note + ", ".join(names) in text.replace("\u00a0", " ")
 
 
 def generating(folder):
