@@ -93,9 +93,9 @@ def test_what_is_no_data_set_is_refused(change, message):
 
 
 def test_train_and_test_must_fit_together():
-    data = {"train": arrays("train"), "test": arrays("test", classes=2)}
+    data = {"train": arrays("train", classes=2), "test": arrays("test")}
     config = tiny.config(validation=0)
     config.data.labelled = None
     run = resolve(run_inputs.handed_over(config, data))
-    with pytest.raises(ConfigError, match="num_classes of split 'train' is 3, of split 'test' 2"):
+    with pytest.raises(ConfigError, match="num_classes of split 'train' is 2, of split 'test' 3"):
         run_inputs.load(run, data)

@@ -6,6 +6,7 @@
 | `dataset` | `Dataset`, what `load` returns, and `from_arrays` |
 | `digits`, `folder` | the UCI digits as a TFDS builder; a folder of images, class per sub-folder |
 | `tree`, `images` | which files of a folder are examples, and what is skipped; one image file, its header and pixels |
+| `shaping` | a loaded set with its images scaled and converted, its classes numbered as another's are |
 | `errors` | errors that name an argument; images that cannot be read |
 | `cache` | where prepared and decoded data are kept for the next run |
 | `splits` | `partition`: validation, labelled subset and unlabelled remainder as indices |

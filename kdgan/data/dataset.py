@@ -12,6 +12,8 @@ from kdgan.data.errors import ArgumentError
 Reader = Callable[[np.ndarray], np.ndarray]
 """Indices `[b]` to uint8 images `[b, h, w, c]`; picklable, so that worker processes can read."""
 
+MOST_CLASSES = 1_000_000
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
@@ -147,7 +149,9 @@ def from_arrays(
         image = _from_unit(image)
     elif image.dtype != np.uint8:
         raise ValueError(f"image must be uint8, or floating point in [0, 1], got {image.dtype}")
-    if num_classes is None:
+    if num_classes is not None:
+        check_count(num_classes)
+    else:
         num_classes = len(class_names) if class_names is not None else count_classes(label, name)
     names = tuple(class_names) if class_names is not None else tuple(str(number) for number in range(num_classes))
     if len(names) != num_classes:
@@ -190,14 +194,26 @@ def count_classes(label: np.ndarray, name: str) -> int:
     count = int(label.max()) + 1
     check_labels(label, max(count, 1), name)
     present = np.unique(label)
-    absent = np.setdiff1d(np.arange(count), present)
-    if len(absent):
+    if len(present) < count:
+        # The first of them, without an array of all: a label may be any number.
+        absent = np.setdiff1d(np.arange(min(count, len(present) + 6)), present)
+        more = count - len(present)
+        several = f"If there are {count} classes, say {{num_classes}}={count}; else" if count <= MOST_CLASSES else "Do"
         raise ArgumentError(
-            f"labels of {name!r} are {_listed(present)}; {len(absent)} of the classes 0..{count - 1} have no example:"
-            f" {_listed(absent)}. If there are {count} classes, say {{num_classes}}={count}; else number the {len(present)}"
-            " from 0: numpy.unique(label, return_inverse=True)[1]"
+            f"labels of {name!r} are {_listed(present)}; {more} of the classes 0..{count - 1} have no example:"
+            f" {_listed(absent[:more])}. {several} number the {len(present)} from 0: numpy.unique(label,"
+            " return_inverse=True)[1]"
         )
-    return count
+    return check_count(count)
+
+
+def check_count(num_classes: int) -> int:
+    """`num_classes`, or ArgumentError where there can be none so many: each has a name."""
+    if not 1 <= num_classes <= MOST_CLASSES:
+        raise ArgumentError(
+            f"{{num_classes}} must be at least 1, at most {MOST_CLASSES:,}, or None (as the data say), got {num_classes}"
+        )
+    return num_classes
 
 
 def absent_classes(label: np.ndarray, class_names: Sequence[str]) -> tuple[str, ...]:
@@ -211,17 +227,25 @@ def absent_classes(label: np.ndarray, class_names: Sequence[str]) -> tuple[str, 
 
 
 def check_channels_last(name: str, shape: Sequence[int | None]) -> None:
-    """Raise ValueError where images of `shape` [..., h, w, c] look like [..., c, h, w].
-
-    They do where 1 or 3 stands first, and behind it two numbers as the sides of an image are: over 4, neither of them
-    more than four times the other.
-    """
-    first, *sides = (number or 0 for number in shape[-3:])
-    if first in (1, 3) and min(sides) > 4 and max(sides) <= 4 * min(sides):
+    """Raise ValueError where images of `shape` [..., h, w, c] look like [..., c, h, w]."""
+    if looks_channels_first(shape):
         order = "(1, 2, 0)" if len(shape) == 3 else "(0, 2, 3, 1)"
         raise ValueError(
             f"{name}: shape {list(shape)} looks like channels first; channels last are wanted: {name}.transpose{order}"
         )
+
+
+def looks_channels_first(shape: Sequence[int | None]) -> bool:
+    """Whether images of `shape` [..., h, w, c] look like [..., c, h, w].
+
+    They do where 1 to 4 stands first, and behind it two numbers over 4 as the sides of an image are: equal; or both more
+    than twice the first, and either at least 16 or neither more than four times the other.
+    """
+    first, *sides = (number or 0 for number in shape[-3:])
+    low, high = min(sides), max(sides)
+    if not (1 <= first <= 4 and low > 4):
+        return False
+    return low == high or (low > 2 * first and (low >= 16 or high <= 4 * low))
 
 
 def _listed(values: Sequence[Any] | np.ndarray) -> str:

@@ -14,7 +14,7 @@ import pathlib
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from PIL import UnidentifiedImageError
@@ -51,8 +51,8 @@ def read_folder(
         num_classes: number of classes that there must be.
         class_names: the classes in the order in which they are numbered, for a split that may lack some; without it
             those of the sub-folder "train", else the split's own, by name.
-        on_bad_image: "refuse" raises where images cannot be read, or a class is empty; "skip" leaves them out and warns
-            with their names.
+        on_bad_image: "refuse" raises where images cannot be read, links lead nowhere, or a class is empty; "skip" leaves
+            them out, and classes of which no image can be read, and warns with their names.
         memory_limit: bytes up to which the decoded images are kept in memory. Above it only headers, and the files'
             ends, are read here. A file damaged further on raises `UnreadableImageError` when it is fetched; with "skip"
             the next image of its class that can be read stands in for it, the same one every time, with a warning.
@@ -69,13 +69,18 @@ def read_folder(
     skip = on_bad_image == "skip"
     parts = [_parse(part.strip(), split) for part in split.split("+")]
     trees = {name: scan(_base(root, name)) for name, _, _ in parts}
-    closed = [f"{name}/{path}" for name, tree in trees.items() for path in tree.closed]
-    if closed and not skip:
+    every = lambda field: [f"{name}/{path}" for name, tree in trees.items() for path in getattr(tree, field)]
+    if (closed := every("closed")) and not skip:
         raise ArgumentError(
             f"folders under {root} that may not be listed: {_some(closed)}. Give yourself the right to, or leave them out"
             " with {on_bad_image}='skip'"
         )
-    classes, empty = _classes(root, split, trees, class_names, skip)
+    if (broken := every("broken")) and not skip:
+        raise ArgumentError(
+            f"links under {root} that lead nowhere: {len(broken):,} ({_some(broken)}). Remove them, or leave them out with"
+            " {on_bad_image}='skip'"
+        )
+    classes, left_out_classes = _classes(root, split, trees, class_names, skip)
     if num_classes is not None:
         check_num_classes(num_classes, len(classes), f"folder {root}")
     files = [pair for part in parts for pair in _sliced(root, trees[part[0]], classes, part, split)]
@@ -108,7 +113,7 @@ def read_folder(
     turned = sum(headers[files[number][0]].turned for number in kept)
     notes = [
         *left_out,
-        *([f"left out: {_some(empty)}, of which no class has an image"] if empty else []),
+        *left_out_classes,
         *_skipped(trees, classes),
         *([f"EXIF orientation applied to {turned:,} of {len(kept):,} images"] if turned else []),
         *_alike(classes),
@@ -248,42 +253,81 @@ def _base(root: pathlib.Path, name: str) -> pathlib.Path:
 def _classes(
     root: pathlib.Path, split: str, trees: Mapping[str, Tree], class_names: Sequence[str] | None, skip: bool
 ) -> tuple[list[str], list[str]]:
-    """The classes as they are numbered, none for a set without labels; and the empty ones that are left out."""
-    names, empty, others = list(class_names or ()), [], "the training split"
+    """The classes as they are numbered, none for a set without labels; and a note on those that are left out."""
+    of_split = {_base(root, name): tree for name, tree in trees.items()}
+    # A test set without one of the classes must still number them as training does.
+    by_train = class_names is None and not {"all", "train"} & trees.keys() and (root / "train").is_dir()
+    others = "the training split" if class_names is not None else "'train'" if by_train else "the split"
+    notes: list[str] = []
+    defining = {} if class_names is not None else {root / "train": scan(root / "train")} if by_train else of_split
     if class_names is None:
-        # A test set without one of the classes must still number them as training does.
-        by_train = not {"all", "train"} & trees.keys() and (root / "train").is_dir()
-        others = "'train'" if by_train else "the split"
-        defining = [scan(root / "train")] if by_train else list(trees.values())
-        counts: Counter[str] = Counter()
-        for tree in defining:
-            counts.update({name: len(files) for name, files in tree.classes.items()})
-        names = sorted(name for name, count in counts.items() if count)
-        empty = sorted(name for name, count in counts.items() if not count)
-        if empty:
-            _refuse_empty(root, "train" if by_train else split, empty, defining, skip)
-        if not names and not any(tree.loose for tree in defining):
+        present, empty, damaged = _counted(defining, skip)
+        # Where no image of any class can be read, it is the images that are to be named.
+        damaged, names = (damaged, present) if present else ([], damaged)
+        notes += _leave_out(root, "train" if by_train else split, empty, damaged, defining.values(), skip)
+        if not names and not any(tree.loose for tree in defining.values()):
             raise ValueError(
                 f"split {split!r} of folder {root} has no sub-folders, one a class, and no images of its own"
                 f" ({', '.join(sorted(SUFFIXES))})"
             )
-    present = {name for tree in trees.values() for name, files in tree.classes.items() if files}
-    if extra := sorted(present - set(names)):
-        raise ValueError(f"split {split!r} of folder {root} has classes that {others} has not: {extra}")
-    if names and not present and any(tree.loose for tree in trees.values()):
+    else:
+        names = list(class_names)
+    if defining is not of_split:
+        present, empty, damaged = _counted(of_split, skip, besides=names)
+        if extra := sorted(present):
+            raise ValueError(f"split {split!r} of folder {root} has classes that {others} has not: {extra}")
+        notes += _leave_out(root, split, empty, damaged, trees.values(), skip)
+    with_files = any(tree.classes.get(name) for tree in trees.values() for name in names)
+    if names and not with_files and any(tree.loose for tree in trees.values()):
         raise ValueError(
             f"split {split!r} of folder {root} has images in no class; those of {others} have the classes {_some(names)}"
         )
-    return names, empty
+    return names, list(dict.fromkeys(notes))
 
 
-def _refuse_empty(root: pathlib.Path, split: str, empty: Sequence[str], trees: Sequence[Tree], skip: bool) -> None:
+def _counted(
+    trees: Mapping[pathlib.Path, Tree], skip: bool, besides: Sequence[str] = ()
+) -> tuple[list[str], list[str], list[str]]:
+    """Classes but `besides`: those of images, of none, and where images may be skipped those of none that can be read."""
+    files: dict[str, list[pathlib.Path]] = {}
+    for base, tree in trees.items():
+        for name, images in tree.classes.items():
+            if name not in besides:
+                files.setdefault(name, []).extend(base / image for image in images)
+    empty = sorted(name for name, images in files.items() if not images)
+    # Pixels too, so that classes are numbered alike whether the images are read now or later.
+    damaged = (
+        sorted(name for name, images in files.items() if images and not any(map(_can_be_read, images))) if skip else []
+    )
+    return sorted(files.keys() - {*empty, *damaged}), empty, damaged
+
+
+def _can_be_read(file: pathlib.Path) -> bool:
+    try:
+        read_header(file)
+        read_pixels(file, (1, 1, 3), resize=True)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def _leave_out(
+    root: pathlib.Path, split: str, empty: Sequence[str], damaged: Sequence[str], trees: Iterable[Tree], skip: bool
+) -> list[str]:
+    """A note, with a warning, for each reason for which classes are left out; an error where they may not be."""
     others = [file for tree in trees for file in tree.others if file.split("/")[0] in empty]
     there = f" (files of other types: {_some(others)})" if others else ""
-    message = f"split {split!r} of folder {root} has class folders without an image: {_some(empty, 10)}{there}"
-    if not skip:
-        raise ArgumentError(f"{message}. Remove them, or leave them out with {{on_bad_image}}='skip'")
-    warnings.warn(f"{message}. They are left out (on_bad_image='skip')", stacklevel=4)
+    reasons = {"without an image": (empty, there), "without an image that can be read": (damaged, "")}
+    notes = []
+    for what, (names, more) in reasons.items():
+        if not names:
+            continue
+        message = f"split {split!r} of folder {root} has class folders {what}: {_some(names, 10)}{more}"
+        if not skip:
+            raise ArgumentError(f"{message}. Remove them, or leave them out with {{on_bad_image}}='skip'")
+        warnings.warn(f"{message}. They are left out (on_bad_image='skip')", UnreadableImageWarning, stacklevel=5)
+        notes.append(f"left out: {_some(names)}, of which no class has {what.removeprefix('without ')}")
+    return notes
 
 
 def _sliced(
@@ -316,6 +360,7 @@ def _skipped(trees: Mapping[str, Tree], classes: Sequence[str]) -> list[str]:
         "images in no class folder": every("loose") if classes else [],
         "links to a folder above them": every("loops"),
         "folders that may not be listed": every("closed"),
+        "links that lead nowhere": every("broken"),
     }
     return [f"skipped, {reason}: {len(paths):,} ({_some(paths)})" for reason, paths in reasons.items() if paths]
 

@@ -23,6 +23,7 @@ from kdgan.data.dataset import (
     count_classes,
 )
 from kdgan.data.errors import ArgumentError
+from kdgan.data.shaping import check_shape
 
 
 def load(
@@ -76,11 +77,7 @@ def load(
     """
     if on_bad_image not in ("refuse", "skip"):
         raise ArgumentError(f"{{on_bad_image}} must be 'refuse' or 'skip', got {on_bad_image!r}")
-    if channels not in (None, 1, 3):
-        raise ArgumentError(f"{{channels}} must be 1 (grey), 3 (RGB) or None (as the data are), got {channels!r}")
-    if num_classes is not None and num_classes < 1:
-        raise ArgumentError(f"{{num_classes}} must be at least 1, or None (as the data say), got {num_classes}")
-    pair = None if size is None else _height_and_width(size)
+    pair = check_shape(size, channels, num_classes)
     if name == "folder" or name.startswith("folder:"):
         from kdgan.data.folder import read_folder
 
@@ -96,13 +93,6 @@ def load(
         source = _data_source(builder, name, split)
         count = len(class_names) if class_names else num_classes
         return _read(builder, source, name, split, (image_key, label_key), pair, channels, count, memory_limit)
-
-
-def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
-    sides = tuple(size) if isinstance(size, Sequence) else (size,)
-    if not 1 <= len(sides) <= 2 or not all(isinstance(side, int | np.integer) and side >= 1 for side in sides):
-        raise ArgumentError(f"{{size}} must be (h, w) of at least one pixel, or one number for a square, got {size}")
-    return int(sides[0]), int(sides[-1])
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 """The image files under a folder of classes, and what lies there besides: hidden, of other types, in no class.
 
-Links are followed, but to a folder that was already come through: a link to a folder above ends there.
+Links are followed, but to a folder that was already come through: a link to a folder above ends there. A link that leads
+nowhere is an image where it is named as one, which then cannot be read.
 """
 
 import dataclasses
+import errno
 import os
 import pathlib
 from collections.abc import Callable
@@ -26,8 +28,9 @@ class Tree:
         loose: image files directly in the folder.
         hidden: hidden and system files and folders, which are passed by.
         others: files of other types.
-        loops: links to a folder that was already come through.
+        loops: links to a folder that was already come through, or to themselves.
         closed: folders that may not be listed.
+        broken: links that lead nowhere and have no suffix: what they were a link to may have been a folder.
     """
 
     classes: dict[str, list[str]]
@@ -36,6 +39,7 @@ class Tree:
     others: list[str]
     loops: list[str]
     closed: list[str]
+    broken: list[str]
 
 
 def is_hidden(name: str) -> bool:
@@ -50,7 +54,7 @@ def sub_folders(folder: pathlib.Path) -> list[str]:
 
 def scan(folder: pathlib.Path) -> Tree:
     """All of what lies under `folder`, in an order that depends on names only."""
-    tree = Tree({}, [], [], [], [], [])
+    tree = Tree({}, [], [], [], [], [], [])
     real = folder.resolve()
     above = frozenset(_identity(place) for place in (real, *real.parents))
     for name, is_folder in _entries(folder, "", tree):
@@ -83,14 +87,24 @@ def _entries(folder: pathlib.Path, place: str, tree: Tree) -> list[tuple[str, bo
     """(name, whether it is a folder) of what lies at `place` and is not hidden, in order."""
     try:
         with os.scandir(folder / place) as entries:
-            there = sorted(
-                (entry.name, _is(entry.is_dir)) for entry in entries if _is(entry.is_dir) or _is(entry.is_file)
-            )
+            there = sorted((entry.name, _is(entry.is_dir), _is(entry.is_file)) for entry in entries)
     except PermissionError:
         tree.closed.append(place or ".")
         return []
-    tree.hidden.extend(f"{place}/{name}".lstrip("/") for name, _ in there if is_hidden(name))
-    return [(name, is_folder) for name, is_folder in there if not is_hidden(name)]
+    shown = []
+    for name, is_folder, is_file in there:
+        path = f"{place}/{name}".lstrip("/")
+        if is_hidden(name):
+            tree.hidden.append(path)
+        elif is_folder or is_file:
+            shown.append((name, is_folder))
+        elif not (folder / path).is_symlink():
+            tree.others.append(path)  # a pipe, a socket
+        elif os.path.splitext(name)[1]:
+            shown.append((name, False))
+        else:
+            (tree.loops if _is_circle(folder / path) else tree.broken).append(path)
+    return shown
 
 
 def _is(asked: Callable[[], bool]) -> bool:
@@ -98,6 +112,14 @@ def _is(asked: Callable[[], bool]) -> bool:
         return asked()
     except OSError:  # a link to itself
         return False
+
+
+def _is_circle(link: pathlib.Path) -> bool:
+    try:
+        link.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def _sort_in(path: str, images: list[str], tree: Tree) -> None:

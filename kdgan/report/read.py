@@ -40,7 +40,20 @@ class Results:
             notes.append("The tables are those of the run before it was extended.")
         if changed:
             notes.append(f"What the run is made from changed while it was under way: {'; '.join(map(str, changed))}.")
+        if replaced := self.summary.get("data", {}).get("replaced"):
+            notes.append(_of_replaced(replaced))
         return notes
+
+
+def _of_replaced(replaced: Mapping[str, Any]) -> str:
+    count, names = replaced["count"], replaced["names"]
+    more = f" and {count - len(names):,} more" if count > len(names) else ""
+    several = f"{count:,} images" if count > 1 else "1 image"
+    splits = ", ".join(f"{split} {replaced[split]:,}" for split in ("train", "test") if replaced.get(split))
+    return (
+        f"{several} could not be read during the run ({splits}), and others of the same class stood in:"
+        f" {', '.join(names)}{more}."
+    )
 
 
 def read(workdir: str | pathlib.Path) -> Results:

@@ -24,6 +24,7 @@ from kdgan.data import augment, order, sources, splits, stream
 from kdgan.data.batches import gather, normalise
 from kdgan.data.dataset import Dataset, Reader
 from kdgan.data.errors import ARGUMENTS, ArgumentError
+from kdgan.data.shaping import numbered_as, shaped
 from kdgan.data.views import KEY, in_turn, places
 from kdgan.run.config import ConfigError, plain
 from kdgan.run.schema import Data, Run
@@ -92,7 +93,10 @@ def handed_over(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
-    """Load both splits, or take `data_sets` (train, test) as they are, and divide the training set for each seed.
+    """Load both splits, or take `data_sets` (train, test), and divide the training set for each seed.
+
+    `image_size`, `channels` and `num_classes` of the config's `data` hold for both, and the test split is numbered as the
+    training split is.
 
     Raises:
       ConfigError: data set, split, size or subset that does not exist; train and test that do not fit together.
@@ -109,7 +113,11 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
             # A test split without one of the classes is numbered as the training split is.
             test = _load(data, data.test, class_names=train.class_names)
         else:
-            train, test = data_sets["train"], data_sets["test"]
+            train, test = (
+                shaped(data_sets[split], size=data.image_size, channels=data.channels, num_classes=data.num_classes)
+                for split in ("train", "test")
+            )
+            test = numbered_as(test, train)
         partitions = {
             seed: splits.partition(train.label, validation=data.validation, labelled=data.labelled, seed=seed)
             for seed in run.seeds
@@ -137,10 +145,11 @@ def of_config(error: Exception) -> ConfigError:
 def _check_alike(data: Data, train: Dataset, test: Dataset) -> None:
     """The test split is made of what the training split is made of, or a ConfigError names what makes it so."""
     (*size, channels), (*other_size, other_channels) = train.image_shape, test.image_shape
+    cure = "; set config.data.num_classes to that of both" if data.name.startswith(HANDED_OVER) else ""
     about = {
         "(h, w) of images": (tuple(size), tuple(other_size), "; set config.data.image_size=(h, w) to scale all"),
         "channels of images": (channels, other_channels, "; set config.data.channels to 1 or 3 to convert all"),
-        "num_classes": (train.num_classes, test.num_classes, ""),
+        "num_classes": (train.num_classes, test.num_classes, cure),
     }
     for what, (trained, tested, cure) in about.items():
         if trained != tested:

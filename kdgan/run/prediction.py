@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from kdgan import parallel
 from kdgan.data.batches import normalise
+from kdgan.data.dataset import looks_channels_first
 from kdgan.run import stage as stages
 from kdgan.run import trained
 from kdgan.run.config import ConfigError
@@ -76,7 +77,7 @@ class Predictor:
     def _checked(self, images: Any) -> np.ndarray:
         images = np.asarray(images)
         if images.ndim not in (3, 4) or images.shape[-3:] != self.image_shape:
-            hint = "; add the channel, images[..., None]" if (*images.shape[-2:], 1) == self.image_shape else ""
+            hint = _cure(images.shape, self.image_shape)
             raise ValueError(
                 f"images have shape {list(images.shape)}; the player was trained on images [n, h, w, c] of"
                 f" {list(self.image_shape)}{hint}"
@@ -91,6 +92,15 @@ class Predictor:
                 " normalisation by data.mean and data.std, which predict does itself"
             )
         return images.astype(np.float32)
+
+
+def _cure(shape: tuple[int, ...], wanted: tuple[int, int, int]) -> str:
+    """What makes images of `shape` into the [h, w, c] that are wanted, where it can be told."""
+    height, width, channels = wanted
+    if shape[-3:] == (channels, height, width) or (len(shape) == 4 and looks_channels_first(shape)):
+        order = "0, 2, 3, 1" if len(shape) == 4 else "1, 2, 0"
+        return f"; channels last are wanted, images.transpose({order})"
+    return "; add the channel, images[..., None]" if len(shape) < 4 and (*shape[-2:], 1) == wanted else ""
 
 
 def load(

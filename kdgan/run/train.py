@@ -19,7 +19,7 @@ import numpy as np
 from kdgan import parallel
 from kdgan.data import Dataset
 from kdgan.run import claim as claims
-from kdgan.run import costs, files, frozen, lock, portions, shown, starts, summary
+from kdgan.run import costs, files, frozen, lock, portions, replaced, shown, starts, summary
 from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, plain, resolve
@@ -116,6 +116,9 @@ def _train(prepared: Prepared, config: Any, workdir: pathlib.Path, only_evaluate
         result, arrays = summary.summarise(
             run, inputs, programs, finished, training, plain(config), evaluator, workdir, again=only_evaluate
         )
+        if parallel.is_writer():
+            replaced.keep(workdir, inputs)
+        result["data"] |= replaced.summarised(workdir, inputs)
         result |= {"changed_inputs": list(claim.record.accepted)} if claim.record.accepted else {}
     if parallel.is_writer():
         summary.write(workdir, result, arrays)
@@ -214,6 +217,8 @@ def train_portion(
                         tree = pack(populations, best)
                         check_parameters(stage.name, step, tree)
                         spent = portions.times(populations), seconds, dataclasses.asdict(phases)
+                        if parallel.is_writer():
+                            replaced.keep(context.workdir, context.inputs)
                         checkpoints.save(step, tree, metadata=portions.metadata(portion.seeds, *spent))
             except DivergedError as error:
                 checkpoints.wait()

@@ -85,6 +85,15 @@ def with_nan():
             r"\[5, 3, 32, 24\] looks like .*image\.transpose\(0, 2, 3, 1\)",
         ),
         ({"image": np.zeros((5, 1, 28, 28), np.uint8)}, r"\[5, 1, 28, 28\] looks like channels first"),
+        (
+            {"label": np.array([0, 1, 1_000_000_007, 1, 0])},
+            r"are 0, 1, 1000000007; 1000000005 of the classes 0\.\.1000000007 have no example: 2, 3, 4, 5, 6, .* Do number",
+        ),
+        (
+            {"label": LABEL.astype(np.int64) * 2**40},
+            r"are 0, 1099511627776, 2199023255552; .*no example: 1, 2, 3, 4, 5, \.\.\.",
+        ),
+        ({"num_classes": 1_000_000_008}, r"num_classes must be at least 1, at most 1,000,000, .*got 1000000008"),
         ({"num_classes": 3, "class_names": ["a", "b"]}, r"class_names must have num_classes = 3 names, got 2"),
     ],
 )
@@ -94,7 +103,30 @@ def test_refused(arguments, match):
 
 
 @pytest.mark.parametrize(
-    "shape", [(3, 3, 1), (1, 1, 3), (3, 32, 3), (1, 128, 9), (4, 4, 64), (3, 5, 4), (32, 32, 3), (1, 1, 512)]
+    "shape",
+    [(4, 32, 32), (2, 32, 32), (3, 32, 200), (3, 8, 8), (1, 8, 8), (3, 10, 12), (4, 24, 32), (1, 32, 640), (1, 28, 14)],
+)
+def test_channels_first_are_refused_with_their_cure(shape):
+    with pytest.raises(ValueError, match=r"looks like channels first; .*: image\.transpose\(0, 2, 3, 1\)"):
+        from_arrays(np.zeros((5, *shape), np.uint8), LABEL)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2, 2, 512),
+        (4, 8, 16),
+        (3, 4, 4),
+        (2, 9, 2),
+        (3, 3, 1),
+        (1, 1, 3),
+        (3, 32, 3),
+        (1, 128, 9),
+        (4, 4, 64),
+        (3, 5, 4),
+        (32, 32, 3),
+        (1, 1, 512),
+    ],
 )
 def test_low_images_are_no_channels_first(shape):
     assert from_arrays(np.zeros((5, *shape), np.uint8), LABEL).image_shape == shape

@@ -9,6 +9,7 @@ from PIL import Image
 
 from kdgan.data import load
 from kdgan.data import tree as trees
+from kdgan.data.errors import UnreadableImageWarning
 
 
 def save(path, value=0):
@@ -102,7 +103,7 @@ def test_links_are_followed_but_never_in_a_circle(folder, tmp_path_factory):
     (train / "self").symlink_to(train / "self")
     dataset = load(f"folder:{folder}", "train")
     assert sorted(dataset.image[:, 0, 0, 0].tolist()) == [0, 1, 2, 50, 100, 101, 102]
-    assert dataset.notes == ("skipped, links to a folder above them: 3 (all, ant/more/back, bee/up)",)
+    assert dataset.notes == ("skipped, links to a folder above them: 4 (self, all, ant/more/back, and 1 more)",)
 
 
 def test_a_folder_that_may_not_be_listed_is_refused_or_said(folder, monkeypatch):
@@ -163,3 +164,63 @@ def test_a_name_that_is_no_text_is_read(folder):
     name = os.fsencode(folder / "train" / "ant") + b"/\xff.png"
     os.rename(folder / "train" / "ant" / "0.png", name)
     assert len(load(f"folder:{folder}", "train")) == 6
+
+
+def test_links_that_lead_nowhere_are_refused_by_name_or_left_out(folder):
+    train = folder / "train"
+    (train / "ant" / "gone.png").symlink_to(folder / "gone.png")
+    (train / "ant" / "gone.txt").symlink_to(folder / "gone.txt")
+    with pytest.raises(ValueError, match=r"^1 of 7 images .* cannot be read: train/ant/gone\.png \(No such file"):
+        load(f"folder:{folder}", "train")
+    (train / "wasp").symlink_to(folder / "wasp")
+    (train / "bee" / "more").symlink_to(folder / "more")
+    with pytest.raises(ValueError, match=r"lead nowhere: 2 \(train/wasp, train/bee/more\)\. .*on_bad_image='skip'"):
+        load(f"folder:{folder}", "train")
+    with pytest.warns(UnreadableImageWarning, match=r"1 of 7 images"):
+        dataset = load(f"folder:{folder}", "train", on_bad_image="skip")
+    assert (len(dataset), dataset.class_names) == (6, ("ant", "bee"))
+    assert dataset.notes == (
+        "left out: 1 of 7 images, which cannot be read: train/ant/gone.png (No such file or directory)",
+        "skipped, not of an image's type: 1 (ant/gone.txt)",
+        "skipped, links that lead nowhere: 2 (wasp, bee/more)",
+    )
+
+
+@pytest.mark.parametrize("memory_limit", [2**31, 0], ids=["memory", "lazy"])
+def test_a_class_of_which_nothing_can_be_read_is_left_out_as_an_empty_one(folder, memory_limit):
+    skip = {"on_bad_image": "skip", "memory_limit": memory_limit}
+    (folder / "train" / "aardvark").mkdir()
+    for name in ("0.png", "1.png"):
+        (folder / "train" / "aardvark" / name).write_bytes(b"none")
+    expected = "class folders without an image that can be read: aardvark. They are left out"
+    for split in ("train", "test"):  # which numbers its classes as training does
+        with pytest.warns(UnreadableImageWarning, match=expected):
+            dataset = load(f"folder:{folder}", split, **skip)
+        assert dataset.class_names == ("ant", "bee")
+        assert dataset.label.tolist() == [int(value >= 100) for value in dataset.fetch(range(6))[:, 0, 0, 0]]
+        assert dataset.notes == ("left out: aardvark, of which no class has an image that can be read",)
+    save(folder / "test" / "aardvark" / "0.png")
+    with pytest.warns(UnreadableImageWarning), pytest.raises(ValueError, match=r"'train' has not: \['aardvark'\]"):
+        load(f"folder:{folder}", "test", **skip)
+
+
+def test_where_no_image_of_any_class_can_be_read_it_is_the_images_that_are_named(folder):
+    for file in (folder / "train").rglob("*.png"):
+        file.write_bytes(b"none")
+    with (
+        pytest.warns(UnreadableImageWarning),
+        pytest.raises(ValueError, match=r"split 'train' .* none of its 6 images can be read"),
+    ):
+        load(f"folder:{folder}", "train", on_bad_image="skip")
+
+
+@pytest.mark.parametrize("class_names", [None, ("ant", "bee")])
+def test_an_empty_class_that_training_has_not_is_refused_by_name_or_left_out(folder, class_names):
+    (folder / "test" / "wasp").mkdir()
+    expected = "split 'test' of folder .* has class folders without an image: wasp"
+    with pytest.raises(ValueError, match=rf"{expected}\. Remove them, or .*on_bad_image='skip'"):
+        load(f"folder:{folder}", "test", class_names=class_names)
+    with pytest.warns(UnreadableImageWarning, match=expected):
+        dataset = load(f"folder:{folder}", "test", class_names=class_names, on_bad_image="skip")
+    assert (len(dataset), dataset.class_names) == (6, ("ant", "bee"))
+    assert dataset.notes == ("left out: wasp, of which no class has an image",)

@@ -10,7 +10,7 @@ from configs import common
 from kdgan import game, report
 from kdgan.data import from_arrays, sources
 from kdgan.data.errors import UnreadableImageWarning
-from kdgan.run import explain, train
+from kdgan.run import explain, files, replaced, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run import stage as stages
 from kdgan.run.config import ConfigError, resolve
@@ -125,7 +125,8 @@ def test_a_square_is_one_number(folder, image_size):
          " 0"),
         ({"channels": 2}, "config.data.channels must be 1 (grey), 3 (RGB) or None (as the data are), got 2"),
         ({"num_classes": 3}, "config.data.num_classes = 3: folder {folder} itself says that it has 2 classes"),
-        ({"num_classes": 0}, "config.data.num_classes must be at least 1, or None (as the data say), got 0"),
+        ({"num_classes": 0}, "config.data.num_classes must be at least 1, at most 1,000,000, or None (as the data say), got"
+         " 0"),
         ({"validation": 1}, "config.data.validation = 1 is fewer than one example for each of the 2 classes"),
         ({"validation": 14}, "config.data.validation = 14: each class gives half of its examples at most, so that as many"
          " are left to train on: 12 of 24; classes have 12, 12 examples"),
@@ -219,6 +220,30 @@ def test_a_resumed_run_sees_the_same_image_in_its_place(folder):
     assert seen == {image.tobytes() for image in by_place.values()}
 
 
+def test_images_that_others_stood_in_for_are_named_in_the_files_of_the_run(folder, tmp_path):
+    streaming = config(folder, memory_mb=0, on_bad_image="skip")
+    streaming.stages = common.named(only=streaming.stages.teacher)
+    streaming.stages.only.steps, streaming.evaluate.every = 6, 6
+    for place in ("train/ant/3.png", "train/bee/3.png", "test/ant/1.png"):
+        spoil(folder / place)
+    workdir = tmp_path / "run"
+    with pytest.warns(UnreadableImageWarning):
+        tiny.train_until(streaming, workdir, "only", 4)
+    # Those that were met before the run stopped are counted though the files are whole again.
+    before = files.read_json(workdir / replaced.FILE)["train"]
+    assert before
+    for place in before:
+        save(folder / place, seed=1)
+    with pytest.warns(UnreadableImageWarning):
+        summary = train.train(streaming, workdir, accept_changed_inputs=True)
+    names = ["train/ant/3.png", "train/bee/3.png", "test/ant/1.png"]
+    assert summary["data"]["replaced"] == {"count": 3, "train": 2, "test": 1, "names": names}
+    assert files.read_json(workdir / "summary.json")["data"]["replaced"] == summary["data"]["replaced"]
+    note = "3 images could not be read during the run (train 2, test 1), and others of the same class stood in: "
+    for text in (report.text(workdir), report.markdown(workdir), report.write(workdir).read_text()):
+        assert note + ", ".join(names) in text.replace("\u00a0", " ")
+
+
 def generating(folder):
     """A GAN whose generator nothing measures."""
     made = config(flat(folder))
@@ -283,3 +308,47 @@ def test_whoever_needs_labels_is_refused_by_name(folder):
     message = refused(student, stage=True)
     assert message.startswith("config.players.student is measured as a classifier")
     assert cure in message
+
+
+def handed(channels=1, classes=3, side=SIDE):
+    image = np.random.default_rng(channels).integers(0, 256, (60, side, side, channels), np.uint8)
+    return from_arrays(image, np.arange(60) % classes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "train_as", "test_as", "shape", "classes"),
+    [
+        ({"channels": 3}, {}, {"channels": 3}, (SIDE, SIDE, 3), 3),
+        ({"channels": 1}, {"channels": 3}, {"channels": 3}, (SIDE, SIDE, 1), 3),
+        ({"image_size": SIDE}, {"side": 16}, {}, (SIDE, SIDE, 1), 3),
+        ({"image_size": [6, 7]}, {}, {}, (6, 7, 1), 3),
+        ({"num_classes": 5}, {}, {}, (SIDE, SIDE, 1), 5),
+        ({}, {}, {"classes": 2}, (SIDE, SIDE, 1), 3),
+        ({"num_classes": 3}, {"classes": 2}, {}, (SIDE, SIDE, 1), 3),
+    ],
+)
+def test_fields_of_images_and_classes_hold_for_sets_that_are_handed_over(fields, train_as, test_as, shape, classes):
+    data_sets = {"train": handed(**train_as), "test": handed(**test_as)}
+    made = config("none", **fields)
+    inputs = run_inputs.load(resolve(run_inputs.handed_over(made, data_sets)), data_sets)
+    for dataset in (inputs.train, inputs.test):
+        assert (dataset.image_shape, dataset.image.shape[1:], dataset.num_classes) == (shape, shape, classes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "train_as", "test_as", "expected"),
+    [
+        ({"num_classes": 2}, {}, {}, "config.data.num_classes = 2: label of 'arrays': 20 of 60 out of range 0..1"),
+        ({"channels": 2}, {}, {}, "config.data.channels must be 1 (grey), 3 (RGB) or None"),
+        ({"image_size": 0}, {}, {}, "config.data.image_size must be (h, w)"),
+        ({"channels": 3}, {"channels": 5}, {}, "config.data.channels = 3: images of 'arrays' have 5 channels"),
+        ({}, {"classes": 2}, {}, "num_classes of split 'train' is 2, of split 'test' 3; set config.data.num_classes"),
+        ({}, {}, {"channels": 3}, "is 1, of split 'test' 3; set config.data.channels to 1 or 3"),
+    ],
+)
+def test_sets_handed_over_that_do_not_fit_are_refused_by_field(fields, train_as, test_as, expected):
+    data_sets = {"train": handed(**train_as), "test": handed(**test_as)}
+    with pytest.raises(ConfigError) as error:
+        run_inputs.load(resolve(run_inputs.handed_over(config("none", **fields), data_sets)), data_sets)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)

@@ -145,6 +145,10 @@ def test_a_folder_without_a_run_or_a_checkpoint_is_refused(workdir, tmp_path):
     ("change", "message"),
     [
         (lambda x: x[..., 0], r"shape \[3, 8, 8\].*add the channel, images\[\.\.\., None\]"),
+        (lambda x: x.transpose(0, 3, 1, 2), r"\[3, 1, 8, 8\].*channels last .*, images\.transpose\(0, 2, 3, 1\)$"),
+        (lambda x: x[0].transpose(2, 0, 1), r"\[1, 8, 8\].*channels last .*, images\.transpose\(1, 2, 0\)$"),
+        (lambda x: np.zeros((3, 3, 28, 28), np.uint8), r"channels last are wanted, images\.transpose\(0, 2, 3, 1\)$"),
+        (lambda x: np.stack([x[..., 0]] * 2, 1), r"\[3, 2, 8, 8\].*channels last are wanted"),
         (lambda x: x[:, :4], r"shape \[3, 4, 8, 1\]; the player was trained on images \[n, h, w, c\] of \[8, 8, 1\]"),
         (lambda x: x.astype(np.int32), "images are int32; uint8"),
         (lambda x: x.astype(np.float32), r"images have values 0\.\.255; floating-point images lie in \[0, 1\]"),
