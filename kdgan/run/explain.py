@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from kdgan.data.dataset import Dataset
-from kdgan.run import costs, tables
+from kdgan.run import costs, ranges, tables
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import how_members_run, memory
 from kdgan.run.program import Program
@@ -135,7 +135,15 @@ def _players(stage: Stage, programs: Sequence[Program]) -> list[str]:
                 rows[program.arms, name] = (
                     row if name not in {n for _, n in rows} else f"{row} [{', '.join(program.arms)}]"
                 )
-    return list(rows.values())
+    return list(dict.fromkeys([*rows.values(), *(row for program in programs for row in _ranges(program))]))
+
+
+def _ranges(program: Program) -> list[str]:
+    """Generators whose images are not compared with the data's pixels, as their range is not read off their program."""
+    names = ranges.unknown(program.inspection, program.local_modules, program.example["image"].shape[1:])
+    return [
+        f"range of {name}'s images: not known; its module states it by output_range = (low, high)" for name in names
+    ]
 
 
 def _sources(program: Program, name: str) -> str:
