@@ -123,6 +123,11 @@ def _carry(start: list[_Value], body: Callable[[list[_Value]], list[_Value]]) ->
     return [_either(pair) for pair in zip(start, results[: len(start)], strict=True)]
 
 
+def _remembered(name: str) -> Callable[[list[_Value], Any], list[_Value]]:
+    """Of what gives no numbers, and is asked for its operands."""
+    return lambda given, params: [_Value(ANYTHING, name, tuple(given))]
+
+
 def _either(values: Sequence[_Value]) -> _Value:
     return _Value(_union([value.interval for value in values]))
 
@@ -259,10 +264,10 @@ def _sum_of_windows(given: list[Interval], equation: core.JaxprEqn) -> Interval:
 
 
 def _gather(given: list[Interval], equation: core.JaxprEqn) -> Interval:
-    fill = equation.params.get("fill_value")
+    fill, aval = equation.params.get("fill_value"), equation.outvars[0].aval
     if fill is not None:
         return _union([given[0], _of(fill)])
-    return given[0] if jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.floating) else ANYTHING  # filled with NaN
+    return given[0] if jnp.issubdtype(getattr(aval, "dtype", np.int32), jnp.floating) else ANYTHING  # filled with NaN
 
 
 _same = lambda given, params: given[0]
@@ -330,5 +335,5 @@ _OF_PROGRAMS: Mapping[str, Callable[[list[_Value], Any], list[_Value]]] = {
     "cond": _branches,
     "scan": _scan,
     "while": _while,
-    **{name: (lambda given, params, name=name: [_Value(ANYTHING, name, tuple(given))]) for name in _COMPARISONS},
+    **{name: _remembered(name) for name in _COMPARISONS},
 }
