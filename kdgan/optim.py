@@ -3,6 +3,7 @@
 Every function takes plain arguments; `run/stage.py` calls them with the fields of a config.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -97,6 +98,16 @@ _RULES: Mapping[str, Callable[..., tuple[optax.GradientTransformation, ...]]] = 
     ),
 }
 
+# field -> the rules that have it; the other fields are of every rule
+OF_RULES: Mapping[str, tuple[str, ...]] = {
+    "momentum": ("sgd", "rmsprop"),
+    "nesterov": ("sgd",),
+    "b1": ("adam", "adamw", "lion"),
+    "b2": ("adam", "adamw", "lion"),
+    "decay": ("rmsprop",),
+    "eps": ("adam", "adamw", "rmsprop"),
+}
+
 # field -> rule -> its value where the field is None
 _OWN_DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "momentum": {"sgd": 0.9, "rmsprop": 0.0},
@@ -161,15 +172,18 @@ def make_optimizer(
     """
     if name not in _RULES:
         raise ValueError(f"optimizer name {name!r}: accepted are {', '.join(_RULES)}")
-    if not callable(learning_rate) and learning_rate < 0:
+    if not callable(learning_rate) and not learning_rate >= 0:
         raise ValueError(f"optimizer learning_rate = {learning_rate}: must not be negative")
-    if clip_norm is not None and clip_norm <= 0:
+    if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"optimizer clip_norm = {clip_norm}: must be positive, or None for no clipping")
     if accumulate < 1:
         raise ValueError(f"optimizer accumulate = {accumulate}: must be at least 1")
     for field, share in {"momentum": momentum, "b1": b1, "b2": b2, "decay": decay}.items():
         if share is not None and not 0 <= share < 1:
             raise ValueError(f"optimizer {field} = {share}: must be at least 0 and below 1")
+    for field, value in {"eps": eps, "weight_decay": weight_decay}.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"optimizer {field} = {value}: must be at least 0, and finite")
     fields = {
         "momentum": momentum, "nesterov": nesterov, "b1": b1, "b2": b2, "decay": decay, "eps": eps,
         "weight_decay": weight_decay,

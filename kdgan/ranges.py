@@ -5,6 +5,7 @@ each operation gives an interval that certainly holds its results. What an opera
 (−∞, ∞), and so the answer is never too narrow; it may be too wide, as where two things that depend on each other meet.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from jax.extend import core
 
 Interval = tuple[float, float]
 ANYTHING: Interval = (-math.inf, math.inf)
+DEEPEST = 8  # nested choices that are looked at together; their paths are up to two to this power
 
 
 def output_ranges(fn: Callable[..., Any], *args: Any) -> Any:
@@ -29,8 +31,8 @@ def output_ranges(fn: Callable[..., Any], *args: Any) -> Any:
         (low, high) in place of each array; an end that is not known is infinite.
     """
     program, shapes = jax.make_jaxpr(fn, return_shape=True)(*args)
-    intervals = _through(program.jaxpr, [_of(value) for value in program.consts], [ANYTHING] * len(program.in_avals))
-    return jax.tree.unflatten(jax.tree.structure(shapes), intervals)
+    results = _called(program, [_Value(ANYTHING) for _ in program.in_avals])
+    return jax.tree.unflatten(jax.tree.structure(shapes), [result.interval for result in results])
 
 
 def pixel_ranges(mean: float | Sequence[float], std: float | Sequence[float]) -> list[Interval]:
@@ -39,31 +41,95 @@ def pixel_ranges(mean: float | Sequence[float], std: float | Sequence[float]) ->
     return [((0.0 - m) / s, (1.0 - m) / s) for m, s in zip(means.tolist(), stds.tolist(), strict=True)]
 
 
-def _through(program: core.Jaxpr, consts: Sequence[Interval], arguments: Sequence[Interval]) -> list[Interval]:
-    known: dict[Any, Interval] = dict(zip([*program.constvars, *program.invars], [*consts, *arguments], strict=True))
-    read = lambda atom: _of(atom.val) if isinstance(atom, core.Literal) else known[atom]
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Value:
+    """An array of the program: where its numbers lie, and what it was made of; the same array is the same object."""
+
+    interval: Interval
+    operation: str = ""
+    operands: tuple["_Value", ...] = ()
+
+
+def _through(program: core.Jaxpr, consts: Sequence[_Value], arguments: Sequence[_Value]) -> list[_Value]:
+    known: dict[Any, _Value] = dict(zip([*program.constvars, *program.invars], [*consts, *arguments], strict=True))
+    read = lambda atom: _Value(_of(atom.val)) if isinstance(atom, core.Literal) else known[atom]
     for equation in program.eqns:
-        found = _apply(equation, [read(atom) for atom in equation.invars])
-        known.update(zip(equation.outvars, found, strict=True))
+        results = _apply(equation, [read(atom) for atom in equation.invars])
+        known.update(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in program.outvars]
 
 
-def _apply(equation: core.JaxprEqn, given: list[Interval]) -> list[Interval]:
-    name = equation.primitive.name
+def _called(program: Any, arguments: Sequence[_Value]) -> list[_Value]:
+    """Of a program with or without constants of its own."""
+    consts = [_Value(_of(value)) for value in getattr(program, "consts", ())]
+    return _through(getattr(program, "jaxpr", program), consts, arguments)
+
+
+def _apply(equation: core.JaxprEqn, given: list[_Value]) -> list[_Value]:
+    name, params = equation.primitive.name, equation.params
     if name in _RULES:
-        low, high = _RULES[name](given, equation.params)
-        # ∞ − ∞ and 0·∞ are not known.
-        return [(-math.inf if math.isnan(low) else low, math.inf if math.isnan(high) else high)]
-    called = [equation.params[field] for field in _CALLED if field in equation.params]
-    if name in _CALLS and called and len(getattr(called[0], "jaxpr", called[0]).invars) == len(given):
-        inner = called[0]
-        consts = [_of(value) for value in getattr(inner, "consts", ())]
-        return _through(getattr(inner, "jaxpr", inner), consts, given)
-    return [ANYTHING] * len(equation.outvars)
+        intervals = [value.interval for value in given]
+        return [_Value(_known(_RULES[name](intervals, params)), name, tuple(given))]
+    if name in _OF_SHAPES:
+        interval = _known(_OF_SHAPES[name]([value.interval for value in given], equation))
+        return [_Value(interval, name, tuple(given)) for _ in equation.outvars]
+    if name in _OF_VALUES:
+        return [_Value(_known(_OF_VALUES[name](given)), name, tuple(given))]
+    if name in _OF_PROGRAMS:
+        return _OF_PROGRAMS[name](given, params)
+    inner = [params[field] for field in _CALLED if field in params]
+    if name in _CALLS and inner and len(getattr(inner[0], "jaxpr", inner[0]).invars) == len(given):
+        return _called(inner[0], given)
+    return [_Value(ANYTHING) for _ in equation.outvars]
+
+
+def _known(interval: Interval) -> Interval:
+    """∞ − ∞ and 0·∞ are not known."""
+    low, high = interval
+    return -math.inf if math.isnan(low) else low, math.inf if math.isnan(high) else high
 
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call")
 _CALLED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+
+
+def _branches(given: list[_Value], params: Any) -> list[_Value]:
+    """Of `jax.lax.cond` and `switch`: what some branch gives."""
+    results = [_called(branch, given[1:]) for branch in params["branches"]]
+    return [_either(several) for several in zip(*results, strict=True)]
+
+
+def _scan(given: list[_Value], params: Any) -> list[_Value]:
+    """Of `jax.lax.scan`, `map` and loops of a known number of steps: what the body gives of some carry."""
+    consts, carries = params["num_consts"], params["num_carry"]
+    program, fixed, start = params["jaxpr"], given[:consts], given[consts : consts + carries]
+    rows = [_Value(value.interval) for value in given[consts + carries :]]
+    body = lambda carry: _called(program, [*fixed, *carry, *rows])
+    if params["length"] == 0:
+        return [_Value(ANYTHING) for _ in body(start)]
+    return [_Value(value.interval) for value in body(_carry(start, body))]
+
+
+def _while(given: list[_Value], params: Any) -> list[_Value]:
+    """Of `jax.lax.while_loop`: the start, or what the body gives of some carry."""
+    first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+    fixed, start = given[first:second], given[second:]
+    return _carry(start, lambda carry: _called(params["body_jaxpr"], [*fixed, *carry]))
+
+
+def _carry(start: list[_Value], body: Callable[[list[_Value]], list[_Value]]) -> list[_Value]:
+    """What a loop may carry: the start, or what its body gives of anything."""
+    results = body([_Value(ANYTHING) for _ in start])
+    return [_either(pair) for pair in zip(start, results[: len(start)], strict=True)]
+
+
+def _remembered(name: str) -> Callable[[list[_Value], Any], list[_Value]]:
+    """Of what gives no numbers, and is asked for its operands."""
+    return lambda given, params: [_Value(ANYTHING, name, tuple(given))]
+
+
+def _either(values: Sequence[_Value]) -> _Value:
+    return _Value(_union([value.interval for value in values]))
 
 
 def _of(value: Any) -> Interval:
@@ -106,11 +172,55 @@ def _rising(function: Callable[[float], float], low: float = -math.inf, high: fl
     return rule
 
 
-def _divide(given: list[Interval], params: Any) -> Interval:
-    low, high = given[1]
+def _divide(given: list[_Value]) -> Interval:
+    value, divisor = given
+    if _exceeds(divisor, value):
+        return max(-1.0, min(value.interval[0], 0.0)), min(1.0, max(value.interval[1], 0.0))
+    low, high = divisor.interval
     if low <= 0 <= high:
         return ANYTHING
-    return _corners(lambda x, y: x / y)(given, params)
+    return _corners(lambda x, y: x / y)([value.interval, divisor.interval], None)
+
+
+def _exceeds(value: _Value, other: _Value) -> bool:
+    """Whether a value is |other| plus what is positive, as in x / (1 + |x|), which lies in [-1, 1]."""
+    for one, rest in (value.operands, value.operands[::-1]) if value.operation == "add" else ():
+        if one.operation == "abs" and one.operands[0] is other and rest.interval[0] > 0:
+            return True
+    return False
+
+
+def _select(given: list[_Value], assumed: Sequence[tuple[_Value, Interval]] = (), depth: int = 0) -> Interval:
+    """Of `jnp.where(x < bound, ...)`: each case as it is where it is taken, so that what x is compared with bounds it."""
+    chooses, *cases = given
+    facts: list[Sequence[tuple[_Value, Interval]]] = [()] * len(cases)
+    if chooses.operation in _COMPARISONS and len(cases) == 2:
+        left, right = chooses.operands
+        for x, y, less in (
+            (left, right, chooses.operation in ("lt", "le")),
+            (right, left, chooses.operation in ("gt", "ge")),
+        ):
+            # Where x < y, x is at most y's high end; elsewhere it is at least y's low end.
+            below, above = (x, (-math.inf, y.interval[1])), (x, (y.interval[0], math.inf))
+            facts = [
+                (*fact, side) for fact, side in zip(facts, (above, below) if less else (below, above), strict=True)
+            ]
+    reachable = [_where(case, (*assumed, *fact), depth) for case, fact in zip(cases, facts, strict=True)]
+    intervals = [interval for interval in reachable if interval[0] <= interval[1]]  # others are never taken
+    return _union(intervals) if intervals else _union(reachable)
+
+
+def _where(value: _Value, facts: Sequence[tuple[_Value, Interval]], depth: int) -> Interval:
+    """A value's interval where other values lie in the intervals of `facts`; low > high where that cannot be."""
+    nested = value.operation == "select_n" and depth < DEEPEST
+    low, high = _select(list(value.operands), facts, depth + 1) if nested else value.interval
+    for other, (least, most) in facts:
+        if other is value:
+            low, high = max(low, least), min(high, most)
+    return low, high
+
+
+_COMPARISONS = ("lt", "le", "gt", "ge")
 
 
 def _absolute(given: list[Interval], params: Any) -> Interval:
@@ -138,6 +248,28 @@ def _clamp(given: list[Interval], params: Any) -> Interval:
     return min(max(low, least), most), max(min(high, most), least)
 
 
+def _sum_of_axes(given: list[Interval], equation: core.JaxprEqn) -> Interval:
+    size = lambda atom: math.prod(atom.aval.shape)
+    summed = size(equation.invars[0]) // max(size(equation.outvars[0]), 1)
+    return summed * given[0][0], summed * given[0][1]
+
+
+def _sum_of_windows(given: list[Interval], equation: core.JaxprEqn) -> Interval:
+    count, (low, high) = math.prod(equation.params["window_dimensions"]), given[0]
+    padded = any(width for side in equation.params["padding"] for width in side)
+    dilated = any(step > 1 for step in equation.params["base_dilation"])
+    if padded or dilated:  # some windows then hold fewer of the values
+        low, high = min(low, 0.0), max(high, 0.0)
+    return count * low, count * high
+
+
+def _gather(given: list[Interval], equation: core.JaxprEqn) -> Interval:
+    fill, aval = equation.params.get("fill_value"), equation.outvars[0].aval
+    if fill is not None:
+        return _union([given[0], _of(fill)])
+    return given[0] if jnp.issubdtype(getattr(aval, "dtype", np.int32), jnp.floating) else ANYTHING  # filled with NaN
+
+
 _same = lambda given, params: given[0]
 _wave = lambda given, params: (-1.0, 1.0)
 _sum = lambda sign: (
@@ -160,6 +292,7 @@ _RULES: Mapping[str, Callable[[list[Interval], Any], Interval]] = {
     "log": _rising(math.log),
     "floor": _rising(math.floor),
     "ceil": _rising(math.ceil),
+    "round": _rising(round),
     "sign": lambda given, params: (-1.0, 1.0),
     "sin": _wave,
     "cos": _wave,
@@ -172,18 +305,35 @@ _RULES: Mapping[str, Callable[[list[Interval], Any], Interval]] = {
     "add_any": _sum(1),
     "sub": _sum(-1),
     "mul": _corners(lambda x, y: x * y),
-    "div": _divide,
     "max": lambda given, params: (max(given[0][0], given[1][0]), max(given[0][1], given[1][1])),
     "min": lambda given, params: (min(given[0][0], given[1][0]), min(given[0][1], given[1][1])),
     "clamp": _clamp,
-    "select_n": lambda given, params: _union(given[1:]),
     "concatenate": lambda given, params: _union(given),
     "pad": lambda given, params: _union(given[:2]),
-    "reduce_max": _same,
-    "reduce_min": _same,
+    "dynamic_update_slice": lambda given, params: _union(given[:2]),
     **dict.fromkeys(
-        ("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "convert_element_type", "slice", "rev",
-         "copy", "copy_p", "stop_gradient", "reduce_precision"),
+        ("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "convert_element_type", "slice",
+         "dynamic_slice", "rev", "copy", "copy_p", "stop_gradient", "reduce_precision", "sharding_constraint",
+         "reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min", "cummax", "cummin"),
         _same,
     ),
 }  # fmt: skip
+
+# The same of primitives whose rule needs shapes: (intervals of the operands, equation) -> interval of every result.
+_OF_SHAPES: Mapping[str, Callable[[list[Interval], core.JaxprEqn], Interval]] = {
+    "reduce_sum": _sum_of_axes,
+    "reduce_window_sum": _sum_of_windows,
+    "gather": _gather,
+    "split": _same,
+}
+
+# Of primitives whose rule asks what their operands were made of.
+_OF_VALUES: Mapping[str, Callable[[list[_Value]], Interval]] = {"div": _divide, "select_n": _select}
+
+# Of primitives that run programs; the comparisons are without numbers.
+_OF_PROGRAMS: Mapping[str, Callable[[list[_Value], Any], list[_Value]]] = {
+    "cond": _branches,
+    "scan": _scan,
+    "while": _while,
+    **{name: _remembered(name) for name in _COMPARISONS},
+}

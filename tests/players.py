@@ -50,6 +50,17 @@ class Judge(nn.Module):
         return nn.Dense(1, name="score")(nn.tanh(nn.Dense(4, name="hidden")(outputs)))[:, 0]
 
 
+class Scribbles(nn.Module):
+    """Noise [b, d] to images [b, 8, 8, 1] that end in some function."""
+
+    last: str = "sigmoid"
+
+    @nn.compact
+    def __call__(self, noise):
+        x = nn.Dense(64, name="image")(noise).reshape(-1, 8, 8, 1)
+        return {"sigmoid": nn.sigmoid, "linear": lambda x: x}[self.last](x)
+
+
 class Paints(nn.Module):
     """Noise [b, d] to images [b, 4, 4, 1], of a class where a label is given; plain, too."""
 

@@ -174,6 +174,14 @@ def test_schedules_pass_through_their_points(kind, options, values):
         (lambda: optim.make_optimizer(accumulate=0), "accumulate = 0"),
         (lambda: optim.make_optimizer("rmsprop", decay=1.0), r"decay = 1.0: must be at least 0 and below 1"),
         (lambda: optim.make_optimizer("sgd", momentum=-0.1), r"momentum = -0.1: must be at least 0 and below 1"),
+        (lambda: optim.make_optimizer("adam", b1=1.0), r"b1 = 1.0: must be at least 0 and below 1"),
+        (lambda: optim.make_optimizer("lion", b2=-0.5), r"b2 = -0.5: must be at least 0 and below 1"),
+        (lambda: optim.make_optimizer("rmsprop", eps=-1.0), r"^optimizer eps = -1.0: must be at least 0, and finite$"),
+        (lambda: optim.make_optimizer(weight_decay=-1e-4), r"^optimizer weight_decay = -0.0001: must be at least 0"),
+        (lambda: optim.make_optimizer(weight_decay=float("nan")), "weight_decay = nan"),
+        (lambda: optim.make_optimizer(eps=float("inf")), "eps = inf"),
+        (lambda: optim.make_optimizer(learning_rate=float("nan")), "learning_rate = nan"),
+        (lambda: optim.make_optimizer(clip_norm=float("nan")), "clip_norm = nan"),
         (lambda: optim.make_schedule("cosin", steps=10), "accepted are constant, linear, cosine, exponential, steps"),
         (lambda: optim.make_schedule(steps=10, warmup=10), "warmup = 10"),
         (lambda: optim.make_schedule("exponential", steps=10), "both must be of one sign and not 0"),
@@ -183,3 +191,23 @@ def test_schedules_pass_through_their_points(kind, options, values):
 def test_values_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "lion"])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("momentum", 0.5), ("nesterov", True), ("b1", 0.3), ("b2", 0.3), ("decay", 0.3), ("eps", 0.1)],
+)
+def test_a_field_changes_the_updates_of_the_rules_that_have_it_and_of_no_others(name, field, value):
+    g = {"kernel": jnp.array([[0.3, -0.02]]), "bias": jnp.zeros(1)}
+    plain, changed = (optim.make_optimizer(name, learning_rate=0.1, **fields) for fields in ({}, {field: value}))
+
+    # Gradients that change sign, so that lion's averages show in the signs.
+    def path(chain):
+        state, params = chain.init(W), W
+        for factor in (1.0, -0.05, -0.6, -0.2):
+            change, state = chain.update({k: factor * v for k, v in g.items()}, state, params)
+            params = {k: params[k] + change[k] for k in params}
+        return params["kernel"]
+
+    assert np.array_equal(path(plain), path(changed)) == (name not in optim.OF_RULES[field])

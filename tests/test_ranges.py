@@ -38,6 +38,30 @@ STD = jnp.array([[0.25, 0.5, 0.5]])
         (lambda x: jnp.concatenate([nn.sigmoid(x), jnp.tanh(x)]).T.reshape(2, 12), -1, 1),
         (jax.checkpoint(jnp.tanh), -1, 1),
         (jax.jit(lambda x: jnp.tanh(x).astype(jnp.bfloat16)), -1, 1),
+        (nn.hard_tanh, -1, 1),
+        (nn.soft_sign, -1, 1),
+        (lambda x: jnp.where(x > 2, 2.0, jnp.where(-3.0 > x, -3.0, x)), -3, 2),
+        (lambda x: jnp.where(x >= 0, x, 0.0), 0, INF),
+        (lambda x: jnp.where(x < 0, x, 0.0), -INF, 0),
+        (lambda x: jnp.where(x + 1 > 0, 0.0, x), -INF, INF),  # compared is something else
+        (lambda x: x / (0.5 + jnp.abs(x + 1)), -INF, INF),
+        (lambda x: jnp.tanh(x).mean(-1, keepdims=True), -1, 1),
+        (lambda x: nn.sigmoid(x).sum(), 0, 12),
+        (lambda x: jnp.tanh(x)[jnp.arange(4)[::-1]], -1, 1),
+        (lambda x: jnp.take(jnp.tanh(x), jnp.array([0, 9]), axis=0, mode="fill", fill_value=7.0), -1, 7),
+        (lambda x: jax.lax.dynamic_slice(jnp.tanh(x), (0, 1), (2, 2)), -1, 1),
+        (lambda x: jnp.tanh(x).at[0].set(3.0), -INF, INF),  # scatter is not listed
+        (lambda x: nn.max_pool(jnp.tanh(x)[..., None], (2,), (2,)), -1, 1),
+        (lambda x: nn.avg_pool(nn.sigmoid(x)[..., None], (2,)), 0, 1),
+        (lambda x: nn.avg_pool(1 + nn.sigmoid(x)[..., None], (2,), padding="SAME"), 0, 2),  # the edge counts as zeros
+        (lambda x: jax.image.resize(jnp.tanh(x), (8, 6), "nearest"), -1, 1),
+        (lambda x: jax.lax.cond(x.sum() > 0, jnp.tanh, nn.relu6, x), -1, 6),
+        (lambda x: jax.lax.map(jnp.tanh, x), -1, 1),
+        (lambda x: jax.lax.scan(lambda c, r: (jnp.tanh(c + r), c), jnp.full(3, 2.0), x)[0], -1, 1),
+        (lambda x: jax.lax.scan(lambda c, r: (jnp.tanh(c + r), c), jnp.full(3, 2.0), x)[1], -1, 2),
+        (lambda x: jax.lax.scan(lambda c, r: (c + nn.sigmoid(r), c), jnp.zeros(3), x)[0], -INF, INF),
+        (lambda x: jax.lax.while_loop(lambda c: c.sum() < 9, jnp.sin, jnp.full((3,), 5.0)), -1, 5),
+        (lambda x: jax.lax.fori_loop(0, 3, lambda i, c: jnp.tanh(c), x), -1, 1),
         (lambda x: jnp.tanh(x) / jnp.tanh(x), -INF, INF),
         (lambda x: x, -INF, INF),
         (lambda x: jnp.tanh(x) @ jnp.ones((3, 2)), -INF, INF),  # what is not listed is not known
@@ -57,6 +81,10 @@ def test_intervals_of_functions_that_are_known(function, low, high):
         lambda x: jnp.log1p(nn.relu6(x)) - jnp.maximum(-x, jnp.tanh(x)),
         lambda x: jnp.expm1(jnp.minimum(x, 1.0)) + jnp.arctan(x),
         lambda x: -jnp.square(jnp.clip(x, -3, 2)),
+        lambda x: jnp.where(x < -1, -2.0, jnp.where(x > 3, jnp.tanh(x), x)),
+        lambda x: nn.soft_sign(jnp.clip(x, -1, 4)) + nn.hard_tanh(x).mean(-1, keepdims=True),
+        lambda x: nn.avg_pool(nn.sigmoid(x)[..., None] - 2, (3,), padding="SAME"),
+        lambda x: jax.lax.scan(lambda c, r: (0.5 * jnp.tanh(c) + nn.sigmoid(r), c), jnp.full(3, 4.0), x)[1],
     ],
 )
 def test_no_value_leaves_its_interval(function):

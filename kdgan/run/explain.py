@@ -1,18 +1,19 @@
 """A run explains itself before it starts: players, moves as equations, data, population, memory. Nothing is compiled."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from kdgan import optim
 from kdgan.data.dataset import Dataset
-from kdgan.run import costs, tables
+from kdgan.run import costs, ranges, tables
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import how_members_run, memory
 from kdgan.run.program import Program
-from kdgan.run.schema import Arm, Run, Stage
+from kdgan.run.schema import Arm, Optimizer, Run, Stage
 
 LABEL = 10  # width of the first column
 MOST_CLASSES = 12  # whose counts are all shown, in a row of no more than
@@ -135,7 +136,15 @@ def _players(stage: Stage, programs: Sequence[Program]) -> list[str]:
                 rows[program.arms, name] = (
                     row if name not in {n for _, n in rows} else f"{row} [{', '.join(program.arms)}]"
                 )
-    return list(rows.values())
+    return list(dict.fromkeys([*rows.values(), *(row for program in programs for row in _ranges(program))]))
+
+
+def _ranges(program: Program) -> list[str]:
+    """Generators whose images are not compared with the data's pixels, as their range is not read off their program."""
+    names = ranges.unknown(program.inspection, program.local_modules, program.example["image"].shape[1:])
+    return [
+        f"range of {name}'s images: not known; its module states it by output_range = (low, high)" for name in names
+    ]
 
 
 def _sources(program: Program, name: str) -> str:
@@ -169,7 +178,20 @@ def _optimizer(stage: Stage, program: Program, name: str) -> str:
     rate = f"{field('learning_rate'):g}"
     shape = "" if field("schedule") == "constant" else f" {field('schedule')}"
     average = "" if name not in program.ema else f", average {program.ema[name]:g}"
-    return f"{field('name')}{shape} {rate}{average}"
+    return f"{field('name')}{shape} {rate}{_fields_of_rule(field)}{average}"
+
+
+def _fields_of_rule(field: Callable[[str], Any]) -> str:
+    """`, b1 0.5`: of the fields that only some rules have those that are set to something; and which the rule ignores."""
+    rule, defaults = field("name"), Optimizer()
+    changed = {key: field(key) for key in optim.OF_RULES if field(key) not in (None, getattr(defaults, key))}
+    used, ignored = (
+        [f"{key} {value if isinstance(value, bool) else format(value, 'g')}" for key, value in changed.items()
+         if (rule in optim.OF_RULES[key]) == has]
+        for has in (True, False)
+    )  # fmt: skip
+    note = f" (of no use to {rule}: {', '.join(ignored)})" if ignored else ""
+    return "".join(f", {text}" for text in used) + note
 
 
 def _moves(programs: Sequence[Program]) -> list[str]:

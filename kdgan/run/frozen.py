@@ -1,4 +1,4 @@
-"""Frozen classifiers looked at as a stage begins to train with them: how accurate they are, and what is wrong with them.
+"""Frozen classifiers looked at as a stage trains with them: how accurate they are, and what is wrong with them.
 
 Each distinct one is evaluated once, on the validation split, else on some training images; never on the test split.
 """
@@ -42,6 +42,7 @@ class Look:
       count: images.
       order: `players.<name>.classes` by which it would be far better; None: it is in order.
       reordered: its accuracy by that.
+      of_run: an earlier stage of the run trained it.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Look:
     count: int
     order: tuple[int, ...] | None
     reordered: float
+    of_run: bool
 
 
 class Frozen:
@@ -108,7 +110,7 @@ class Frozen:
         accuracy = float(np.mean(predictions == labels))
         return Look(
             name, where(program, arm, name, seed), [], [], accuracy, 1 / logits.shape[-1], int((~finite).sum()), count,
-            order, reordered,
+            order, reordered, name in program.start[arm] and name not in program.sources.get(arm, {}),
         )  # fmt: skip
 
 
@@ -196,7 +198,11 @@ def _warnings(look: Look) -> Iterator[str]:
             f" if they are in that order: config.players.{look.name}.classes = {look.order}"
         )
     elif look.accuracy <= _little(look):
-        yield f"its accuracy of {100 * look.accuracy:.1f} % is near chance; check config.data.mean and .std, and its classes"
+        longer = ", or train it longer" if look.of_run else ""
+        yield (
+            f"its accuracy of {100 * look.accuracy:.1f} % is near chance; check config.data.mean and .std, and its classes"
+            f"{longer}"
+        )
 
 
 def _little(look: Look) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from flax import linen as nn
 
 from kdgan import game
-from kdgan.ranges import Interval, output_ranges, pixel_ranges
+from kdgan.ranges import ANYTHING, Interval, output_ranges, pixel_ranges
 from kdgan.run.config import ConfigError
 from kdgan.run.schema import Data
 from kdgan.state import variable_shapes
@@ -19,8 +19,13 @@ TOLERANCE = 0.02  # of the pixels' range, by which a player's may fall short of 
 LEAST_USED = 0.75  # of a player's range, that pixels take
 
 
-def check(inspection: game.Inspection, modules: Mapping[str, nn.Module], data: Data) -> None:
+def check(
+    inspection: game.Inspection, modules: Mapping[str, nn.Module], data: Data, image_shape: tuple[int, ...]
+) -> None:
     """Compare the players that make images, generators and autoencoders, with the data.
+
+    A generator is a player that gives images of the data's shape and is given none, whatever the shape of its noise; and
+    one that gives images of another size from noise [b, d].
 
     A module's range is read off its program (`kdgan/ranges.py`); one that is not known there is not compared. A module
     with an attribute `output_range` is taken at its word: (low, high), or None for one that is not to be compared.
@@ -30,21 +35,35 @@ def check(inspection: game.Inspection, modules: Mapping[str, nn.Module], data: D
         likelihood of pixels outside [0, 1], or with a decoder whose logits are bounded, as probabilities are.
     """
     for name, output in inspection.outputs.items():
-        args, kwargs = inspection.inputs[name]
-        module = modules[name]
         if isinstance(output, Mapping) and "decoded" in output:
-            _check_autoencoder(name, module, _range(module, args, kwargs, "decoded"), data)
-        elif getattr(output, "ndim", 0) == 4 and args and args[0].ndim == 2:  # of noise, an image
-            _check_images(name, _range(module, args, kwargs), data)
+            _check_autoencoder(name, modules[name], _range(modules[name], *inspection.inputs[name], "decoded"), data)
+        elif _is_generator(inspection, name, image_shape):
+            _check_images(name, _range(modules[name], *inspection.inputs[name]), data)
+
+
+def unknown(inspection: game.Inspection, modules: Mapping[str, nn.Module], image_shape: tuple[int, ...]) -> list[str]:
+    """The generators that `check` cannot compare, since neither end of their range is read off their program."""
+    generators = [name for name in inspection.outputs if _is_generator(inspection, name, image_shape)]
+    return [name for name in generators if _range(modules[name], *inspection.inputs[name]) == ANYTHING]
+
+
+def _is_generator(inspection: game.Inspection, name: str, image_shape: tuple[int, ...]) -> bool:
+    output, (args, kwargs) = inspection.outputs[name], inspection.inputs[name]
+    given = [value.shape for value in (*args, *kwargs.values()) if hasattr(value, "shape")]
+    if getattr(output, "ndim", 0) != 4 or not given or any(shape[1:] == image_shape for shape in given):
+        return False
+    return output.shape[1:] == image_shape or len(given[0]) == 2
 
 
 def _range(module: nn.Module, args: tuple, kwargs: Mapping[str, Any], entry: str | None = None) -> Interval | None:
     if hasattr(module, "output_range"):
         return module.output_range
     variables = variable_shapes(module, (args, kwargs))
-    call = lambda variables, args: game.call_module(module, variables, *args, train=False, **kwargs)[0]
-    found = output_ranges(call, variables, args)
-    return found[entry] if entry else found
+    arrays = {name: value for name, value in kwargs.items() if hasattr(value, "shape")}
+    rest = {name: value for name, value in kwargs.items() if name not in arrays}
+    call = lambda variables, args, arrays: game.call_module(module, variables, *args, train=False, **arrays, **rest)[0]
+    result = output_ranges(call, variables, args, arrays)
+    return result[entry] if entry else result
 
 
 def _check_images(name: str, made: Interval | None, data: Data) -> None:

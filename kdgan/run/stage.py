@@ -145,7 +145,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
             f"{where}.method = {arm.method.get('name')!r} learns from labels; {run_inputs.no_labels(inputs)}"
         ) from error
     _check_norms(run, arm, inputs, where, inspection.norms)
-    ranges.check(inspection, local_modules, inputs.config)
+    ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
     kinds = {name: kind for name in inspection.inputs if (kind := _kind(arm, name, inspection.outputs[name]))}
     for name in inspection.inputs:
         if kinds.get(name) == "classifier" and not inputs.has_labels:

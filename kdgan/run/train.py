@@ -183,11 +183,10 @@ def train_portion(
                 f"workdir {context.workdir}: stage {stage.name} is trained to step {step:,} of {last:,}"
                 f"{of_members(context, stage, portion)}; run --mode=train first"
             )
-        if step == 0:
+        if step < last:
             for line in context.frozen.lines(stage, populations):
                 if parallel.is_writer():
                     print(line, flush=True)
-        if step < last:
             context.claim.take()
         monitor.start_stage(
             stage.name, order=stage.index, total=total_steps(populations), done=done_steps(populations), step=step,

@@ -72,7 +72,9 @@ def test_without_a_validation_split_it_is_of_training_images():
     assert line == f"frozen    teacher: accuracy {expected_accuracy(split='training'):.1f} % on 40 training images"
 
 
-def test_teachers_of_several_seeds_stand_in_a_line_and_a_resumed_stage_says_nothing(tmp_path, capsys, monkeypatch):
+def test_teachers_of_several_seeds_stand_in_a_line_and_are_said_again_where_the_stage_is_resumed(
+    tmp_path, capsys, monkeypatch
+):
     seen, logits = [], Classifiers.logits
     monkeypatch.setattr(Classifiers, "logits", lambda *args: seen.append(args[-1]) or logits(*args))
     config = tiny.config(steps=4, arms=common.named(kd=KD))
@@ -83,6 +85,8 @@ def test_teachers_of_several_seeds_stand_in_a_line_and_a_resumed_stage_says_noth
     assert "test" not in seen  # while training
     assert "frozen    " not in (tmp_path / "explanation.txt").read_text()
     train.train(config, tmp_path)
+    assert [again for again in capsys.readouterr().out.splitlines() if again.startswith("frozen")] == [line]
+    train.train(config, tmp_path)  # nothing is left to train
     assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("frozen")]
 
 
@@ -140,6 +144,16 @@ def test_a_teacher_near_chance_is_warned_of():
     accuracy, warning = said(config)
     assert "accuracy 10.0 %" in accuracy
     assert warning.startswith("warning: teacher (a function): its accuracy of 10.0 % is near chance")
+    assert warning.endswith("check config.data.mean and .std, and its classes")
+
+
+def test_a_teacher_of_the_run_near_chance_may_have_trained_too_briefly(tmp_path, capsys):
+    config = tiny.config(steps=1, seeds=1, arms=common.named(kd=KD), validation=200)
+    config.player.optimizer.learning_rate = 0.0  # it stays as it began
+    train.train(config, tmp_path)
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: teacher")]
+    assert warning.startswith("warning: teacher (from teacher/main): its accuracy of ")
+    assert warning.endswith("check config.data.mean and .std, and its classes, or train it longer")
 
 
 def test_outputs_that_are_not_finite_are_said_to_be_and_blamed_for_the_loss(tmp_path, capsys):

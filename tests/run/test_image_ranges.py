@@ -61,15 +61,46 @@ class Coded(nn.Module):
         return {"mean": latent, "log_variance": latent, "decoded": lasts[self.last](x).reshape(-1, 4, 4, 3)}
 
 
-def check(module, data):
-    """Compare a generator, or an autoencoder, with data of some mean and std; nothing may be compiled."""
+class Called(nn.Module):
+    """A generator that is called in some other way than on noise [b, d]."""
+
+    painter: nn.Module
+
+    def __call__(self, *args, noise=None):
+        noise = args[-1] if noise is None else noise
+        return self.painter(noise.reshape(len(noise), -1))
+
+
+def by_keyword():
+    def moved(players, batch, key):
+        return {"adv": players.player(noise=jax.random.normal(key, (2, 2))).mean((1, 2, 3))}
+
+    return game.Method(game.Move("player", moved))
+
+
+def of_arrays(*shapes):
+    """A method whose player is called with arrays [b, ...] of given shapes."""
+
+    def moved(players, batch, key):
+        return {"adv": players.player(*[jax.random.normal(key, (2, *shape)) for shape in shapes]).mean((1, 2, 3))}
+
+    return lambda: game.Method(game.Move("player", moved))
+
+
+def inspected(module, method=None):
+    """A player's calls by a method; by default that of a generator, or an autoencoder."""
     coded = isinstance(module, Coded | models.VAE)
     side = 8 if isinstance(module, models.VAE) else 4
-    method = methods.vae(player="player") if coded else methods.gan(generator="player", latent=2)
+    default = lambda: methods.vae(player="player") if coded else methods.gan(generator="player", latent=2)
     modules = {"player": module, "discriminator": Critic()}
     image = jax.ShapeDtypeStruct((2, side, side, 1 if side == 8 else 3), jnp.float32)
-    inspection = game.inspect_method(method, modules, {"image": image})
-    ranges.check(inspection, modules, dataclasses.replace(resolve(tiny.config()).data, **data))
+    return game.inspect_method((method or default)(), modules, {"image": image}), modules, image.shape[1:]
+
+
+def check(module, data, method=None):
+    """Compare a player that makes images with data of some mean and std; nothing may be compiled."""
+    inspection, modules, image_shape = inspected(module, method)
+    ranges.check(inspection, modules, dataclasses.replace(resolve(tiny.config()).data, **data), image_shape)
 
 
 @pytest.mark.parametrize(
@@ -139,3 +170,22 @@ def test_what_reaches_the_pixels_and_not_far_beyond_passes(module, data):
 def test_an_autoencoder_is_compared_by_its_likelihood(module, data, message):
     with pytest.raises(ConfigError, match=message):
         check(module, data)
+
+
+@pytest.mark.parametrize("method", [by_keyword, of_arrays((1, 1, 2)), of_arrays((2,)), of_arrays((), (3, 2))])
+def test_a_generator_is_compared_however_it_is_given_its_noise(method):
+    with pytest.raises(ConfigError, match=r"makes images in \[-1, 1\], the data's pixels lie in \[0, 1\]"):
+        check(Called(Painter("tanh")), PLAIN, method)
+    check(Called(Painter("tanh")), GREY, method)
+
+
+def test_what_is_given_images_or_gives_no_images_of_the_datas_shape_is_not_compared():
+    check(Called(Painter("tanh")), PLAIN, of_arrays((4, 4, 3)))  # such as a perturbation of an image
+    inspection, modules, _ = inspected(Called(Painter("tanh")), of_arrays((2, 2, 8)))
+    ranges.check(inspection, modules, resolve(tiny.config()).data, (4, 4, 1))  # features from features
+
+
+def test_of_which_generators_the_range_is_not_known_is_said():
+    assert ranges.unknown(*inspected(Painter("linear"))) == ["player"]
+    for module in (Painter("tanh"), Painter("relu"), Promised("linear"), Coded()):
+        assert ranges.unknown(*inspected(module)) == []
