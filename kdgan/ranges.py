@@ -76,7 +76,7 @@ def _apply(equation: core.JaxprEqn, given: list[_Value]) -> list[_Value]:
     if name in _OF_VALUES:
         return [_Value(_known(_OF_VALUES[name](given)), name, tuple(given))]
     if name in _OF_PROGRAMS:
-        return _OF_PROGRAMS[name](given, params)
+        return _OF_PROGRAMS[name](given, equation)
     inner = [params[field] for field in _CALLED if field in params]
     if name in _CALLS and inner and len(getattr(inner[0], "jaxpr", inner[0]).invars) == len(given):
         return _called(inner[0], given)
@@ -93,25 +93,32 @@ _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "cu
 _CALLED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
-def _branches(given: list[_Value], params: Any) -> list[_Value]:
+def _branches(given: list[_Value], equation: core.JaxprEqn) -> list[_Value]:
     """Of `jax.lax.cond` and `switch`: what some branch gives."""
-    results = [_called(branch, given[1:]) for branch in params["branches"]]
+    results = [_called(branch, given[1:]) for branch in equation.params["branches"]]
     return [_either(several) for several in zip(*results, strict=True)]
 
 
-def _scan(given: list[_Value], params: Any) -> list[_Value]:
+def _scan(given: list[_Value], equation: core.JaxprEqn) -> list[_Value]:
     """Of `jax.lax.scan`, `map` and loops of a known number of steps: what the body gives of some carry."""
-    consts, carries = params["num_consts"], params["num_carry"]
-    program, fixed, start = params["jaxpr"], given[:consts], given[consts : consts + carries]
+    program, rank = equation.params["jaxpr"], lambda value: len(value.shape)
+    # What is scanned over, and what is stacked, has an axis more outside the body; how params tell it depends on jax.
+    scanned = sum(
+        rank(outer.aval) > rank(inner) for outer, inner in zip(equation.invars, program.in_avals, strict=True)
+    )
+    carries = sum(rank(out.aval) == rank(inner) for out, inner in zip(equation.outvars, program.out_avals, strict=True))
+    consts = len(given) - scanned - carries
+    fixed, start = given[:consts], given[consts : consts + carries]
     rows = [_Value(value.interval) for value in given[consts + carries :]]
     body = lambda carry: _called(program, [*fixed, *carry, *rows])
-    if params["length"] == 0:
+    if equation.params["length"] == 0:
         return [_Value(ANYTHING) for _ in body(start)]
     return [_Value(value.interval) for value in body(_carry(start, body))]
 
 
-def _while(given: list[_Value], params: Any) -> list[_Value]:
+def _while(given: list[_Value], equation: core.JaxprEqn) -> list[_Value]:
     """Of `jax.lax.while_loop`: the start, or what the body gives of some carry."""
+    params = equation.params
     first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
     fixed, start = given[first:second], given[second:]
     return _carry(start, lambda carry: _called(params["body_jaxpr"], [*fixed, *carry]))
@@ -123,9 +130,9 @@ def _carry(start: list[_Value], body: Callable[[list[_Value]], list[_Value]]) ->
     return [_either(pair) for pair in zip(start, results[: len(start)], strict=True)]
 
 
-def _remembered(name: str) -> Callable[[list[_Value], Any], list[_Value]]:
+def _remembered(name: str) -> Callable[[list[_Value], core.JaxprEqn], list[_Value]]:
     """Of what gives no numbers, and is asked for its operands."""
-    return lambda given, params: [_Value(ANYTHING, name, tuple(given))]
+    return lambda given, equation: [_Value(ANYTHING, name, tuple(given))]
 
 
 def _either(values: Sequence[_Value]) -> _Value:
@@ -331,7 +338,7 @@ _OF_SHAPES: Mapping[str, Callable[[list[Interval], core.JaxprEqn], Interval]] = 
 _OF_VALUES: Mapping[str, Callable[[list[_Value]], Interval]] = {"div": _divide, "select_n": _select}
 
 # Of primitives that run programs; the comparisons are without numbers.
-_OF_PROGRAMS: Mapping[str, Callable[[list[_Value], Any], list[_Value]]] = {
+_OF_PROGRAMS: Mapping[str, Callable[[list[_Value], core.JaxprEqn], list[_Value]]] = {
     "cond": _branches,
     "scan": _scan,
     "while": _while,
