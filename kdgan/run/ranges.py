@@ -82,7 +82,8 @@ def _check_images(name: str, made: Interval | None, data: Data) -> None:
             cure = f"set config.data.mean = {(0.0 - low) * std:.4g}, config.data.std = {std:.4g}"
         raise ConfigError(
             f"config.players.{name}: it makes images in {_shown(made)}, the data's pixels lie in"
-            f" {', '.join(map(_shown, dict.fromkeys(pixels)))} (config.data.mean = {data.mean}, std = {data.std}); {cure}"
+            f" {', '.join(map(_shown, dict.fromkeys(pixels)))} (config.data.mean = {data.mean}, std = {data.std}); {cure};"
+            " where they lie elsewhere, its module states it by output_range = (low, high)"
         )
 
 

@@ -110,7 +110,7 @@ def check(module, data, method=None):
             "tanh",
             PLAIN,
             r"^config.players.player: it makes images in \[-1, 1\], the data's pixels lie in \[0, 1\] \(config.data.mean ="
-            r" 0.0, std = 1.0\); set config.data.mean = 0.5, config.data.std = 0.5$",
+            r" 0.0, std = 1.0\); set config.data.mean = 0.5, config.data.std = 0.5;",
         ),
         ("sigmoid", GREY, r"in \[0, 1\], the .* in \[-1, 1\] .*; set config.data.mean = 0, config.data.std = 1$"),
         (
