@@ -112,13 +112,13 @@ def check(module, data, method=None):
             r"^config.players.player: it makes images in \[-1, 1\], the data's pixels lie in \[0, 1\] \(config.data.mean ="
             r" 0.0, std = 1.0\); set config.data.mean = 0.5, config.data.std = 0.5;",
         ),
-        ("sigmoid", GREY, r"in \[0, 1\], the .* in \[-1, 1\] .*; set config.data.mean = 0, config.data.std = 1$"),
+        ("sigmoid", GREY, r"in \[0, 1\], the .* in \[-1, 1\] .*; set config.data.mean = 0, config.data.std = 1;"),
         (
             "tanh",
             CIFAR,
             r"pixels lie in \[-1.989, 2.059\], \[-1.98, 2.126\], \[-1.707, 2.116\] .*mean = 0.5, .*std = 0.5",
         ),
-        ("relu", GREY, r"images in \[0, inf\], .*; let its last activation reach all of them$"),
+        ("relu", GREY, r"images in \[0, inf\], .*; let its last activation reach all of them;"),
         ("wide tanh", PLAIN, r"images in \[-2.2, 2.2\], .*set config.data.mean = 0.5, config.data.std = 0.2273"),
     ],
 )
