@@ -117,18 +117,10 @@ def _changed(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _ShapedReader:
-    """A reader whose images are scaled and converted to `shape` (h, w, c)."""
+class ReaderOver:
+    """A reader over another one, that says of its files and source what that one says."""
 
     reader: Reader
-    shape: tuple[int, int, int]
-
-    def __call__(self, indices: np.ndarray) -> np.ndarray:
-        return np.stack([_changed(image, self.shape) for image in self.reader(indices)])
-
-    def keep_apart(self, indices: np.ndarray) -> "_ShapedReader":
-        separate = getattr(self.reader, "keep_apart", None)
-        return self if separate is None else dataclasses.replace(self, reader=separate(indices))
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -143,3 +135,17 @@ class _ShapedReader:
     def source(self) -> Any:
         """TFDS's data source, where it is a set of its."""
         return getattr(self.reader, "source", None)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _ShapedReader(ReaderOver):
+    """A reader whose images are scaled and converted to `shape` (h, w, c)."""
+
+    shape: tuple[int, int, int]
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        return np.stack([_changed(image, self.shape) for image in self.reader(indices)])
+
+    def keep_apart(self, indices: np.ndarray) -> "_ShapedReader":
+        separate = getattr(self.reader, "keep_apart", None)
+        return self if separate is None else dataclasses.replace(self, reader=separate(indices))

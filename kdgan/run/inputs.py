@@ -22,9 +22,9 @@ import numpy as np
 from kdgan import parallel
 from kdgan.data import augment, order, sources, splits, stream
 from kdgan.data.batches import gather, normalise
-from kdgan.data.dataset import Dataset, Reader
+from kdgan.data.dataset import Dataset
 from kdgan.data.errors import ARGUMENTS, ArgumentError
-from kdgan.data.shaping import numbered_as, shaped
+from kdgan.data.shaping import ReaderOver, numbered_as, shaped
 from kdgan.data.views import KEY, in_turn, places
 from kdgan.run.config import ConfigError, plain
 from kdgan.run.schema import Data, Run
@@ -163,30 +163,14 @@ def _reads_for_config(dataset: Dataset) -> Dataset:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _ConfigReader:
+class _ConfigReader(ReaderOver):
     """A reader whose errors are a config's: in the middle of a run, too, they are one line."""
-
-    reader: Reader
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         try:
             return self.reader(indices)
         except ArgumentError as error:
             raise of_config(error) from error
-
-    @property
-    def unreadable(self) -> dict[str, str]:
-        return getattr(self.reader, "unreadable", {})
-
-    @property
-    def paths(self) -> tuple[str, ...] | None:
-        """Of its files, where the data set is a folder."""
-        return getattr(self.reader, "paths", None)
-
-    @property
-    def source(self) -> Any:
-        """TFDS's data source, where it is a set of its."""
-        return getattr(self.reader, "source", None)
 
 
 def _load(data: Data, split: str, class_names: Sequence[str] | None = None) -> Dataset:
