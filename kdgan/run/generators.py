@@ -19,8 +19,7 @@ from kdgan.game import call_module
 from kdgan.methods.vae import elbo_terms
 from kdgan.metrics import generative, manifold
 from kdgan.metrics.features import Extractor, Reference, reference
-from kdgan.run import sampling
-from kdgan.run import stage as stages
+from kdgan.run import build, sampling
 from kdgan.run.extractors import KINDS, from_files, of_player
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program, Variables, program_of
@@ -43,7 +42,7 @@ class Generators:
 
     def __init__(self, run: Run, inputs: Inputs, splits: Splits, programs: Mapping[str, Sequence[Program]]):
         self._run, self._inputs, self._splits, self._programs = run, inputs, splits, programs
-        self._compute = stages.COMPUTE[run.parallel.compute]
+        self._compute = build.COMPUTE[run.parallel.compute]
         self._references: dict[str, Reference] = {}
         self._training: np.ndarray | None = None  # features among which neighbours are looked for
         self._elbo: dict[Any, Any] = {}
