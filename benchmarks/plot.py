@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.table import NAMES
+from kdgan.files import write_atomic
 from kdgan.report.drawing import SERIES
-from kdgan.run.files import write_atomic
 
 AXES = {"members": "members", "batch": "examples in a batch", "devices": "devices sharing a batch"}
 NARROW = 5  # times the lowest of a panel

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kdgan.run.files import read_json, write_atomic
+from kdgan.files import read_json, write_atomic
 
 FOLDER = pathlib.Path(__file__).parent
 README, RESULTS = FOLDER / "README.md", FOLDER / "results"

@@ -12,8 +12,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdgan.files import expanded
 from kdgan.run import schema
-from kdgan.run.files import expanded
 from kdgan.run.schema import Arm, Config, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start
 
 

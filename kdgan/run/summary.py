@@ -12,9 +12,10 @@ import numpy as np
 from flax import linen as nn
 
 import kdgan
+from kdgan import files
 from kdgan.metrics.intervals import mean_ci
 from kdgan.metrics.selection import leaders
-from kdgan.run import costs, files, origins, shown
+from kdgan.run import costs, origins, shown
 from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator, measured_players
 from kdgan.run.generators import KINDS, SHOWN
 from kdgan.run.inputs import Inputs

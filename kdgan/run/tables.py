@@ -20,10 +20,10 @@ import jax
 import numpy as np
 
 import kdgan
-from kdgan import parallel
+from kdgan import files, parallel
 from kdgan.data import views
 from kdgan.metrics import cost
-from kdgan.run import build, files
+from kdgan.run import build
 from kdgan.run import inputs as run_inputs
 from kdgan.run.inputs import Inputs, Lookup
 from kdgan.run.program import Program, Variables, digest

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from kdgan.run import build, claim, files, portions
+from kdgan import files
+from kdgan.run import build, claim, portions
 from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError

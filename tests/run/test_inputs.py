@@ -7,10 +7,10 @@ from PIL import Image
 
 import tiny
 from configs import common
-from kdgan import game, report
+from kdgan import files, game, report
 from kdgan.data import from_arrays, sources
 from kdgan.data.errors import UnreadableImageWarning
-from kdgan.run import build, explain, files, replaced, train
+from kdgan.run import build, explain, replaced, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
 

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from kdgan.run import files
+from kdgan import files
 
 
 def test_writes_text_and_bytes_into_new_folders(tmp_path):
@@ -92,8 +92,8 @@ def test_survives_sigkill(tmp_path):
     path = tmp_path / "file"
     files.write_atomic(path, "start")
     code = (
-        f"import sys; sys.path.insert(0, {str(pathlib.Path(files.__file__).parents[2])!r})\n"
-        "from kdgan.run import files\n"
+        f"import sys; sys.path.insert(0, {str(pathlib.Path(files.__file__).parents[1])!r})\n"
+        "from kdgan import files\n"
         f"for i in range(10**6): files.write_atomic({str(path)!r}, str(i % 10) * 100_000); print('.', flush=True)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
