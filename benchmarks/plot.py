@@ -1,6 +1,5 @@
 """The plot of how time grows: three panels, against members, batch and devices, from a suite's measured curves."""
 
-import io
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +37,4 @@ def draw(measured: Mapping[str, Any], path: pathlib.Path) -> None:
         axes.legend(fontsize=8, frameon=False)
     figure.axes[0].set_ylabel("ms, a step of all")
     figure.suptitle(measured["title"], fontsize=10)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_atomic(path, content.getvalue())
+    write_atomic(path, lambda file: figure.savefig(file, format="png"))
