@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.table import NAMES
+from benchmarks.names import NAMES
 from kdgan.files import write_atomic
 from kdgan.report.drawing import SERIES
 
