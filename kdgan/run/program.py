@@ -1,4 +1,4 @@
-"""What the arms of one compiled step have in common: the value that a stage's config becomes (`run/stage.py` builds it)."""
+"""What the arms of one compiled step have in common: the value that a stage's config becomes (`run/build.py` builds it)."""
 
 import dataclasses
 import hashlib

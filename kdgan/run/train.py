@@ -16,10 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdgan import parallel
+from kdgan import files, parallel
 from kdgan.data import Dataset
 from kdgan.run import claim as claims
-from kdgan.run import costs, files, frozen, lock, portions, replaced, shown, starts, summary
+from kdgan.run import costs, frozen, lock, portions, replaced, shown, starts, summary
 from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, plain, resolve
