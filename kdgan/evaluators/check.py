@@ -41,7 +41,7 @@ def check(
     whole = _sums(evaluator, batch, output, others, np.ones(size, bool))
     rows = np.arange(size) < size // 2
     halves = [_sums(evaluator, batch, output, others, part) for part in (rows, ~rows)]
-    no_sum = "the sums of two halves of a batch do not add up to those of the whole; sum over examples, and divide in summarise"
+    no_sum = "the sums of two halves of a batch do not add up to those of the whole: sum, and divide in summarise"
     _compare(no_sum, jax.tree.map(np.add, *halves), whole)
     spoilt = jax.tree.map(lambda leaf: _spoilt(leaf, rows), output)
     kept, spoilt = (_sums(evaluator, batch, out, others, rows) for out in (output, spoilt))
