@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from kdgan import parallel
 from kdgan.data.cache import cache_dir
 from kdgan.evaluators import Evaluator, Judged, Setting
 from kdgan.run import build, extractors
@@ -173,5 +174,6 @@ class Evaluation:
     def _totals_of(self, module: nn.Module, evaluators: tuple[Evaluator, ...], keep: bool) -> Callable:
         key = module, evaluators, keep
         if key not in self._totals:
-            self._totals[key] = make_totals(module, evaluators, self._inputs.config, self._compute, keep=keep)
+            totals = make_totals(module, evaluators, self._inputs.config, self._compute, keep=keep)
+            self._totals[key] = parallel.compiled(totals)
         return self._totals[key]

@@ -58,7 +58,7 @@ class Predictor:
         for start in range(0, len(images), self.batch_size):
             chunk = images[start : start + self.batch_size]
             padding = [(0, self.batch_size - len(chunk)), *[(0, 0)] * 3]
-            logits.append(np.asarray(self._forward(self._variables, np.pad(chunk, padding)))[: len(chunk)])
+            logits.append(np.asarray(self._forward(self._variables, {"image": np.pad(chunk, padding)}))[: len(chunk)])
         return np.concatenate(logits)
 
     def _checked(self, images: Any) -> np.ndarray:
@@ -79,11 +79,6 @@ class Predictor:
                 " normalisation by data.mean and data.std, which predict does itself"
             )
         return images.astype(np.float32)
-
-
-def _forward(own: trained.Trained) -> Callable[[Variables, Any], jax.Array]:
-    forward = make_forward(own.module, own.run.data, build.COMPUTE[own.run.parallel.compute])
-    return lambda variables, image: forward(variables, {"image": image})
 
 
 def _cure(shape: tuple[int, ...], wanted: tuple[int, int, int]) -> str:
@@ -125,6 +120,6 @@ def load(
         image_shape=(height, width, channels),
         about=f"{own.name}: {own.where}",
         batch_size=batch_size,
-        _forward=_forward(own),
+        _forward=make_forward(own.module, own.run.data, build.COMPUTE[own.run.parallel.compute]),
         _variables=jax.device_put(own.variables),
     )

@@ -44,7 +44,7 @@ def make_apply(module: nn.Module, compute_dtype: Any) -> Callable[..., Any]:
 def make_totals(
     module: nn.Module, evaluators: Sequence[Evaluator], data: Data, compute_dtype: Any, *, keep: bool
 ) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
-    """`totals(variables, raw, key, output, others) -> ({evaluator: sums}, {name: kept})` of one batch, compiled.
+    """`totals(variables, raw, key, output, others) -> ({evaluator: sums}, {name: kept})` of one batch, pure.
 
     Args:
       module: of the player that is judged.
@@ -78,7 +78,7 @@ def make_totals(
                 kept |= evaluator.keeps(apply, variables, batch, own_key)
         return sums, kept
 
-    return parallel.compiled(totals)
+    return totals
 
 
 def _known(name: str, batch: Any, output: Any) -> Callable[[Any], Any]:
