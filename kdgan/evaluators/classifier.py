@@ -74,7 +74,7 @@ def _fits(output: Any, fields: Mapping[str, Any]) -> str | None:
     if shape is None or len(shape) != 2 or shape[-1] != label.size:
         return (
             f"its output is {shape if shape is not None else ', '.join(output)}, the data have {label.size} classes; set"
-            f" {{player}}.model_args.num_classes, or {{player}}.classes to the {label.size} of its classes that stand for them"
+            f" {{player}}.model_args.num_classes, or {{player}}.classes to the {label.size} of its classes that are meant"
         )
     return None
 

@@ -234,13 +234,13 @@ def change(path, value):
         (change("evaluate.extractor.layer", "hidden7"), "layer = 'hidden7': .*no module at path 'hidden7'"),
         (change("evaluate.samples", 6), "config.evaluate.samples = 6: a Fréchet distance of 6 features"),
         (change("players.student.evaluate", "classifer"), "did you mean 'classifier'"),
-        (change("players.student.evaluate", "classifier"), r"judged as 'classifier': its output is \(8, 8, 8, 1\), the data"),
+        (change("players.student.evaluate", "classifier"), r"'classifier': its output is \(8, 8, 8, 1\), the data"),
         (change("players.student.model_args.image_size", 12), r"student makes images of shape \(12, 12, 1\), the"),
         (change("stages.distill.arms.mse.method.latent", 5), r"dense/kernel.*method\.latent, and method\.teacher_latent"),
         (change("stages.distill.arms.init.start.student.only", ("dense*",)), "leave out only and skip"),
         (change("stages.distill.players", {"student": {"model_args": {"width": 1 / 8}}}), "conv2/kernel|bn1|dense"),
         (change("data.mean", 0.0), r"players.teacher: it makes images in \[-1, 1\], the data's pixels lie in \[0, 2\]"),
-        (change("players.student.evaluate", "picture"), "'picture': no evaluator 'picture'; accepted are classifier, .*generator.*; or 'nothing'"),
+        (change("players.student.evaluate", "picture"), "'picture'; accepted are classifier, .*; or 'nothing'"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_one_clear_error_before_compilation(mistake, message, monkeypatch, tmp_path):

@@ -160,7 +160,7 @@ def test_the_student_that_is_shown_is_the_best_on_validation(finished):
         student = arrays[f"prediction/distill/{best}/student"][seed]
     names = summary["data"]["class_names"]
     rows = [int(caption.removeprefix("test example ")) for caption in cards["captions"]]
-    shown = [dict((what, text) for what, text, _ in card)["student"] for card in cards["cards"]]
+    shown = [{what: text for what, text, _ in card}["student"] for card in cards["cards"]]
     assert shown == [names[student[row]] for row in rows]
 
 
