@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from kdgan import parallel
 from kdgan.data.batches import normalise
-from kdgan.data.dataset import looks_channels_first
+from kdgan.data.layout import looks_channels_first
 from kdgan.run import stage as stages
 from kdgan.run import trained
 from kdgan.run.config import ConfigError
