@@ -1,9 +1,9 @@
-"""What a player is given where a method passes the batch's main input: its own fields, or nothing, as its outputs are known.
+"""What a player is given where a method passes the batch's main input: its own fields; or nothing, its outputs being known.
 
-A method writes `players.teacher(batch["image"])`, whatever the teacher takes. `batch["image"]` is the main input of the data:
-the field `image`, or, where the data have none, the first field of the first player that has inputs. A player whose inputs
-are other fields is called with these in its place, `module(*[batch[field] for field in inputs])`; further arguments stay
-behind them. Every other array is passed as it is.
+A method writes `players.teacher(batch["image"])`, whatever the teacher takes. `batch["image"]` is the data's main input: the
+field `image`, or, where the data have none, the first field of the first player that has inputs. A player whose inputs are
+other fields is called with these in its place, `module(*[batch[field] for field in inputs])`; further arguments stay behind
+them. Every other array is passed as it is.
 
 A batch may hold under "unlabelled" a second one without labels; both together stand under "all", labelled examples first. In
 each part a frozen player's outputs may come under "cached", {player: outputs [b, ...] on its inputs in that part, in
@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array
 
 Names = Mapping[str, Sequence[str]]  # player -> the fields that it is given
 MAIN, UNLABELLED, ALL, CACHED = "image", "unlabelled", "all", "cached"
@@ -84,7 +83,7 @@ class PlayerInputs:
         named = {n: kwargs[n] if part is None else self._only(player, own, part, n) for n, part in keywords.items()}
         return tuple(values), named
 
-    def outputs(self, player: str, args: tuple) -> Array | None:
+    def outputs(self, player: str, args: tuple) -> Any:
         """The player's cached outputs, where `args` are its inputs in one part of the batch; else None."""
         part = self._part_by_main(args[0]) if len(args) == 1 else None
         own = self.fields.get(player, (MAIN,))
@@ -119,8 +118,8 @@ class PlayerInputs:
     def _only(self, player: str, own: tuple[str, ...], part: Mapping[str, Any], name: str) -> Any:
         if len(own) > 1:
             raise ValueError(
-                f"players.{player}({name}=batch[{MAIN!r}]): it is given {', '.join(own)}, which one keyword cannot hold; pass"
-                " the main input by its place"
+                f"players.{player}({name}=batch[{MAIN!r}]): it is given {', '.join(own)}, which one keyword cannot hold;"
+                " pass the main input by its place"
             )
         return self._values(player, own, part)[0]
 
@@ -175,7 +174,7 @@ class CachedPlayer:
         self.params: dict[str, Any] = {}
         self.model_state: dict[str, Any] = {}
 
-    def __call__(self, *args, train: bool | None = None, features: Sequence[str] = (), **kwargs) -> Array:
+    def __call__(self, *args, train: bool | None = None, features: Sequence[str] = (), **kwargs) -> Any:
         """Outputs on examples of the batch, as it holds them.
 
         Raises:
