@@ -121,7 +121,7 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
     spec = run.evaluate.extractor
     if spec.player not in run.players:
         raise ConfigError(f"{WHERE}.player = {spec.player!r}: players are {', '.join(run.players)}")
-    module = build_module(spec.player, run.players[spec.player], inputs.num_classes)
+    module = build_module(spec.player, run.players[spec.player], run.data, inputs.num_classes)
     image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
     try:
         shapes = variable_shapes(module, ((image,), {}))

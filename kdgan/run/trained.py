@@ -132,7 +132,7 @@ def find(
         name=name,
         where=f"stage {at.name}, arm {which.name}, seed {seed}, step {step:,}"
         + (" (best by validation)" if best else ""),
-        module=build_module(name, which.players[name], record["data"]["num_classes"]),
+        module=build_module(name, which.players[name], run.data, record["data"]["num_classes"]),
         variables=variables,
         record=record["stages"][at.name][which.name][name],
         data=record["data"],
