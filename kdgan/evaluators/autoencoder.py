@@ -45,6 +45,7 @@ def autoencoder() -> Evaluator:
         pictures=pictures,
         notes=generator.notes,
         heads=generator.heads,
+        about=generator.about,
     )
 
 

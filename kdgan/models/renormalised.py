@@ -15,21 +15,23 @@ Statistic = float | Sequence[float]  # one number, or one a channel
 
 
 class Renormalised(nn.Module):
-    """`module` on images as it was trained on them, of images as the data's other players see them.
+    """`network` on images as it was trained on them, of images as the data's other players see them.
 
     A pixel p in [0, 1] comes as x = (p − data_mean)/data_std and is given on as (p − mean)/std; images of another size are
     scaled to `image_size`, bilinearly, and where they shrink over all the pixels that a new one covers. Every
-    floating-point array [b, h, w, c] that the module is called with is such an image; all else is given on as it is. The
-    parameter tree, and the module paths of features, are those of `module` itself: its checkpoints fit unchanged.
+    floating-point array [b, h, w, c] that the network is called with is such an image; all else is given on as it is. The
+    parameter tree, and the module paths of features, are those of `network` itself: its checkpoints fit unchanged.
+
+    (The field has another name than in `SelectClasses`, which may lie around this: Linen's shared scopes would clash.)
 
     Attributes:
-      module: any Linen module. Its training switch may have any of the usual names, or be missing.
-      mean, std: the module's own, of pixels in [0, 1].
+      network: any Linen module. Its training switch may have any of the usual names, or be missing.
+      mean, std: the network's own, of pixels in [0, 1].
       data_mean, data_std: those by which the images come.
-      image_size: (height, width) of the module's images; None: as they come.
+      image_size: (height, width) of the network's images; None: as they come.
     """
 
-    module: nn.Module
+    network: nn.Module
     mean: Statistic
     std: Statistic
     data_mean: Statistic
@@ -45,24 +47,24 @@ class Renormalised(nn.Module):
         super().__post_init__()
 
     def setup(self):
-        nn.share_scope(self, self.module)
+        nn.share_scope(self, self.network)
 
     def __call__(self, *args, train: bool = False, **kwargs) -> Any:
-        """What `module` gives; only images are changed.
+        """What `network` gives; only images are changed.
 
         Raises:
           ValueError: a mean or a standard deviation of another number of channels than the images have.
         """
         args = tuple(self.seen(value) for value in args)
         kwargs = {name: self.seen(value) for name, value in kwargs.items()}
-        return self.module(*args, **training_switch(self.module, train), **kwargs)
+        return self.network(*args, **training_switch(self.network, train), **kwargs)
 
     def seen(self, value: Any) -> Any:
-        """Images [b, h, w, c] as the module sees them; anything else as it is."""
+        """Images [b, h, w, c] as the network sees them; anything else as it is."""
         is_array = hasattr(value, "shape") and hasattr(value, "dtype")
         if not is_array or len(value.shape) != 4 or not jnp.issubdtype(value.dtype, jnp.floating):
             return value
-        return self._resized(self._renormalised(value))
+        return self._resized(self._renormalised(jnp.asarray(value)))
 
     def _renormalised(self, image: Array) -> Array:
         for name in ("mean", "std"):

@@ -53,10 +53,10 @@ def _renormalised(module: nn.Module, player: Player, data: Data) -> nn.Module:
     size = player.image_size
     return Renormalised(
         module,
-        mean=data.mean if player.mean is None else player.mean,  # type: ignore[arg-type]
-        std=data.std if player.std is None else player.std,  # type: ignore[arg-type]
-        data_mean=data.mean,  # type: ignore[arg-type]
-        data_std=data.std,  # type: ignore[arg-type]
+        mean=data.mean if player.mean is None else player.mean,
+        std=data.std if player.std is None else player.std,
+        data_mean=data.mean,
+        data_std=data.std,
         image_size=None if size is None else (size, size) if isinstance(size, int) else (size[0], size[1]),
     )
 

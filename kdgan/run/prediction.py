@@ -13,27 +13,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
-from kdgan import parallel
-from kdgan.data.batches import normalise
 from kdgan.data.dataset import looks_channels_first
 from kdgan.run import build, trained
 from kdgan.run.config import ConfigError
 from kdgan.run.program import Variables
-from kdgan.run.schema import Data, Run
-from kdgan.step import make_eval_step
+from kdgan.run.totals import make_forward
+from kdgan.run.trained import Wanted
 
-
-def make_forward(run: Run, data: Data, module: nn.Module) -> Callable[[Variables, Any], jax.Array]:
-    """`forward(variables, image) -> logits`, compiled: images as `predict` takes them, normalised as `data` says."""
-    compute = build.COMPUTE[run.parallel.compute]
-    step = make_eval_step({"own": module}, lambda outputs, batch: outputs["own"], compute_dtype=compute)
-
-    def forward(variables, image):
-        return step({"own": variables}, {"image": normalise(image, mean=data.mean, std=data.std)})
-
-    return parallel.compiled(forward)
+WANTED = Wanted("player that predicts", trained.predicts, one_arm=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,6 +81,11 @@ class Predictor:
         return images.astype(np.float32)
 
 
+def _forward(own: trained.Trained) -> Callable[[Variables, Any], jax.Array]:
+    forward = make_forward(own.module, own.run.data, build.COMPUTE[own.run.parallel.compute])
+    return lambda variables, image: forward(variables, {"image": image})
+
+
 def _cure(shape: tuple[int, ...], wanted: tuple[int, int, int]) -> str:
     """What makes images of `shape` into the [h, w, c] that are wanted, where it can be told."""
     height, width, channels = wanted
@@ -125,15 +118,13 @@ def load(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: must be at least 1")
-    own = trained.find(
-        workdir, ("classifier",), player=player, stage=stage, arm=arm, member=member, average=average, best=best
-    )
+    own = trained.find(workdir, WANTED, player=player, stage=stage, arm=arm, member=member, average=average, best=best)
     height, width, channels = own.data["image_shape"]
     return Predictor(
         class_names=tuple(own.data["class_names"]),
         image_shape=(height, width, channels),
         about=f"{own.name}: {own.where}",
         batch_size=batch_size,
-        _forward=make_forward(own.run, own.run.data, own.module),
+        _forward=_forward(own),
         _variables=jax.device_put(own.variables),
     )

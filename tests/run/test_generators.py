@@ -17,7 +17,7 @@ from kdgan.run import build, modes, sampling, shown, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, resolve
-from kdgan.run.generators import spherical
+from kdgan.evaluators.generator import spherical
 
 LATENT = 4
 
