@@ -69,8 +69,7 @@ class Inputs:
         """What the step indexes: the training set as uint8, or nothing where it streams."""
         if not self.on_device:
             return {}
-        label = {"label": jnp.asarray(self.train.label)} if self.has_labels else {}
-        return {"image": jnp.asarray(self.train.image), **label}
+        return {name: jnp.asarray(array) for name, array in self.train.arrays.items()}
 
 
 def handed_over(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,8 +117,9 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
                 for split in ("train", "test")
             )
             test = numbered_as(test, train)
+        label = train.label if train.has_labels else np.zeros(len(train), np.int32)
         partitions = {
-            seed: splits.partition(train.label, validation=data.validation, labelled=data.labelled, seed=seed)
+            seed: splits.partition(label, validation=data.validation, labelled=data.labelled, seed=seed)
             for seed in run.seeds
         }
     except (ValueError, LookupError) as error:
@@ -236,8 +236,7 @@ def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, c
             steps=steps - start, workers=inputs.config.workers, prefetch=inputs.config.prefetch,
             process_index=jax.process_index(), process_count=jax.process_count(),
         )  # fmt: skip
-        fields = ("image", "label") if inputs.has_labels else ("image",)
-        examples = ((rows[batch["index"]], {name: batch[name] for name in fields}) for batch in read)
+        examples = ((rows[batch["index"]], {name: batch[name] for name in inputs.train.fields}) for batch in read)
     for step, (index, batch) in zip(range(start, steps), examples, strict=True):
         if views is None:
             place, key = position, _key_data(seed, stage, step)

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdgan.data.dataset import looks_channels_first
+from kdgan.data.layout import looks_channels_first
 from kdgan.run import build, trained
 from kdgan.run.config import ConfigError
 from kdgan.run.program import Variables
