@@ -21,7 +21,7 @@ from kdgan.run import checkpoint, evaluators, extractors, ranges, starts
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
-from kdgan.run.players import build_modules, device_count, inputs_of, splits_batch
+from kdgan.run.players import build_modules, device_count, inputs_of, splits_batch, with_main_input
 from kdgan.run.program import Program
 from kdgan.run.schema import Arm, Run, Stage
 from kdgan.state import variable_shapes
@@ -117,10 +117,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     modules, local_modules = (
         build_modules(run, arm, inputs, synchronised=over_devices) for over_devices in (True, False)
     )
-    prepare = run_inputs.make_prepare(inputs, arm.augment)
-    given = inputs_of(
-        arm, getattr(inputs.train, "fields", ("image", "label")), getattr(inputs.train, "inputs", ("image",))
-    )
+    prepare = with_main_input(run_inputs.make_prepare(inputs, arm.augment), inputs.train.inputs)
+    given = inputs_of(arm, inputs.train.fields, inputs.train.inputs)
     try:
         example = run_inputs.example_batch(inputs, prepare, arm.batch_size)
     except ValueError as error:
@@ -149,7 +147,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     _check_norms(run, arm, inputs, where, inspection.norms)
     _check_renormalised(arm, inspection)
     ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
-    judged_by = evaluators.of_players(run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute])
+    judged_by = evaluators.of_players(run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute], given)
     for name in inspection.inputs:
         has_parameters = variable_shapes(local_modules[name], inspection.inputs[name]).get("params")
         if name not in method.trained and has_parameters and any(name not in a.start for a in arms):

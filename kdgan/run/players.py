@@ -1,14 +1,15 @@
 """The players of an arm as Flax modules, what each is given, and the devices over which their batches are split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from kdgan import models, parallel
 from kdgan.models.heads import SelectClasses
 from kdgan.models.renormalised import Renormalised
-from kdgan.player_inputs import MAIN
+from kdgan.player_inputs import MAIN, UNLABELLED
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.schema import Arm, Data, Player, Run
@@ -61,7 +62,7 @@ def _renormalised(module: nn.Module, player: Player, data: Data) -> nn.Module:
     )
 
 
-def inputs_of(arm: Arm, fields: Sequence[str], default: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def inputs_of(arm: Arm, fields: Collection[str], default: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Player -> the fields that it is given, of those whose inputs are not the field `image` alone.
 
     Args:
@@ -81,6 +82,19 @@ def inputs_of(arm: Arm, fields: Sequence[str], default: Sequence[str]) -> dict[s
                 f" {', '.join(fields)}"
             )
     return {name: own for name, own in inputs.items() if own != (MAIN,)}
+
+
+def with_main_input(prepare: Callable, inputs: Sequence[str]) -> Callable:
+    """`prepare` of data without a field `image`: the first of these fields stands for it, under that name."""
+
+    def prepared(raw, arrays):
+        batch = prepare(raw, arrays)
+        for part in (batch, batch.get(UNLABELLED, {})):
+            if MAIN not in part and inputs[0] in part:
+                part[MAIN] = jnp.array(part[inputs[0]], copy=True)
+        return batch
+
+    return prepare if MAIN in inputs else prepared
 
 
 def device_count(run: Run) -> int:

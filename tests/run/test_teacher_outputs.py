@@ -13,7 +13,7 @@ from configs import common
 from kdgan import methods
 from kdgan.data import splits
 from kdgan.game import Method, Move
-from kdgan.run import build, checkpoint, explain, tables, train
+from kdgan.run import build, checkpoint, explain, teacher_outputs, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
 
