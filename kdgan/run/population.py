@@ -17,7 +17,7 @@ from kdgan.run import inputs as run_inputs
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program, Variables
 from kdgan.run.schema import Run, Stage
-from kdgan.run.tables import Tables
+from kdgan.run.teacher_outputs import Tables
 from kdgan.run.trace import marks
 from kdgan.state import TrainState
 
