@@ -71,7 +71,7 @@ def all_programs(run: Run, inputs: Inputs, *, read_checkpoints: bool = True) -> 
     load = functools.cache(checkpoint.read) if read_checkpoints else None  # several players of one: it is read once
     programs: dict[str, tuple[Program, ...]] = {}
     for stage in run.stages:
-        built = stage_programs(run, stage, inputs)
+        built = stage_programs(run, stage, inputs.of(stage.name))
         programs[stage.name] = tuple(starts.check(stage.name, program, programs, run.seeds, load) for program in built)
     extractors.check(run, inputs, programs)
     return programs
@@ -158,6 +158,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     if unused and len(stage.arms) == 1:
         raise ConfigError(f"{where}.start.{unused[0]}: the method never calls {unused[0]}")
     program = Program(
+        stage=stage.name,
         arms=tuple(a.name for a in arms),
         method=method,
         modules={name: modules[name] for name in inspection.inputs},

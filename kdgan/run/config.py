@@ -14,7 +14,7 @@ from typing import Any
 
 from kdgan.files import expanded
 from kdgan.run import schema
-from kdgan.run.schema import Arm, Config, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start
+from kdgan.run.schema import Arm, Config, Data, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start
 
 
 class ConfigError(ValueError):
@@ -56,7 +56,7 @@ def resolve(config: Any) -> Run:
         for name, hint in schema.hints(Config).items()
         if name not in ("player", "players", "stage", "stages")
     }
-    run = Run(players=players, stages=tuple(_stages(raw, fields, sections["data"].augment)), **sections)
+    run = Run(players=players, stages=tuple(_stages(raw, fields)), **sections)
     _check_extractor(run.evaluate)
     _check_ranges(run)
     _check_profile(run)
@@ -88,15 +88,18 @@ def _check_extractor(evaluate: Evaluate) -> None:
         raise ConfigError(f"config.evaluate.extractor: {' and '.join(given)} are set; name one source of weights")
 
 
-def _stages(raw: Mapping, players: Mapping[str, Mapping], augment: Mapping):
+def _stages(raw: Mapping, players: Mapping[str, Mapping]):
     known: dict[str, tuple[str, ...]] = {}
     for index, (name, own) in enumerate(raw["stages"].items()):
         path = f"stages.{name}"
         merged = _merge_stage(raw["stage"], own, path)
-        arms = merged.pop("arms")
+        arms, data = merged.pop("arms"), _stage_data(raw["data"], merged.pop("data"), path)
         check_labels(arms, f"{path}.arms")
+        if of_its_own := next((arm for arm, fields in arms.items() if "data" in _mapping(fields, path)), None):
+            raise ConfigError(f"config.{path}.arms.{of_its_own}.data: arms of a stage share its data; set {path}.data")
         each = {arm: _merge_stage(merged, fields, f"{path}.arms.{arm}") for arm, fields in arms.items()}
         for arm, fields in each.items():
+            del fields["data"]
             if fields.pop("arms", None):
                 raise ConfigError(f"config.{path}.arms.{arm}.arms: an arm has no arms of its own")
         each = each or {"main": merged}
@@ -104,15 +107,22 @@ def _stages(raw: Mapping, players: Mapping[str, Mapping], augment: Mapping):
             name,
             index,
             tuple(
-                _arm(arm, fields, f"{path}.arms.{arm}" if arms else path, augment, players, known)
+                _arm(arm, fields, f"{path}.arms.{arm}" if arms else path, data.augment, players, known)
                 for arm, fields in each.items()
             ),
+            data,
         )
         known[name] = tuple(each)
 
 
+def _stage_data(of_run: Any, own: Mapping, path: str) -> Data:
+    """The data of a stage: the run's, with the fields in which the stage differs; its augmentation replaces the run's."""
+    _check_names(own, tuple(schema.hints(Data)), f"{path}.data")
+    return _typed({**_mapping(of_run, "data"), **own}, Data, f"{path}.data" if own else "data")
+
+
 def _arm(name, fields, path, augment, players, known) -> Arm:
-    _check_names(fields, _STAGE_FIELDS[:-1], path)
+    _check_names(fields, tuple(name for name in _STAGE_FIELDS if name not in ("arms", "data")), path)
     for field in ("start", "optimizers", "players"):
         _check_names(fields[field], tuple(players), f"{path}.{field}")
     own_players = {
@@ -205,6 +215,7 @@ def _merge_stage(defaults: Mapping, own: Any, path: str) -> dict:
     if method is not None and method.get("name", defaults["method"]["name"]) == defaults["method"]["name"]:
         merged["method"] = {**defaults["method"], **method}
     same_method = merged["method"]["name"] == defaults["method"]["name"]
+    merged["data"] = {**defaults.get("data", {}), **_mapping(own.get("data", {}), f"{path}.data")}
     for field in ("lambdas", "start", "optimizers", "players"):
         mine = _mapping(own.get(field, {}), f"{path}.{field}")
         base = defaults[field] if field != "lambdas" or same_method else {}
@@ -281,11 +292,14 @@ def _path(value: str, path: str) -> str:
 
 def _check_ranges(run: Run) -> None:
     """Numbers that no part of the run could use."""
-    at_least = {
+    of_stages = {f"stages.{stage.name}.data": stage.data for stage in run.stages if stage.data != run.data}
+    at_least: dict[str, tuple[Any, int]] = {
+        f"{where}.{field}": (getattr(data, field), 0)
+        for where, data in {"data": run.data, **of_stages}.items()
+        for field in ("validation", "unlabelled_batch_size", "workers")
+    }
+    at_least |= {
         "population.seeds": (run.population.seeds, 1),
-        "data.validation": (run.data.validation, 0),
-        "data.unlabelled_batch_size": (run.data.unlabelled_batch_size, 0),
-        "data.workers": (run.data.workers, 0),
         "evaluate.batch_size": (run.evaluate.batch_size, 1),
         "evaluate.samples": (run.evaluate.samples, 1),
         "evaluate.validation_samples": (run.evaluate.validation_samples, 1),
@@ -310,7 +324,10 @@ def _check_ranges(run: Run) -> None:
         "parallel.members": (run.parallel.members, ("auto", "in_turn", "unrolled", "vmap", "devices")),
         "parallel.convolutions": (run.parallel.convolutions, ("auto", "direct", "patches")),
         "parallel.compute": (run.parallel.compute, ("float32", "bfloat16")),
-        "data.on_bad_image": (run.data.on_bad_image, ("refuse", "skip")),
+        **{
+            f"{where}.on_bad_image": (data.on_bad_image, ("refuse", "skip"))
+            for where, data in {"data": run.data, **of_stages}.items()
+        },
     }
     for name, (found, values) in accepted.items():
         if found not in values:

@@ -7,7 +7,7 @@ validation.
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ from kdgan.evaluators import Evaluator, Judged, Setting
 from kdgan.run import build, extractors
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import AVERAGE, Program, Variables, program_of, variables_of
-from kdgan.run.schema import Run
+from kdgan.run.schema import Data, Run
 from kdgan.run.splits import Splits
 from kdgan.run.totals import make_forward, make_totals
 from kdgan.state import TrainState
@@ -59,36 +59,66 @@ class Result:
     kept: dict[str, np.ndarray]
 
 
+class OnData(NamedTuple):
+    """Data that players are measured on: the run's, or those of a stage of its own.
+
+    Attributes:
+      inputs: the data.
+      splits: what is evaluated of them.
+      setting: what evaluators are offered beside their batches.
+    """
+
+    inputs: Inputs
+    splits: Splits
+    setting: Setting
+
+
 class Evaluation:
-    """Everything that measures, shared by all stages. Compiled programs are kept: one of each module and evaluator."""
+    """Everything that measures, shared by all stages. Compiled programs are kept: one of each module and evaluator.
+
+    A player is measured on the data of the stage that its program belongs to.
+    """
 
     def __init__(self, run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]):
         self._run, self._inputs, self._programs = run, inputs, programs
         self._compute = build.COMPUTE[run.parallel.compute]
-        self.splits = Splits(run, inputs)
         self._forward: dict[Any, Callable] = {}
         self._totals: dict[Any, Callable] = {}
+        self._known: dict[int, OnData] = {}
         everyone = [program for several in programs.values() for program in several]
-        self.samples = any(map(extractors.needed, everyone))
-        read = extractors.from_files(run, inputs) if self.samples else None
-        self.setting = self._make_setting(everyone, read)
+        self._latent = max((program.latent(name) for program in everyone for name in program.evaluators), default=0)
+        first = extractors.first_stage(programs)
+        self.samples = first is not None
+        self._extractor = None if first is None else extractors.from_files(run, inputs.of(first))
 
-    def _make_setting(self, programs: Sequence[Program], read: tuple[Any, str] | None) -> Setting:
-        data, run = self._inputs.config, self._run
-        extractor, whose = read or (None, "")
+    def on(self, program: Program) -> OnData:
+        """The data of a program's stage."""
+        return self.on_data_of(program.stage)
+
+    def on_data_of(self, stage: str) -> OnData:
+        """The same, by the name of the stage."""
+        inputs = self._inputs.of(stage)
+        if id(inputs) not in self._known:
+            splits = Splits(self._run, inputs)
+            self._known[id(inputs)] = OnData(inputs, splits, self._make_setting(inputs, splits))
+        return self._known[id(inputs)]
+
+    def _make_setting(self, inputs: Inputs, splits: Splits) -> Setting:
+        data, run = inputs.config, self._run
+        extractor, whose = self._extractor or (None, "")
         inception = run.evaluate.extractor.inception is not None
         return Setting(
-            splits=self.splits,
-            fields=self._inputs.train.fields,
+            splits=splits,
+            fields=inputs.train.fields,
             data=data.name,
             mean=data.mean,
             std=data.std,
             samples={"validation": run.evaluate.validation_samples, "test": run.evaluate.samples},
-            latent=max((program.latent(name) for program in programs for name in program.evaluators), default=0),
+            latent=self._latent,
             extractor=extractor,
             extractor_from=whose,
             extractor_pixels=INCEPTION_PIXELS if inception else (data.mean, data.std),
-            training=(self._inputs.train.fetch, next(iter(self._inputs.partitions.values())).train),
+            training=(inputs.train.fetch, next(iter(inputs.partitions.values())).train),
             compute_dtype=self._compute,
             cache=cache_dir(),
         )
@@ -101,11 +131,11 @@ class Evaluation:
             return
         program = program_of(self._programs[stage], arm)
         variables = finished[arm or program.arms[0]][self._run.seed][spec.player]
-        self.setting = dataclasses.replace(
-            self.setting,
-            extractor=extractors.of_player(self._run, program.local_modules[spec.player], variables),
-            extractor_from=f"{spec.player} of stage {spec.stage}, seed {self._run.seed}",
-        )
+        extractor = extractors.of_player(self._run, program.local_modules[spec.player], variables)
+        self._extractor = extractor, f"{spec.player} of stage {spec.stage}, seed {self._run.seed}"
+        self._known = {
+            place: on._replace(setting=self._make_setting(on.inputs, on.splits)) for place, on in self._known.items()
+        }
 
     def judged(self, program: Program, player: str, variables: Variables) -> Judged:
         """A player with these variables, as an evaluator is given it."""
@@ -114,14 +144,17 @@ class Evaluation:
             player, program.local_modules[player], variables, inspection.inputs[player], inspection.outputs[player]
         )
 
-    def outputs(self, program: Program, player: str, variables: Variables, split: str) -> Outputs:
+    def outputs(
+        self, program: Program, player: str, variables: Variables, split: str, *, on: OnData | None = None
+    ) -> Outputs:
         """A player's output on each evaluation batch of a split."""
-        forward = self._forward_of(program, player)
-        return [forward(variables, batch) for batch in self.splits.batches(split)]
+        on = on or self.on(program)
+        forward = self._forward_of(program, player, on)
+        return [forward(variables, batch) for batch in on.splits.batches(split)]
 
     def measure(
         self, program: Program, player: str, variables: Variables, split: str, others: Mapping[str, Outputs] | None = None,
-        *, keep: bool = False,
+        *, keep: bool = False, on: OnData | None = None,
     ) -> Result:  # fmt: skip
         """All measures of a player with these variables.
 
@@ -132,17 +165,21 @@ class Evaluation:
           split: "training", "validation" or "test".
           others: outputs of other players of the arm, which an evaluator may ask for.
           keep: also keep what evaluators keep of each example.
+          on: the data; those of the program's stage by default.
         """
+        on = on or self.on(program)
         result = Result({}, {}, {}, {})
         summed = [evaluator for evaluator in program.evaluators[player] if evaluator.sums is not None]
-        totals, kept = self._sum(program, player, variables, split, summed, others or {}, keep) if summed else ({}, {})
+        totals, kept = (
+            self._sum(program, player, variables, split, summed, others or {}, keep, on) if summed else ({}, {})
+        )
         for evaluator in program.evaluators[player]:
             measured: dict[str, Any] = {}
             if evaluator.summarise is not None:
                 result.sums[evaluator.name] = totals[evaluator.name]
                 measured |= evaluator.summarise(totals[evaluator.name])
             if evaluator.measure is not None:
-                measured |= evaluator.measure(self.setting, self.judged(program, player, variables), split)
+                measured |= evaluator.measure(on.setting, self.judged(program, player, variables), split)
             for measure in evaluator.measures:
                 if measure.name in measured and measure.elements:
                     result.vectors[measure.name] = np.asarray(measured[measure.name], np.float64)
@@ -151,30 +188,39 @@ class Evaluation:
         result.kept.update(kept)
         return result
 
-    def _sum(self, program, player, variables, split, evaluators, others, keep) -> tuple[dict, dict]:
-        forward = self._forward_of(program, player)
-        totals = self._totals_of(program, player, tuple(evaluators), keep)
+    def _sum(self, program, player, variables, split, evaluators, others, keep, on) -> tuple[dict, dict]:
+        forward = self._forward_of(program, player, on)
+        totals = self._totals_of(program, player, tuple(evaluators), keep, on)
         key, batches = jax.random.key(KEYS[split]), []
-        for i, batch in enumerate(self.splits.batches(split)):
+        for i, batch in enumerate(on.splits.batches(split)):
             given = {name: outputs[i] for name, outputs in others.items()}
             output = forward(variables, batch)
             batches.append(totals(variables, batch, jax.random.fold_in(key, i), output, given))
         # Fetched when all is dispatched: the device computes while the host makes the next batch.
         fetched = jax.device_get(batches)
         sums = functools.reduce(lambda some, more: jax.tree.map(np.add, some, more), [sums for sums, _ in fetched])
-        size, parts = self.splits.size(split), [kept for _, kept in fetched]
+        size, parts = on.splits.size(split), [kept for _, kept in fetched]
         return sums, {name: np.concatenate([part[name] for part in parts])[:size] for name in parts[0]}
 
-    def _forward_of(self, program: Program, player: str) -> Callable:
-        key = module, inputs = program.local_modules[player], program.inputs_of(player)
+    def _forward_of(self, program: Program, player: str, on: OnData) -> Callable:
+        module, inputs, data = program.local_modules[player], program.inputs_of(player), on.inputs.config
+        key = module, inputs, _pixels(data)
         if key not in self._forward:
-            self._forward[key] = make_forward(module, self._inputs.config, self._compute, inputs)
+            self._forward[key] = make_forward(module, data, self._compute, inputs)
         return self._forward[key]
 
-    def _totals_of(self, program: Program, player: str, evaluators: tuple[Evaluator, ...], keep: bool) -> Callable:
-        module, inputs = program.local_modules[player], program.inputs_of(player)
-        key = module, inputs, evaluators, keep
+    def _totals_of(
+        self, program: Program, player: str, evaluators: tuple[Evaluator, ...], keep: bool, on: OnData
+    ) -> Callable:
+        module, inputs, data = program.local_modules[player], program.inputs_of(player), on.inputs.config
+        key = module, inputs, evaluators, keep, _pixels(data)
         if key not in self._totals:
-            totals = make_totals(module, evaluators, self._inputs.config, self._compute, inputs, keep=keep)
-            self._totals[key] = parallel.compiled(totals)
+            self._totals[key] = parallel.compiled(
+                make_totals(module, evaluators, data, self._compute, inputs, keep=keep)
+            )
         return self._totals[key]
+
+
+def _pixels(data: Data) -> str:
+    """By what images are normalised."""
+    return repr((data.mean, data.std))

@@ -22,7 +22,8 @@ MOST_CHARACTERS = 110
 
 def explain(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -> str:
     """The text of a run, as printed before the first step and kept in explanation.txt and the report."""
-    blocks = [_data(inputs), *(_stage(run, stage, programs[stage.name], inputs) for stage in run.stages), _device()]
+    stages = [_stage(run, stage, programs[stage.name], inputs) for stage in run.stages]
+    blocks = [_data(inputs), *stages, _device()]
     return "\n".join(blocks)
 
 
@@ -107,7 +108,9 @@ def _stage(run: Run, stage: Stage, programs: Sequence[Program], inputs: Inputs) 
         head += f" ({', '.join(shorter)})"
     if (views := max(program.views or 1 for program in programs)) > 1:
         head += f", each example in {views} views"
-    blocks = ["", _lines("stage", [head]), _lines("players", _players(stage, programs))]
+    own = [_data(inputs.stages[stage.name])] if stage.name in inputs.stages else []
+    inputs = inputs.of(stage.name)
+    blocks = ["", _lines("stage", [head]), *own, _lines("players", _players(stage, programs))]
     blocks.append(_lines("moves", _moves(programs)))
     if cached := _cached(run, programs, inputs):
         blocks.append(_lines("cached", cached))

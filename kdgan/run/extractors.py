@@ -30,16 +30,21 @@ def needed(program: Program) -> bool:
     return any(evaluator.samples for several in program.evaluators.values() for evaluator in several)
 
 
+def first_stage(programs: Mapping[str, Sequence[Program]]) -> str | None:
+    """The first stage that has a player measured so; None: there is none."""
+    return next((stage for stage, several in programs.items() if any(map(needed, several))), None)
+
+
 def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -> None:
     """Where distributions are measured: there is an extractor before the first of them, and there are enough images for it.
 
     Raises:
       ConfigError: none is named, it does not exist, comes too late, lacks the layer, or has as many features as images.
     """
-    measuring = [name for name, several in programs.items() if any(map(needed, several))]
-    if not measuring:
+    first = first_stage(programs)
+    if first is None:
         return
-    first = measuring[0]
+    inputs = inputs.of(first)
     spec = run.evaluate.extractor
     if (spec.stage, spec.checkpoint, spec.inception) == (None, None, None):
         raise ConfigError(
@@ -136,7 +141,7 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
     if spec.player not in run.players:
         raise ConfigError(f"{WHERE}.player = {spec.player!r}: players are {', '.join(run.players)}")
     _check_inputs(spec.player, tuple(run.players[spec.player].inputs) or inputs.train.inputs)
-    module = build_module(spec.player, run.players[spec.player], run.data, inputs.num_classes)
+    module = build_module(spec.player, run.players[spec.player], inputs.config, inputs.num_classes)
     image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
     try:
         shapes = variable_shapes(module, ((image,), {}))

@@ -70,7 +70,7 @@ def of_arm(
         for evaluator in program.evaluators.get(player, ()):
             if evaluator.pictures is not None:
                 judged = evaluation.judged(program, player, variables)
-                for figure in evaluator.pictures(evaluation.setting, judged):
+                for figure in evaluator.pictures(evaluation.on(program).setting, judged):
                     figures.add(figure, stage, arm, entry)
         steps, images = shown.read(workdir, stage, arm, entry)
         if steps and player in program.evaluators:
@@ -111,6 +111,7 @@ def of_chosen(
     others = {name: result.kept for name, result in results[arm][index].items() if name != player}
     others |= {TEACHER: teachers[arm, seed].kept} if (arm, seed) in teachers and player != TEACHER else {}
     where = f"seed {seed}, stage {stage}" if arm == "main" else f"{arm}, seed {seed}"
+    on = evaluation.on(program)
     for evaluator in program.evaluators[player]:
         if evaluator.figures is not None:
             chosen = Chosen(
@@ -120,9 +121,9 @@ def of_chosen(
                 kept={name: np.stack([result.kept[name] for result in of_seeds]) for name in of_seeds[0].kept},
                 seed=index,
                 others=others,
-                labels=evaluation.splits.labels("test") if "label" in evaluation.setting.fields else None,
+                labels=on.splits.labels("test") if "label" in on.setting.fields else None,
             )
-            for figure in evaluator.figures(evaluation.setting, chosen):
+            for figure in evaluator.figures(on.setting, chosen):
                 figures.add(figure, stage, arm, player, chosen=True)
 
 

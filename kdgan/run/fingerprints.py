@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kdgan.data.fingerprint import differences, fingerprint
-from kdgan.run import extractors, identity
+from kdgan.run import extractors
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError
 from kdgan.run.identity import Programs
@@ -57,7 +57,7 @@ class Fingerprints:
     """Of everything that a run reads from outside.
 
     Attributes:
-      data: split -> fingerprint (`kdgan/data/fingerprint.py`).
+      data: split -> fingerprint (`kdgan/data/fingerprint.py`); of the data of a stage "stage/split".
       players: of each place.
       sources: the players themselves, as they were read; not part of a record.
     """
@@ -96,15 +96,18 @@ def of(run: Run, read: Run, inputs: Inputs, programs: Programs) -> Fingerprints:
         for name, source in program_of(programs[stage.name], arm.name).sources.get(arm.name, {}).items()
     }
     players = {place: _print(source) for place, source in sources.items()}
-    if any(identity.samples(several) for several in programs.values()):
+    if (first := extractors.first_stage(programs)) is not None:
         spec = run.evaluate.extractor
         if spec.inception is not None:
             players[Place(spec.inception)] = Print({"": _of_file(spec.inception)})
         if spec.checkpoint is not None:
             place = Place(spec.checkpoint, spec.player)
-            sources[place] = extractors.from_checkpoint(read, inputs)[1]
+            sources[place] = extractors.from_checkpoint(read, inputs.of(first))[1]
             players[place] = _print(sources[place])
-    return Fingerprints({split: fingerprint(getattr(inputs, split)) for split in SPLITS}, players, sources)
+    data = {split: fingerprint(getattr(inputs, split)) for split in SPLITS}
+    for stage, own in inputs.stages.items():
+        data |= {f"{stage}/{split}": fingerprint(getattr(own, split)) for split in SPLITS}
+    return Fingerprints(data, players, sources)
 
 
 def place_of(start: Start) -> Place:
@@ -123,7 +126,18 @@ def extractor_places(run: Run) -> Iterator[Place]:
 
 def data_changes(old: Fingerprints, new: Fingerprints) -> list[str]:
     """In what the data sets differ, a line each."""
-    return [line for split, name in SPLITS.items() for line in differences(old.data[split], new.data[split], name)]
+    return [
+        line
+        for place, now in new.data.items()
+        if place in old.data
+        for line in differences(old.data[place], now, _named(place))
+    ]
+
+
+def _named(place: str) -> str:
+    """As "training set", or "test set of stage target"."""
+    stage, _, split = place.rpartition("/")
+    return SPLITS[split] + (f" of stage {stage}" if stage else "")
 
 
 def redirected(run: Run, workdir: pathlib.Path | None, known: Fingerprints | None) -> Run:

@@ -14,7 +14,7 @@ from kdgan import parallel
 from kdgan.evaluators import Measure
 from kdgan.run import inputs as run_inputs
 from kdgan.run import teacher_outputs
-from kdgan.run.evaluate import Evaluation
+from kdgan.run.evaluate import Evaluation, OnData
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import Population
 from kdgan.run.program import Program, Variables, digest, variables_of
@@ -92,14 +92,13 @@ class Frozen:
         self._known |= looks.keys()
         every = {name: sum(name in program.modules for population in populations for program in [population.program]
                            for _ in program.arms) for name in {look.name for look in looks.values()}}  # fmt: skip
-        examples = f"{self._split()} {'images' if 'image' in self._evaluation.setting.fields else 'examples'}"
+        on = self._evaluation.on_data_of(stage.name)
+        examples = f"{_split(on)} {'images' if 'image' in on.setting.fields else 'examples'}"
         return list(_lines(list(looks.values()), every, examples, len(self._run.seeds)))
 
-    def _split(self) -> str:
-        return "validation" if self._evaluation.splits.size("validation") else "training"
-
     def _look(self, program: Program, name: str, arm: str, seed: int, variables: Variables) -> Look:
-        evaluation, splits, split = self._evaluation, self._evaluation.splits, self._split()
+        evaluation, on = self._evaluation, self._evaluation.on(program)
+        splits, split = on.splits, _split(on)
         count, measure = splits.size(split), program.measures(name)[0]
         parts = jax.device_get(evaluation.outputs(program, name, variables, split))
         output = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
@@ -117,6 +116,10 @@ class Frozen:
             name, where(program, arm, name, seed), [], [], measure, measure.scale * numbers[measure.name],
             int((~np.logical_and.reduce(finite)).sum()), count, advice, of_run,
         )  # fmt: skip
+
+
+def _split(on: OnData) -> str:
+    return "validation" if on.splits.size("validation") else "training"
 
 
 def _add(items: list, item: Any) -> None:

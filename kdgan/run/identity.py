@@ -54,7 +54,7 @@ def of_arm(run: Run, stage: Stage, arm: str, programs: Programs) -> dict[str, An
         **{name: fields[name] for name in ("method", "lambdas", "steps", "batch_size", "views", "cached")},
     }
     evaluate: dict[str, Any] = {"watch_test": run.evaluate.watch_test}
-    if run.data.validation or run.evaluate.watch_test:  # else nothing is chosen, and nothing told, by an evaluation
+    if stage.data.validation or run.evaluate.watch_test:  # else nothing is chosen, and nothing told, by an evaluation
         evaluate["every"] = intervals(run, stage)["evaluate"]
     if samples(programs[stage.name]):
         extractor = dataclasses.asdict(run.evaluate.extractor)
@@ -63,11 +63,17 @@ def of_arm(run: Run, stage: Stage, arm: str, programs: Programs) -> dict[str, An
     return {
         "arm": own,
         "seed": run.seed,
-        "data": {f: value for f, value in dataclasses.asdict(run.data).items() if f not in FREE_DATA},
+        "data": _data(run, stage),
         "parallel": {"compute": run.parallel.compute},
         "evaluate": evaluate,
         "order": stage.index,
     }
+
+
+def _data(run: Run, stage: Stage) -> dict[str, Any]:
+    """The fields of a stage's data that numbers follow from; the name where it is not the run's."""
+    fields = {f: value for f, value in dataclasses.asdict(stage.data).items() if f not in FREE_DATA}
+    return fields if stage.data.name == run.data.name else {**fields, "name": stage.data.name}
 
 
 def samples(programs: Sequence[Program]) -> bool:

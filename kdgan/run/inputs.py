@@ -49,6 +49,7 @@ class Inputs:
       test: test set.
       partitions: seed -> (train, validation, unlabelled) indices into `train`.
       on_device: whether `train` fits the device and is indexed inside the step.
+      stages: name of a stage -> its data, of those that have data of their own (`run/stage_data.py`).
     """
 
     config: Data
@@ -56,6 +57,11 @@ class Inputs:
     test: Dataset
     partitions: Mapping[int, splits.Partition]
     on_device: bool
+    stages: Mapping[str, "Inputs"] = dataclasses.field(default_factory=dict)
+
+    def of(self, stage: str) -> "Inputs":
+        """The data of a stage: its own, or the run's."""
+        return self.stages.get(stage, self)
 
     @property
     def num_classes(self) -> int:

@@ -6,7 +6,8 @@ A report reads heads, units, scales and better ends from there, and knows no eva
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kdgan.evaluators import Evaluator, Setting
+from kdgan.evaluators import Evaluator
+from kdgan.run.evaluate import Evaluation
 from kdgan.run.program import Program, program_of
 from kdgan.run.schema import Run
 
@@ -27,40 +28,44 @@ def of_program(program: Program) -> dict[str, list[str]]:
     return {name: [measure.name for measure in program.measures(name)] for name in program.evaluators}
 
 
-def records(programs: Programs, setting: Setting | None) -> dict[str, dict[str, Any]]:
-    """Measure -> how it is shown, in the order of a table's columns; where the setting is known, by its heads."""
+def records(programs: Programs, evaluation: Evaluation | None) -> dict[str, dict[str, Any]]:
+    """Measure -> how it is shown, in the order of a table's columns; where evaluators have measured, by their heads."""
     several = list(_evaluators(programs))
-    known = {measure.name: measure.record for evaluator in several for measure in evaluator.measures}
-    for evaluator in several:
-        if setting is not None and evaluator.heads is not None:
-            for name, head in evaluator.heads(setting).items():
+    known = {measure.name: measure.record for evaluator, _ in several for measure in evaluator.measures}
+    for evaluator, program in several:
+        if evaluation is not None and evaluator.heads is not None:
+            for name, head in evaluator.heads(evaluation.on(program).setting).items():
                 known[name] = {**known[name], "head": head}
     return known
 
 
-def notes(programs: Programs, setting: Setting) -> list[dict[str, Any]]:
+def notes(programs: Programs, evaluation: Evaluation) -> list[dict[str, Any]]:
     """What stands below a table of some measures: {"measures": names, "text": a sentence}."""
     said: dict[str, list[str]] = {}
-    for evaluator in _evaluators(programs):
+    for evaluator, program in _evaluators(programs):
         for measure in evaluator.measures:
             if measure.note:
                 said.setdefault(measure.note, []).append(measure.name)
-        for text, names in ({} if evaluator.notes is None else evaluator.notes(setting)).items():
+        for text, names in ({} if evaluator.notes is None else evaluator.notes(evaluation.on(program).setting)).items():
             said.setdefault(text, []).extend(names)
     return [{"measures": list(dict.fromkeys(names)), "text": text} for text, names in said.items()]
 
 
-def about(programs: Programs, setting: Setting) -> dict[str, dict[str, Any]]:
+def about(programs: Programs, evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     """Evaluator -> with what it measured, of those that say so."""
-    return {one.name: dict(one.about(setting)) for one in _evaluators(programs) if one.about is not None}
+    return {
+        one.name: dict(one.about(evaluation.on(program).setting))
+        for one, program in _evaluators(programs)
+        if one.about is not None
+    }
 
 
-def _evaluators(programs: Programs) -> Iterator[Evaluator]:
-    """Each evaluator once."""
-    yield from dict.fromkeys(
-        evaluator
-        for several in programs.values()
-        for program in several
-        for of_player in program.evaluators.values()
-        for evaluator in of_player
-    )
+def _evaluators(programs: Programs) -> Iterator[tuple[Evaluator, Program]]:
+    """Each evaluator once, with the first program that has it."""
+    known: dict[Evaluator, Program] = {}
+    for several in programs.values():
+        for program in several:
+            for of_player in program.evaluators.values():
+                for evaluator in of_player:
+                    known.setdefault(evaluator, program)
+    yield from known.items()

@@ -11,7 +11,7 @@ from kdgan.run import formats
 from kdgan.run.config import ConfigError, plain
 
 if TYPE_CHECKING:
-    from kdgan.data import Dataset
+    pass
 
 # Fields whose change asks for nothing to be trained or measured again.
 FREE = ("log", "checkpoint", "profile", "report", "parallel")
@@ -19,7 +19,7 @@ FREE_DATA = ("data_dir", "memory_mb", "workers", "prefetch")
 
 
 def train(
-    config: Any, workdir: str | pathlib.Path | None, *, data: Mapping[str, "Dataset"] | None = None,
+    config: Any, workdir: str | pathlib.Path | None, *, data: Mapping[str, Any] | None = None,
     reset: Sequence[str] = (), accept_changed_inputs: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train what is not trained yet, evaluate, write summary and report; print the table. Returns the summary.
@@ -28,7 +28,7 @@ def train(
       config: every field, as `kdgan.get_config()` makes them; None: the one that the workdir was made with.
       workdir: folder of the run; made where it is absent, gone on with where it holds a part of this run.
       data: {"train": ..., "test": ...} of data sets, as `kdgan.data.from_arrays` makes them, in place of what
-        `config.data.name` names.
+        `config.data.name` names; and under the name of a stage the same for data of its own.
       reset: stages to train anew.
       accept_changed_inputs: go on though data or start checkpoints are not what they were.
 
@@ -36,7 +36,7 @@ def train(
       ConfigError: a mistake in the config or the data, by its field, before anything compiles.
       DivergedError, Stopped: as `kdgan.run.train.train`.
     """
-    from kdgan.run import inputs
+    from kdgan.run import stage_data
     from kdgan.run import train as loop
     from kdgan.run.prepare import prepare
 
@@ -44,7 +44,7 @@ def train(
         raise ConfigError("--workdir is missing: name the folder of the run's files")
     workdir = files.folder(workdir)
     config = recorded_config(workdir) if config is None else config
-    config = config if data is None else inputs.handed_over(config, data)
+    config = config if data is None else stage_data.handed_over(config, data)
     complete = is_complete(workdir) and not reset and not accept_changed_inputs
     formats.read(workdir)
     if complete and _asks(config) == _asks(recorded_config(workdir)):

@@ -144,8 +144,8 @@ def _checked_images(images: np.ndarray, wanted: tuple[int | None, ...]) -> np.nd
 
 
 def _forward(own: trained.Trained) -> Callable[[Variables, Any], Any]:
-    """`forward(variables, fields) -> output`, compiled: images are normalised as the run's data are."""
-    data, inputs = own.run.data, own.inputs
+    """`forward(variables, fields) -> output`, compiled: images are normalised as the data of its stage are."""
+    data, inputs = own.config, own.inputs
     apply = make_apply(own.module, build.COMPUTE[own.run.parallel.compute], tuple(inputs))
 
     def forward(variables, fields):

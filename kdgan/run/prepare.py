@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kdgan import parallel
-from kdgan.data import Dataset
-from kdgan.run import build, explain, fingerprints, measures
+from kdgan.run import build, explain, fingerprints, measures, stage_data
 from kdgan.run import claim as claims
-from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, plain, resolve
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program
@@ -46,7 +44,7 @@ class Prepared:
 
 
 def prepare(
-    config: Any, workdir: pathlib.Path | None, *, data: Mapping[str, Dataset] | None = None, reset: Sequence[str] = (),
+    config: Any, workdir: pathlib.Path | None, *, data: Mapping[str, Any] | None = None, reset: Sequence[str] = (),
     accept_changed_inputs: bool = False,
 ) -> Prepared:  # fmt: skip
     """Look at all that `train` would refuse.
@@ -63,7 +61,7 @@ def prepare(
     """
     known = claims.Record() if workdir is None else claims.read(workdir)
     run = fingerprints.redirected(resolve(config), workdir, known.inputs)
-    inputs = run_inputs.load(run, data)
+    inputs = stage_data.load(run, data)
     programs = build.all_programs(run, inputs)
     if workdir is None:
         return Prepared(run, inputs, programs, None)

@@ -28,6 +28,7 @@ class Program:
     """What the arms of one compiled step have in common, and the λ's in which they differ.
 
     Attributes:
+      stage: that they belong to.
       arms: their names.
       method: moves.
       modules: player -> Flax module, for the players that the method calls.
@@ -52,6 +53,7 @@ class Program:
       cached: frozen players whose outputs are computed beforehand (`run/teacher_outputs.py`) and come with the batch.
     """
 
+    stage: str
     arms: tuple[str, ...]
     method: game.Method
     modules: Mapping[str, nn.Module]

@@ -20,13 +20,16 @@ Replaced = dict[str, dict[str, str]]  # split -> path -> reason
 def known(workdir: pathlib.Path, inputs: Inputs) -> Replaced:
     """Those of the run so far, in the order of their paths."""
     before: Replaced = files.read_json(workdir / FILE) if (workdir / FILE).exists() else {}
-    now = {"train": inputs.train.unreadable, "test": inputs.test.unreadable}
-    return {split: dict(sorted((before.get(split, {}) | now[split].copy()).items())) for split in now}
+    now: Replaced = {
+        split: {path: reason for own in _all(inputs) for path, reason in getattr(own, split).unreadable.copy().items()}
+        for split in ("train", "test")
+    }
+    return {split: dict(sorted((before.get(split, {}) | now[split]).items())) for split in now}
 
 
 def keep(workdir: pathlib.Path, inputs: Inputs) -> None:
     """Write those of the run so far, where this process met any."""
-    if inputs.train.unreadable or inputs.test.unreadable:
+    if any(own.train.unreadable or own.test.unreadable for own in _all(inputs)):
         files.write_json(workdir / FILE, known(workdir, inputs))
 
 
@@ -38,6 +41,11 @@ def summarised(workdir: pathlib.Path, inputs: Inputs) -> dict[str, Any]:
         return {}
     names = [_inside(inputs, path) for path in paths[:NAMED]]
     return {"replaced": {"count": len(paths), **{split: len(some) for split, some in several.items()}, "names": names}}
+
+
+def _all(inputs: Inputs) -> list[Inputs]:
+    """The run's data, and those of stages."""
+    return [inputs, *inputs.stages.values()]
 
 
 def _inside(inputs: Inputs, path: str) -> str:

@@ -41,7 +41,7 @@ def load(
       ConfigError: no run or no checkpoint there, or no such player, stage, arm or seed; what there is, is named.
     """
     own = trained.find(workdir, WANTED, player=player, stage=stage, arm=arm, member=member, average=average)
-    data = own.run.data
+    data = own.config
     images = maker(
         own.module, own.record["draws"], num_classes=own.data["num_classes"], mean=data.mean, std=data.std,
         compute_dtype=build.COMPUTE[own.run.parallel.compute],

@@ -154,6 +154,9 @@ class Training:
 class StageFields(Training):
     """What a config says of a stage."""
 
+    # fields of config.data that differ in this stage, which is then measured on its own test split: another set, fewer
+    # classes, no augmentation
+    data: Mapping = empty()
     # name -> fields of the stage that differ; they start from the same players
     arms: Mapping[str, Training] = empty()
 
@@ -172,6 +175,7 @@ class Stage:
     name: str
     index: int
     arms: tuple[Arm, ...]
+    data: Data = Data()
 
     @property
     def steps(self) -> int:

@@ -14,7 +14,7 @@ import kdgan
 from kdgan import files
 from kdgan.metrics.intervals import mean_ci
 from kdgan.run import costs, figures, measures, origins
-from kdgan.run.evaluate import Evaluation, Outputs, Result, measured_players
+from kdgan.run.evaluate import Evaluation, OnData, Outputs, Result, measured_players
 from kdgan.run.figures import TEACHER, Figures
 from kdgan.run.inputs import Inputs
 from kdgan.run.latency import Latencies
@@ -116,36 +116,43 @@ def summarise(
             "memory": dict(training[stage.name].memory),
             "steps_per_second": steps / took if took else None,
             "cost": _cost(run, programs[stage.name], finished[stage.name], latencies),
+            **({"data": _data(inputs.stages[stage.name])} if stage.name in inputs.stages else {}),
         }
+        if inputs.of(stage.name).has_labels:
+            label = "label" if stage is run.stages[-1] else f"label/{stage.name}"
+            arrays[label] = evaluation.on_data_of(stage.name).splits.labels("test")
     last = run.stages[-1].name
     figures.of_chosen(
         pictures, run, programs[last], results[last]["arms"], of_arms, finished[last], evaluation, members.teachers
     )
-    partition = next(iter(inputs.partitions.values()))
     summary = {
         "config": config,
-        "data": {
-            "name": inputs.config.name,
-            "class_names": list(inputs.train.class_names),
-            "sizes": {
-                "train": len(partition.train),
-                "validation": len(partition.validation),
-                "unlabelled": len(partition.unlabelled),
-                "test": len(inputs.test),
-            },
-        },
-        "measures": measures.records(programs, evaluation.setting),
-        "notes": measures.notes(programs, evaluation.setting),
-        "evaluators": measures.about(programs, evaluation.setting),
+        "data": _data(inputs),
+        "measures": measures.records(programs, evaluation),
+        "notes": measures.notes(programs, evaluation),
+        "evaluators": measures.about(programs, evaluation),
         "stages": results,
         "figures": pictures.records,
         # Of a player that differs between stages, the first stage's.
         "cost": {name: cost for stage in reversed(results.values()) for name, cost in stage["cost"].items()},
         "environment": environment(),
     }
-    if inputs.has_labels:
-        arrays["label"] = evaluation.splits.labels("test")
     return summary, arrays | pictures.arrays
+
+
+def _data(inputs: Inputs) -> dict[str, Any]:
+    """Name, classes and sizes of data."""
+    partition = next(iter(inputs.partitions.values()))
+    return {
+        "name": inputs.config.name,
+        "class_names": list(inputs.train.class_names),
+        "sizes": {
+            "train": len(partition.train),
+            "validation": len(partition.validation),
+            "unlabelled": len(partition.unlabelled),
+            "test": len(inputs.test),
+        },
+    }
 
 
 def _seeds(of_seeds: Sequence[Any], program: Program, entry: str) -> Sequence[Any]:
@@ -195,7 +202,7 @@ class _Members:
         return members
 
     def _of_arm(self, stage: Stage, arm: Arm, seed: int, outputs: dict[str, Outputs]) -> dict[str, Result]:
-        program = program_of(self._programs[stage.name], arm.name)
+        program, on = program_of(self._programs[stage.name], arm.name), self._evaluation.on_data_of(stage.name)
         wanted = {name for several in program.evaluators.values() for one in several for name in one.others}
         others = {name: other for name in sorted(wanted) if (other := self._other(stage, arm, seed, name)) is not None}
         results = {}
@@ -204,25 +211,25 @@ class _Members:
             if player in program.evaluators:
                 asked = {name for evaluator in program.evaluators[player] for name in evaluator.others} - {player}
                 given = {name: other for name, other in others.items() if name in asked}
-                results[entry] = self._measure(program, player, variables, given, outputs)
+                results[entry] = self._measure(program, player, variables, given, outputs, on)
         if TEACHER in others and stage is self._run.stages[-1]:
             source, player, variables = others[TEACHER]
-            self.teachers[arm.name, seed] = self._measure(source, player, variables, {}, outputs)
+            self.teachers[arm.name, seed] = self._measure(source, player, variables, {}, outputs, on)
         return results
 
     def _measure(
         self, program: Program, player: str, variables: Variables, others: Mapping[str, tuple[Program, str, Variables]],
-        outputs: dict[str, Outputs],
+        outputs: dict[str, Outputs], on: OnData,
     ) -> Result:  # fmt: skip
         digests = {name: _digest(*other) for name, other in others.items()}
         evaluators = program.evaluators[player]
-        key = _digest(program, player, variables), evaluators, tuple(sorted(digests.items()))
+        key = _digest(program, player, variables), evaluators, tuple(sorted(digests.items())), id(on.inputs)
         if key not in self._known:
             for name, other in others.items():
                 if digests[name] not in outputs:
-                    outputs[digests[name]] = self._evaluation.outputs(*other, "test")
+                    outputs[digests[name]] = self._evaluation.outputs(*other, "test", on=on)
             given = {name: outputs[content] for name, content in digests.items()}
-            self._known[key] = self._evaluation.measure(program, player, variables, "test", given, keep=True)
+            self._known[key] = self._evaluation.measure(program, player, variables, "test", given, keep=True, on=on)
         return self._known[key]
 
     def _other(self, stage: Stage, arm: Arm, seed: int, name: str) -> tuple[Program, str, Variables] | None:
@@ -240,6 +247,8 @@ class _Members:
         if start.stage is None:
             return self._from_checkpoint(stage, seed, name, start)
         source, player = program_of(self._programs[start.stage], start.arm or ""), player_of(start.player or name)
+        if self._evaluation.on(source).inputs is not self._evaluation.on(program).inputs:
+            return None  # it speaks of other data
         variables = self._finished[start.stage][start.arm or source.arms[0]][seed].get(start.player or name)
         return None if variables is None or player not in source.evaluators else (source, player, variables)
 
@@ -265,7 +274,7 @@ def _on_validation(
 
     They were measured when the last step was done: what metrics.jsonl has of it is taken, the rest is measured.
     """
-    if not evaluation.splits.size("validation"):
+    if not evaluation.on_data_of(stage).splits.size("validation"):
         return {}
     program = program_of(programs[stage], arm)
     trained = measured_players(program, trained_only=True)

@@ -17,10 +17,8 @@ import jax
 import numpy as np
 
 from kdgan import files, parallel
-from kdgan.data import Dataset
 from kdgan.run import claim as claims
-from kdgan.run import costs, frozen, lock, portions, replaced, shown, starts, summary
-from kdgan.run import inputs as run_inputs
+from kdgan.run import costs, frozen, lock, portions, replaced, shown, stage_data, starts, summary
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, plain, resolve
 from kdgan.run.divergence import check_finite, check_parameters
@@ -48,7 +46,7 @@ class Context:
 
     run: Run
     inputs: Inputs
-    arrays: Mapping[str, Any]
+    arrays: dict[int, Mapping[str, Any]]  # of each of the data sets, what of it lies on the device
     evaluation: Evaluation
     monitor: Monitor
     interrupt: Interrupt
@@ -57,9 +55,16 @@ class Context:
     claim: claims.Claim
     frozen: Frozen
 
+    def arrays_of(self, stage: str) -> Mapping[str, Any]:
+        """What lies on the device of the data of a stage, placed there once."""
+        inputs = self.inputs.of(stage)
+        if id(inputs) not in self.arrays:
+            self.arrays[id(inputs)] = inputs.device_arrays()
+        return self.arrays[id(inputs)]
+
 
 def train(
-    config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = False, data: Mapping[str, Dataset] | None = None,
+    config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = False, data: Mapping[str, Any] | None = None,
     reset: Sequence[str] = (), accept_changed_inputs: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train every stage of a config in `workdir`, evaluate, and write all of the run's files; returns the summary.
@@ -69,7 +74,8 @@ def train(
       workdir: folder of the run; made where it is absent, gone on with where it holds a part of this run, or one that this
         run extends (`run/claim.py`).
       only_evaluate: measure what is trained; nothing is trained further.
-      data: {"train": ..., "test": ...} of `kdgan.data.Dataset`s, in place of what `config.data.name` names.
+      data: {"train": ..., "test": ...} of `kdgan.data.Dataset`s, in place of what `config.data.name` names; and under the
+        name of a stage the same for data of its own.
       reset: stages to train anew; what there is of them, and of what started from them, is put aside.
       accept_changed_inputs: go on though data or start checkpoints are not what they were; the summary says so.
 
@@ -81,7 +87,7 @@ def train(
     workdir = files.folder(workdir)
     with contextlib.ExitStack() as open_until_the_end:
         with failing_together():
-            config = config if data is None else run_inputs.handed_over(config, data)
+            config = config if data is None else stage_data.handed_over(config, data)
             resolve(config)  # a mistake in it leaves no folder behind
             if only_evaluate and not (workdir / claims.CONFIG).exists():
                 raise ConfigError(f"workdir {workdir} holds no run; run --mode=train first")
@@ -105,7 +111,7 @@ def _train(prepared: Prepared, config: Any, workdir: pathlib.Path, only_evaluate
     ):
         evaluation = Evaluation(run, inputs, programs)
         context = Context(
-            run, inputs, inputs.device_arrays(), evaluation, monitor, interrupt, workdir, only_evaluate, claim,
+            run, inputs, {}, evaluation, monitor, interrupt, workdir, only_evaluate, claim,
             Frozen(run, evaluation),
         )  # fmt: skip
         for stage in run.stages:
@@ -128,7 +134,8 @@ def train_stage(
     context: Context, stage: Stage, programs: Sequence[Program], finished: Finished
 ) -> tuple[dict[str, dict[int, dict[str, Variables]]], Training]:
     """One stage to its last step -> (arm -> seed -> entry -> variables, what it took, with the time before a stop)."""
-    tables = Tables(context.run, context.inputs, context.workdir / "cached")
+    inputs = context.inputs.of(stage.name)
+    tables = Tables(context.run, inputs, context.workdir / "cached")
     several = context.claim.portions[stage.name]
     whole = Whole(
         [train_portion(context, stage, portion, programs, finished, tables) for portion in several],
@@ -139,7 +146,7 @@ def train_stage(
         whole.unite(context.workdir / claims.CHECKPOINTS / stage.name, stage.steps)
     flops: dict[str, float | None] = {}
     for program in programs:  # its arms differ in nothing that costs
-        flops |= dict.fromkeys(program.arms, costs.training_flops(context.run, program, context.inputs))
+        flops |= dict.fromkeys(program.arms, costs.training_flops(context.run, program, inputs))
     seconds_each = {arm: spent[0] / len(context.run.seeds) for arm, spent in whole.times.items()}
     used = {"estimated": whole.memory, "peak": costs.device_peak()}
     return whole.outcome, Training(whole.seconds, flops, seconds_each, whole.phases, used)
@@ -156,15 +163,15 @@ def train_portion(
             run,
             stage,
             program,
-            context.inputs,
-            context.arrays,
+            context.inputs.of(stage.name),
+            context.arrays_of(stage.name),
             initial_states(dataclasses.replace(context, run=run), stage, program, finished),
             tables,
         )
         for program in programs
     ]
     last = max(program.steps for program in programs)
-    validated = context.evaluation.splits.size("validation") > 0
+    validated = context.evaluation.on(programs[0]).splits.size("validation") > 0
     best = [first_best(population, validated) for population in populations]
     step, seconds, phases = 0, 0.0, Phases()
     with (
@@ -235,7 +242,7 @@ def train_portion(
         seconds,
         dataclasses.asdict(phases),
         portions.times(populations),
-        sum(memory(run, programs, context.inputs)),
+        sum(memory(run, programs, context.inputs.of(stage.name))),
     )
 
 
@@ -293,9 +300,8 @@ def advance(
             target = population.step if population.step < goal else target
             stop = lambda: False
             for (seed, arm), values in zip(population.members, metrics, strict=True):
-                cause = functools.partial(
-                    frozen.cause, context.run, context.inputs, context.arrays, stage, population, seed, arm
-                )
+                inputs, arrays = context.inputs.of(stage.name), context.arrays_of(stage.name)
+                cause = functools.partial(frozen.cause, context.run, inputs, arrays, stage, population, seed, arm)
                 check_finite(stage.name, seed, arm, values, first, cause)
                 if target % log_every == 0 or target == last:
                     scalars = {name: float(value[-1]) for name, value in values.items()}
@@ -320,7 +326,7 @@ def evaluate(context: Context, stage: Stage, population: Population, best: list[
         if context.run.evaluate.watch_test and lead is not None:
             numbers = evaluation.measure(program, lead, entries[lead], "test").numbers
             tell(split="test", scalars={f"{lead}/{name}": value for name, value in numbers.items()})
-        if not evaluation.splits.size("validation"):
+        if not evaluation.on(program).splits.size("validation"):
             continue
         scalars: dict[str, float] = {}
         now = dict(before)
@@ -348,7 +354,9 @@ def show_made(
         player = player_of(entry)
         for evaluator in program.evaluators[player]:
             judged = context.evaluation.judged(program, player, variables)
-            figure = None if evaluator.watch is None else evaluator.watch(context.evaluation.setting, judged)
+            figure = (
+                None if evaluator.watch is None else evaluator.watch(context.evaluation.on(program).setting, judged)
+            )
             if figure is None:
                 continue
             if parallel.is_writer():

@@ -18,14 +18,13 @@ from kdgan import files
 from kdgan.data.fields import Field
 from kdgan.evaluators import way_of
 from kdgan.player_inputs import MAIN
-from kdgan.run import build, claim, evaluators, portions
-from kdgan.run import inputs as run_inputs
+from kdgan.run import build, claim, evaluators, portions, stage_data
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.players import build_module
 from kdgan.run.program import AVERAGE, Program, Variables, program_of
-from kdgan.run.schema import Arm, Run, Stage
+from kdgan.run.schema import Arm, Data, Run, Stage
 
 
 class Trained(NamedTuple):
@@ -38,7 +37,8 @@ class Trained(NamedTuple):
       module: Flax module.
       variables: parameters and mutable collections of one member.
       record: what players.json says of it: evaluators, trained, inputs, and of what makes images how it draws them.
-      data: what players.json says of the data: image_shape, num_classes, class_names, fields.
+      data: what players.json says of the data of its stage: image_shape, num_classes, class_names, fields.
+      config: `data` of the config, as it holds in its stage.
     """
 
     run: Run
@@ -48,6 +48,7 @@ class Trained(NamedTuple):
     variables: Variables
     record: Mapping[str, Any]
     data: Mapping[str, Any]
+    config: Data
 
     @property
     def inputs(self) -> dict[str, Field]:
@@ -76,8 +77,19 @@ class Wanted(NamedTuple):
 
 
 def describe_players(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -> dict[str, Any]:
-    """The content of players.json: {"data": ..., "stages": {stage: {arm: {player: ...}}}}."""
-    data = {
+    """The content of players.json: {"data": ..., "stage_data": {stage: ...}, "stages": {stage: {arm: {player: ...}}}}."""
+    by_stage = {
+        stage.name: {
+            arm.name: _players(program_of(programs[stage.name], arm.name), inputs.of(stage.name)) for arm in stage.arms
+        }
+        for stage in run.stages
+    }
+    stages = {stage: _data(own) for stage, own in inputs.stages.items()}
+    return {"data": _data(inputs), **({"stage_data": stages} if stages else {}), "stages": by_stage}
+
+
+def _data(inputs: Inputs) -> dict[str, Any]:
+    return {
         "image_shape": list(inputs.train.image_shape),
         "num_classes": inputs.num_classes,
         "class_names": list(inputs.train.class_names),
@@ -86,11 +98,6 @@ def describe_players(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[P
             for name, field in inputs.train.fields.items()
         },
     }
-    by_stage = {
-        stage.name: {arm.name: _players(program_of(programs[stage.name], arm.name), inputs) for arm in stage.arms}
-        for stage in run.stages
-    }
-    return {"data": data, "stages": by_stage}
 
 
 def _players(program: Program, inputs: Inputs) -> dict[str, dict[str, Any]]:
@@ -161,16 +168,18 @@ def find(
             f" taken, of step {step:,} of {which.steps:,}",
             stacklevel=3,
         )
+    data = record.get("stage_data", {}).get(at.name, record["data"])
     variables = _best(saved, name, average) if best else _last(saved["state"], name, average)
     return Trained(
         run=run,
         name=name,
         where=f"stage {at.name}, arm {which.name}, seed {seed}, step {step:,}"
         + (" (best by validation)" if best else ""),
-        module=build_module(name, which.players[name], run.data, record["data"]["num_classes"]),
+        module=build_module(name, which.players[name], at.data, data["num_classes"]),
         variables=variables,
         record=record["stages"][at.name][which.name][name],
-        data=record["data"],
+        data=data,
+        config=at.data,
     )
 
 
@@ -187,7 +196,7 @@ def restore_member(workdir: pathlib.Path, run: Run, stage: str, arm: str, seed: 
 def _record(workdir: pathlib.Path, run: Run) -> Mapping[str, Any]:
     if (workdir / claim.PLAYERS).exists():
         return _of_today(files.read_json(workdir / claim.PLAYERS))
-    inputs = run_inputs.load(run)
+    inputs = stage_data.load(run)
     return describe_players(run, inputs, build.all_programs(run, inputs, read_checkpoints=False))
 
 
