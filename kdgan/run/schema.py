@@ -101,7 +101,7 @@ class Player:
     inputs: Sequence[str] = ()
     # of every image that it is given, also of generated ones, where they differ from data.mean and data.std
     mean: float | Sequence[float] | None = None
-    std: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None  # likewise
     # (height, width), or a square's side, to which they are scaled for it
     image_size: int | Sequence[int] | None = None
     # indices of its classes, in the order of the data's classes; None: as they are
