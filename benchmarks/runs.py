@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from kdgan.run.classifiers import Classifiers
 
 from benchmarks import ours
 from benchmarks.measure import Contestant
@@ -19,9 +20,8 @@ from benchmarks.work import CLASSES, Work, data_set
 from kdgan import config as common
 from kdgan import data
 from kdgan.data import splits
+from kdgan.run import batches as run_batches
 from kdgan.run import build, starts
-from kdgan.run import inputs as run_inputs
-from kdgan.run.classifiers import Classifiers
 from kdgan.run.config import resolve
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import Population
@@ -112,7 +112,7 @@ def contestant(work: Work, population: Population) -> Contestant:
 
 def indices(work: Work, population: Population, inputs: Inputs) -> Iterator[np.ndarray]:
     """The examples that the first seed's batches hold, step by step."""
-    batches = run_inputs.batches(inputs, seed=0, stage=1, batch_size=work.batch, start=population.step, steps=STEPS)
+    batches = run_batches.batches(inputs, seed=0, stage=1, batch_size=work.batch, start=population.step, steps=STEPS)
     return (batch["index"] for batch in batches)
 
 

@@ -5,6 +5,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from kdgan.run.classifiers import Classifiers
 
 import tiny
 from configs import common
@@ -12,7 +13,6 @@ from kdgan import data
 from kdgan.data import splits
 from kdgan.run import build, frozen, interrupt, population, train
 from kdgan.run import inputs as run_inputs
-from kdgan.run.classifiers import Classifiers
 from kdgan.run.config import resolve
 from kdgan.run.evaluate import Evaluator
 

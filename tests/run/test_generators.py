@@ -12,12 +12,12 @@ from PIL import Image
 import kdgan
 import tiny
 from configs import common
+from kdgan.evaluators.generator import spherical
 from kdgan.metrics import generative
 from kdgan.run import build, modes, sampling, shown, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, resolve
-from kdgan.evaluators.generator import spherical
 
 LATENT = 4
 
