@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kdgan import parallel
 from kdgan.data.cache import cache_dir
 from kdgan.evaluators import Evaluator, Judged, Setting
 from kdgan.run import build, extractors
@@ -174,5 +175,6 @@ class Evaluation:
         module, inputs = program.local_modules[player], program.inputs_of(player)
         key = module, inputs, evaluators, keep
         if key not in self._totals:
-            self._totals[key] = make_totals(module, evaluators, self._inputs.config, self._compute, inputs, keep=keep)
+            totals = make_totals(module, evaluators, self._inputs.config, self._compute, inputs, keep=keep)
+            self._totals[key] = parallel.compiled(totals)
         return self._totals[key]

@@ -101,9 +101,10 @@ def _check(
     output, fields = inspection.outputs[player], inputs.train.fields
     reason = evaluator.fits(output, fields)
     if reason is not None:
+        said = reason.replace("{player}", f"players.{player}")
         hint = f"; {run_inputs.no_labels(inputs)}" if not inputs.has_labels and "label" in reason else ""
         raise ConfigError(
-            f"config.players.{player} is judged as {evaluator.name!r}: {reason}{hint}; or set players.{player}.evaluate to"
+            f"config.players.{player} is judged as {evaluator.name!r}: {said}{hint}; or set players.{player}.evaluate to"
             f" {NOTHING!r}"
         )
     if evaluator.sums is None:

@@ -54,7 +54,7 @@ def make_totals(
     module: nn.Module, evaluators: Sequence[Evaluator], data: Data, compute_dtype: Any,
     inputs: Sequence[str] = (MAIN,), *, keep: bool,
 ) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:  # fmt: skip
-    """`totals(variables, raw, key, output, others) -> ({evaluator: sums}, {name: kept})` of one batch, compiled.
+    """`totals(variables, raw, key, output, others) -> ({evaluator: sums}, {name: kept})` of one batch, pure.
 
     Args:
       module: of the player that is judged.
@@ -89,7 +89,7 @@ def make_totals(
                 kept |= evaluator.keeps(apply, variables, batch, own_key)
         return sums, kept
 
-    return parallel.compiled(totals)
+    return totals
 
 
 def _known(name: str, batch: Any, output: Any) -> Callable[[Any], Any]:
