@@ -20,8 +20,8 @@ from benchmarks.work import CLASSES, Work, data_set
 from kdgan import config as common
 from kdgan import data, evaluators, parallel
 from kdgan.data import splits
+from kdgan.run import batches as run_batches
 from kdgan.run import build, starts
-from kdgan.run import inputs as run_inputs
 from kdgan.run.config import resolve
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import Population
@@ -113,7 +113,7 @@ def contestant(work: Work, population: Population) -> Contestant:
 
 def indices(work: Work, population: Population, inputs: Inputs) -> Iterator[np.ndarray]:
     """The examples that the first seed's batches hold, step by step."""
-    batches = run_inputs.batches(inputs, seed=0, stage=1, batch_size=work.batch, start=population.step, steps=STEPS)
+    batches = run_batches.batches(inputs, seed=0, stage=1, batch_size=work.batch, start=population.step, steps=STEPS)
     return (batch["index"] for batch in batches)
 
 

@@ -17,6 +17,7 @@ import optax
 from kdgan import game, methods, optim, parallel
 from kdgan.data import augment
 from kdgan.norms import Norm
+from kdgan.run import batches as run_batches
 from kdgan.run import checkpoint, evaluators, extractors, ranges, starts
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
@@ -117,10 +118,10 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     modules, local_modules = (
         build_modules(run, arm, inputs, synchronised=over_devices) for over_devices in (True, False)
     )
-    prepare = with_main_input(run_inputs.make_prepare(inputs, arm.augment), inputs.train.inputs)
+    prepare = with_main_input(run_batches.make_prepare(inputs, arm.augment), inputs.train.inputs)
     given = inputs_of(arm, inputs.train.fields, inputs.train.inputs)
     try:
-        example = run_inputs.example_batch(inputs, prepare, arm.batch_size)
+        example = run_batches.example_batch(inputs, prepare, arm.batch_size)
     except ValueError as error:
         raise ConfigError(f"config.data: {error}") from error
     try:

@@ -16,6 +16,7 @@ from kdgan import evaluators
 from kdgan.evaluators import Evaluator
 from kdgan.game import Inspection
 from kdgan.player_inputs import MAIN
+from kdgan.run import batches as run_batches
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -109,7 +110,7 @@ def _check(
         )
     if evaluator.sums is None:
         return
-    (raw,) = run_inputs.evaluation_batches(inputs.test, np.arange(1), 1)
+    (raw,) = run_batches.evaluation_batches(inputs.test, np.arange(1), 1)
     variables = variable_shapes(module, inspection.inputs[player])
     split = {
         "params": variables.get("params", {}),

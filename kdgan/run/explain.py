@@ -33,7 +33,7 @@ def _lines(label: str, rows: Sequence[str]) -> str:
 def _data(inputs: Inputs) -> str:
     partition = next(iter(inputs.partitions.values()))
     data = inputs.config
-    if inputs.has_labels:
+    if inputs.has_classes:
         classes = f"{inputs.num_classes} class" + ("" if inputs.num_classes == 1 else "es")
         chosen = "all labelled" if data.labelled is None else "labelled (class-balanced, drawn by seed)"
     else:
@@ -49,7 +49,7 @@ def _data(inputs: Inputs) -> str:
     if data.augment:
         rows.append("augmentation: " + ", ".join(_call(name, fields) for name, fields in data.augment.items()))
     rows.append("on the device" if inputs.on_device else f"streamed with {data.workers} workers")
-    if inputs.has_labels:
+    if inputs.has_classes:
         rows += [_class_counts(inputs), *_unequal_shares(inputs)]
     rows += [f"{split}: {note}" for split, dataset in _splits(inputs).items() for note in dataset.notes]
     return _lines("data", rows)

@@ -12,7 +12,7 @@ import numpy as np
 
 from kdgan import parallel
 from kdgan.evaluators import Measure
-from kdgan.run import inputs as run_inputs
+from kdgan.run import batches as run_batches
 from kdgan.run import teacher_outputs
 from kdgan.run.evaluate import Evaluation
 from kdgan.run.inputs import Inputs
@@ -208,7 +208,7 @@ def _is_given_its_inputs(program: Program, name: str) -> bool:
 
 def _parts(inputs: Inputs, arrays: Any, stage: Stage, program: Program, seed: int, step: int) -> list[dict[str, Any]]:
     """The prepared batches of a seed's step, labelled and unlabelled."""
-    (raw,) = run_inputs.batches(
+    (raw,) = run_batches.batches(
         inputs, seed=seed, stage=stage.index, batch_size=program.batch_size, start=step, steps=step + 1,
         views=program.views,
     )  # fmt: skip

@@ -12,8 +12,8 @@ import numpy as np
 from kdgan import parallel
 from kdgan.models.patches import by_patches
 from kdgan.parallel import Runner
+from kdgan.run import batches as run_batches
 from kdgan.run import build, costs, players
-from kdgan.run import inputs as run_inputs
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program, Variables
 from kdgan.run.schema import Run, Stage
@@ -74,7 +74,7 @@ class Population:
         """The batches from this step on, after what they carry of cached players was computed."""
         cached = {} if self._tables is None else self._tables.of(self.program, self._cached_variables())
         make = functools.partial(
-            run_inputs.batches, self._inputs, stage=self._stage.index, batch_size=self.program.batch_size,
+            run_batches.batches, self._inputs, stage=self._stage.index, batch_size=self.program.batch_size,
             start=self.step, steps=self.program.steps, views=self.program.views,
         )  # fmt: skip
         return [

@@ -22,10 +22,12 @@ import numpy as np
 import kdgan
 from kdgan import files, parallel
 from kdgan.data import views
+from kdgan.data.fields import LABEL
 from kdgan.metrics import cost
+from kdgan.run import batches as run_batches
 from kdgan.run import build
-from kdgan.run import inputs as run_inputs
-from kdgan.run.inputs import Inputs, Lookup
+from kdgan.run.batches import Lookup
+from kdgan.run.inputs import Inputs, rows_of
 from kdgan.run.program import Program, Variables, digest
 from kdgan.run.schema import Run
 from kdgan.state import variable_shapes
@@ -115,7 +117,7 @@ class Tables:
         for start in range(0, len(places), count):
             chunk = places[start : start + count]
             filled = np.concatenate([chunk, np.repeat(chunk[:1], count - len(chunk))])
-            yield np.asarray(run(own, run_inputs.view_batch(self._inputs, filled)), np.float32)[: len(chunk)]
+            yield np.asarray(run(own, run_batches.view_batch(self._inputs, filled)), np.float32)[: len(chunk)]
 
     def _from_file(self, key: str, shape: tuple[int, ...], blocks: Callable[[], Iterator[np.ndarray]]) -> np.ndarray:
         """The outputs mapped from their file, which is written, whole or not at all, where there is none."""
@@ -133,8 +135,11 @@ class Tables:
         train, config = self._inputs.train, self._inputs.config
         found = hashlib.sha256(f"{config.name} {config.train} {config.mean} {config.std} ".encode())
         found.update(np.zeros(len(train), np.int32).tobytes() if train.label is None else train.label.tobytes())
-        some = np.unique(np.linspace(0, len(train) - 1, FINGERPRINT).astype(np.int64))
-        found.update(np.ascontiguousarray(train.fetch(some) if train.image is None else train.image).tobytes())
+        for name in (name for name in train.fields if name not in (LABEL, train.image_field)):
+            found.update(name.encode() + np.ascontiguousarray(train.arrays[name]).tobytes())
+        if train.image_field is not None:
+            some = np.unique(np.linspace(0, len(train) - 1, FINGERPRINT).astype(np.int64))
+            found.update(np.ascontiguousarray(train.fetch(some) if train.image is None else train.image).tobytes())
         return found.hexdigest()
 
 
@@ -161,7 +166,7 @@ def drawn(inputs: Inputs, program: Program, seeds: Sequence[int]) -> np.ndarray:
     each = [
         views.drawn(rows, count, views=program.views or 1, steps=program.steps, size=len(inputs.train))
         for seed in seeds
-        for rows, count in run_inputs.rows_of(inputs, seed, program.batch_size)
+        for rows, count in rows_of(inputs, seed, program.batch_size)
     ]
     return np.unique(np.concatenate(each))
 
