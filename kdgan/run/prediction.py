@@ -109,9 +109,8 @@ def _checked(name: str, field: Field, given: Any) -> np.ndarray:
         return _checked_images(array, field.shape)
     shape = tuple(field.shape)
     if array.ndim not in (len(shape), len(shape) + 1) or array.shape[array.ndim - len(shape) :] != shape:
-        raise ValueError(
-            f"field {name!r} has shape {list(array.shape)}; the player was trained on {['n', *shape]} of {field}"
-        )
+        wanted = ", ".join(["n", *map(str, shape)])
+        raise ValueError(f"field {name!r} has shape {list(array.shape)}; the player was trained on [{wanted}]: {field}")
     of_type = {"b": "b", "i": "iu", "f": "iuf"}[field.dtype.kind]
     if array.dtype.kind not in of_type:
         raise ValueError(f"field {name!r} is {array.dtype}; {field.dtype} is accepted")

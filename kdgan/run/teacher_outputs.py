@@ -22,6 +22,7 @@ import numpy as np
 import kdgan
 from kdgan import files, parallel
 from kdgan.data import views
+from kdgan.data.fields import LABEL
 from kdgan.metrics import cost
 from kdgan.run import batches as run_batches
 from kdgan.run import build
@@ -134,8 +135,11 @@ class Tables:
         train, config = self._inputs.train, self._inputs.config
         found = hashlib.sha256(f"{config.name} {config.train} {config.mean} {config.std} ".encode())
         found.update(np.zeros(len(train), np.int32).tobytes() if train.label is None else train.label.tobytes())
-        some = np.unique(np.linspace(0, len(train) - 1, FINGERPRINT).astype(np.int64))
-        found.update(np.ascontiguousarray(train.fetch(some) if train.image is None else train.image).tobytes())
+        for name in (name for name in train.fields if name not in (LABEL, train.image_field)):
+            found.update(name.encode() + np.ascontiguousarray(train.arrays[name]).tobytes())
+        if train.image_field is not None:
+            some = np.unique(np.linspace(0, len(train) - 1, FINGERPRINT).astype(np.int64))
+            found.update(np.ascontiguousarray(train.fetch(some) if train.image is None else train.image).tobytes())
         return found.hexdigest()
 
 
