@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,13 @@ from kdgan.report import numbers
 from kdgan.report.entries import split_name
 
 NOT_METRICS = ("step", "stage", "arm", "seed", "split")
+OBJECTIVE = "loss"
+Logged = tuple[str, str]  # (split, key) of what metrics.jsonl has
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """One metric of one arm over the steps of a stage.
+    """One measure or loss of one arm over the steps of a stage.
 
     Attributes:
         step: [n].
@@ -37,7 +39,7 @@ def gather(metrics: Iterable[Mapping[str, Any]], stage: str, split: str, key: st
 
     Where a member logged a step twice, as a run that was killed after logging does, the later line counts.
     """
-    found: dict[str, dict[int, dict[Any, float]]] = {}
+    arms: dict[str, dict[int, dict[Any, float]]] = {}
     for line in metrics:
         if (
             line.get("stage") == stage
@@ -46,8 +48,8 @@ def gather(metrics: Iterable[Mapping[str, Any]], stage: str, split: str, key: st
             and numbers.is_number(line.get("step"))
         ):
             value = float(line[key]) if numbers.is_number(line[key]) else math.nan
-            found.setdefault(str(line.get("arm")), {}).setdefault(int(line["step"]), {})[line.get("seed")] = value
-    return {arm: _curve(steps) for arm, steps in found.items()}
+            arms.setdefault(str(line.get("arm")), {}).setdefault(int(line["step"]), {})[line.get("seed")] = value
+    return {arm: _curve(steps) for arm, steps in arms.items()}
 
 
 def _curve(steps: Mapping[int, Mapping[Any, float]]) -> Curve:
@@ -67,7 +69,7 @@ def arms_logged(metrics: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def keys(metrics: Iterable[Mapping[str, Any]], stage: str, split: str) -> list[str]:
-    """Metrics logged in a stage and split, in the order in which they first appear."""
+    """What is logged in a stage and split, in the order in which they first appear."""
     lines = (line for line in metrics if line.get("stage") == stage and line.get("split") == split)
     return list(dict.fromkeys(key for line in lines for key in line if key not in NOT_METRICS and "/" in key))
 
@@ -84,11 +86,29 @@ def varies(curves: Mapping[str, Curve]) -> bool:
     return any(len(set(curve.mean[np.isfinite(curve.mean)].tolist())) > 1 for curve in curves.values())
 
 
-def first_looked_at(metrics: Iterable[Mapping[str, Any]], stage: str) -> list[tuple[str, str]]:
-    """(split, key) of what a reader looks at first, player by player: its validation metrics, then the objective."""
+def looked_at(
+    metrics: Iterable[Mapping[str, Any]], stage: str, measured: Mapping[str, Sequence[str]] | None = None
+) -> tuple[list[Logged], list[Logged]]:
+    """(what a reader looks at first, the further measures), player by player; each by its split and key.
+
+    First come a player's first two measures on the validation split, by which arms are compared, and its objective.
+
+    Args:
+        metrics: the lines of metrics.jsonl.
+        stage: its name.
+        measured: player -> names of its measures in order; by default as they were logged.
+    """
     lines = list(metrics)
-    wanted = [*(("validation", name) for name in ("accuracy", "nll", "fd", "elbo")), ("train", "loss")]
     logged = {split: keys(lines, stage, split) for split in ("validation", "train")}
     players = dict.fromkeys(key.rpartition("/")[0] for split in logged for key in logged[split])
-    pairs = [(split, f"{player}/{name}") for player in players for split, name in wanted]
-    return [(split, key) for split, key in pairs if key in logged[split]]
+    first: list[Logged] = []
+    further: list[Logged] = []
+    for player in players:
+        own = [key for key in logged["validation"] if key.rpartition("/")[0] == player]
+        order = [f"{player}/{name}" for name in (measured or {}).get(split_name(player)[0], ())]
+        own.sort(key=lambda key, order=order: order.index(key) if key in order else len(order))  # type: ignore[misc]
+        first += [("validation", key) for key in own[:2]]
+        further += [("validation", key) for key in own[2:]]
+        if f"{player}/{OBJECTIVE}" in logged["train"]:
+            first.append(("train", f"{player}/{OBJECTIVE}"))
+    return first, further

@@ -15,16 +15,27 @@ from typing import Any
 INK, MUTED, LINE = "#23272e", "#69707a", "#e3e4e0"
 # After Okabe and Ito (2008), told apart with any colour vision; the first, a grey, is the baseline's.
 SERIES = ("#737a84", "#0072b2", "#d55e00", "#009e73", "#b5549a", "#a67c00", "#3d9bd1")
-VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line"} | {c: f"--s{i}" for i, c in enumerate(SERIES)}
+REST = "#b3b8bf"  # of the arms that are one among many
+VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", REST: "--rest"}
+VARIABLES |= {colour: f"--s{i}" for i, colour in enumerate(SERIES)}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
 
-def colours_of(arms: Sequence[str]) -> dict[str, str]:
-    """Arm -> colour, the same in every figure of a run. The first of several arms, the baseline, is grey."""
+def colours_of(arms: Sequence[str], best: Sequence[str] = ()) -> dict[str, str]:
+    """Arm -> colour, the same in every figure of a run. The first of several arms, the baseline, is grey.
+
+    Args:
+        arms: in the order of the config.
+        best: from the best on. Of more arms than there are colours the first of these have one; all others share a light
+            grey, so that no colour stands for two arms.
+    """
     if len(arms) == 1:
         return {arms[0]: SERIES[1]}
-    rest = SERIES[1:]
-    return {arm: SERIES[0] if i == 0 else rest[(i - 1) % len(rest)] for i, arm in enumerate(arms)}
+    order = list(arms[1:])
+    if len(arms) > len(SERIES):
+        order = list(dict.fromkeys([*(arm for arm in best if arm in order), *order]))
+    colours = dict(zip(order, SERIES[1:], strict=False))
+    return {arm: SERIES[0] if arm == arms[0] else colours.get(arm, REST) for arm in arms}
 
 
 def css(colour: str) -> str:
@@ -73,7 +84,7 @@ def svg(figure, label: str) -> str:
     used = set(re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", text))
     used = {name for pair in used for name in pair if name}
     # Every figure calls its parts axes_1, line2d_3, ...: several on one page would share their ids.
-    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
     view_box = re.search(r'viewBox="([^"]+)"', text[: text.index(">")])
     body = text[text.index(">") + 1 :]
     for colour, variable in VARIABLES.items():

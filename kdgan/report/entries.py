@@ -28,7 +28,7 @@ class Entry:
         player: whose parameters these are.
         arm: the arm of the stage compared that trained it; None for a frozen player, or one of an earlier stage.
         variant: "" for the player at the last step; else what its parameters are: "best by validation".
-        metrics: metric -> {"mean", "std", "ci95", "values"}.
+        metrics: measure -> {"mean", "std", "ci95", "values"}, in the order of its evaluators' measures.
         name: its key in the summary and in evaluation.npz: "student (best by validation)".
         source: (stage, arm) where it stands under that key: of those that have it as it is, the earliest.
         trained: (stage, arm) that trained it; None where no stage of this run did.
@@ -73,7 +73,7 @@ def shown(summary: Mapping[str, Any], stage: str | None = None) -> tuple[Entry, 
 
 
 def compared(summary: Mapping[str, Any], stage: str | None = None) -> tuple[str | None, dict[str, Mapping[str, Any]]]:
-    """(the player that a stage's arms are compared by, arm -> its metrics): the student, where there is one."""
+    """(the player that a stage's arms are compared by, arm -> its measures): the student, where there is one."""
     arms: dict[str, dict[str, Mapping[str, Any]]] = {}
     for entry in shown(summary, stage):
         if entry.arm is not None and not entry.variant:
@@ -106,14 +106,14 @@ def training_of(summary: Mapping[str, Any], entry: Entry, what: str = "train_flo
 
 
 def best_on_test_of(summary: Mapping[str, Any], entry: Entry) -> Mapping[str, Any]:
-    """The highest test accuracy that an entry's player had in any evaluation of its stage; {} where none was made."""
+    """The best that an entry's player had on the test split in any evaluation of its stage; {} where none was made."""
     stage, arm = entry.source
     of_players = (((summary["stages"].get(stage) or {}).get("arms") or {}).get(arm) or {}).get("best_on_test") or {}
     return of_players.get(entry.player) or {}
 
 
 def validation_of(summary: Mapping[str, Any], entry: Entry) -> Mapping[str, Any]:
-    """An entry's metrics on the validation split, at the last step of the stage that trained it; {} where unknown."""
+    """An entry's measures on the validation split, at the last step of the stage that trained it; {} where unknown."""
     stage, arm = entry.source
     return ((arm_records(summary, stage).get(arm) or {}).get("validation") or {}).get(entry.name) or {}
 
@@ -193,12 +193,19 @@ def _entries(
     stages: Mapping[str, Any], label: str, player: str, arm: str | None, metrics: Mapping[str, Any], origin: _Origin
 ) -> Iterator[Entry]:
     """The player, then its variants as they stand where it was trained."""
-    yield Entry(label, player, arm, "", metrics, player, *origin)
     stage, source = origin.source
+    record = stages[stage]["arms"][source]
+    yield Entry(label, player, arm, "", _in_order(record, player, metrics), player, *origin)
     for name, values in _arms(stages[stage])[source].items():
         base, variant = split_name(name)
         if base == player and variant:
-            yield Entry(label, player, arm, variant, values, name, *origin)
+            yield Entry(label, player, arm, variant, _in_order(record, player, values), name, *origin)
+
+
+def _in_order(record: Mapping[str, Any], player: str, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A player's measures in the order in which its arm says that it has them: it is compared by the first."""
+    order = (record.get("measured") or {}).get(player) or ()
+    return {name: metrics[name] for name in (*order, *metrics) if name in metrics}
 
 
 def _origin(stages: Mapping[str, Any], stage: str, arm: str, player: str) -> _Origin:

@@ -6,158 +6,193 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kdgan.report import measured as metrics
-from kdgan.report import numbers
+from kdgan.report import choice, numbers
+from kdgan.report import measured as measures
 from kdgan.report.differences import Comparison, Difference, comparison
 from kdgan.report.entries import ALONE, TEACHER, Entry, compared, comparisons, cost_of, last_stage, shown
 from kdgan.report.measured import Measured
 
-LISTED = 8  # arms without a clear difference from the baseline that have a sentence each
+LISTED = 8  # arms better, worse, or not clearly different from the baseline that have a sentence each
+NEXT = 3  # of many arms that follow the chosen one, named in the headline
 
 
-def sentence(found: Difference) -> str:
+def sentence(difference: Difference) -> str:
     """What a difference says, in words."""
-    unit = "points" if found.measured.unit == "%" else f"in {found.measured.head}"
-    if found.is_clear:
-        word = "better" if found.is_improvement else "worse"
-        amount = f"{_amount(abs(found.mean), found)} {unit}"
-        return f"{found.arm} is {word} than {found.other} by {amount} ({numbers.plural(found.seeds, 'seed')})"
-    return f"{found.arm} and {found.other}: no clear difference ({_unclear(found, f' {unit}')})"
+    unit = difference.measured.points
+    if difference.is_clear:
+        word = "better" if difference.is_improvement else "worse"
+        amount = f"{_amount(abs(difference.mean), difference)} {unit}"
+        seeds = numbers.plural(difference.seeds, "seed")
+        return f"{difference.arm} is {word} than {difference.other} by {amount} ({seeds})"
+    return f"{difference.arm} and {difference.other}: no clear difference ({_unclear(difference, f' {unit}')})"
 
 
 def sentences(summary: Mapping[str, Any], stage: str | None = None) -> tuple[str, ...]:
     """A sentence for each arm against the baseline, then the chosen arm against the next where that is another pair.
 
-    Where many arms are not clearly different from the baseline, one sentence counts them.
+    Of many arms that are better, worse, or not clearly different, the best few are named, and a sentence counts the others.
     """
-    found = comparison(summary, stage)
-    if found is None or len(found.arms) < 2:
+    stage = last_stage(summary) if stage is None else stage
+    compares = comparison(summary, stage)
+    if stage is None or compares is None or len(compares.arms) < 2:
         return ()
-    pairs = [(arm, found.baseline) for arm in found.arms if arm != found.baseline]
-    if found.chosen is not None and (second := found.runners_up[found.chosen.arm]) is not None:
-        pair = (found.chosen.arm, second.arm)
-        pairs += [pair] if found.baseline not in pair else []
-    said = {pair: found.differences.of(*pair) for pair in pairs}
-    unclear = [p for p, d in said.items() if d is not None and not d.is_clear and p[1] == found.baseline]
-    counted = unclear if len(unclear) > LISTED else []
+    order = [arm for arm in choice.in_order(summary, stage) if arm in compares.arms]
+    pairs = [(arm, compares.baseline) for arm in order if arm != compares.baseline]
+    if compares.chosen is not None and (second := compares.runners_up[compares.chosen.arm]) is not None:
+        pair = (compares.chosen.arm, second.arm)
+        pairs += [pair] if compares.baseline not in pair else []
+    said = {pair: compares.differences.of(*pair) for pair in pairs}
+    counted = _counted(said, compares.baseline)
     lines = [
-        _uncompared(found, *pair) if difference is None else sentence(difference)
+        _uncompared(compares, *pair) if difference is None else sentence(difference)
         for pair, difference in said.items()
-        if pair not in counted
+        if not any(pair in group for group in counted.values())
     ]
-    if counted:
-        lines.append(f"{len(counted)} arms and {found.baseline}: no clear difference")
+    lines += [f"{numbers.plural(len(group), noun)} {says}" for (noun, says), group in counted.items() if group]
     return tuple(lines)
+
+
+Pair = tuple[str, str]
+
+
+def _counted(said: Mapping[Pair, Difference | None], baseline: str) -> dict[Pair, list[Pair]]:
+    """(noun, what is said of a number of arms) -> the pairs that it counts: those that are too many for a sentence each."""
+    against = {pair: d for pair, d in said.items() if d is not None and pair[1] == baseline}
+    better = [pair for pair, difference in against.items() if difference.is_clear and difference.is_improvement]
+    worse = [pair for pair, difference in against.items() if difference.is_clear and not difference.is_improvement]
+    unclear = [pair for pair, difference in against.items() if not difference.is_clear]
+    further = lambda pairs, few: pairs[few:] if len(pairs) > LISTED else []
+    return {
+        ("further arm", f"are better than {baseline}"): further(better, choice.FEW),
+        ("arm", f"are worse than {baseline}"): further(worse, 0),
+        ("arm", f"and {baseline}: no clear difference"): further(unclear, 0),
+    }
 
 
 def headlines(summary: Mapping[str, Any]) -> tuple[str, ...]:
     """The main result of each stage that compares arms, said of which stage where there are several."""
-    found = [(stage, headline(summary, stage)) for stage in comparisons(summary)]
-    said = [(stage, says) for stage, says in found if says]
+    results = [(stage, headline(summary, stage)) for stage in comparisons(summary)]
+    said = [(stage, says) for stage, says in results if says]
     return tuple(f"Stage {stage}: {says[0].lower()}{says[1:]}" if len(said) > 1 else says for stage, says in said)
 
 
 def headline(summary: Mapping[str, Any], stage: str | None = None) -> str:
-    """The main result of a stage (the last by default) in one or two sentences; "" where nothing comparable is known."""
+    """The main result of a stage (the last by default) in one to three sentences; "" where nothing comparable is known."""
     stage = last_stage(summary) if stage is None else stage
     if stage is None:
         return ""
     if compared(summary, stage)[0] is None:
         return next((f"{_reaches(only.label, says)}." for only, says in _reached(summary, stage)), "")
-    found = comparison(summary, stage)
-    if found is None or found.chosen is None:
+    compares = comparison(summary, stage)
+    if compares is None or compares.chosen is None:
         return ""
-    chosen, measured = found.chosen, found.measured
-    value = _value(found.arms[chosen.arm], measured)
+    chosen, measured = compares.chosen, compares.measured
+    value = _value(compares.arms[chosen.arm], measured)
     if not value:
-        return f"Arm {chosen.arm} ({chosen.words}) has no {_name(measured)}: a seed of it diverged."
-    first = _reaches(found.player, (measured, value))
-    if len(found.arms) > 1:
-        baseline = ", the baseline" if chosen.arm == found.baseline else ""
+        return f"Arm {chosen.arm} ({chosen.words}) has no {measured.on_test}: a seed of it diverged."
+    first = _reaches(compares.player, (measured, value))
+    if len(compares.arms) > 1:
+        baseline = ", the baseline" if chosen.arm == compares.baseline else ""
         first += f" in arm {chosen.arm}{baseline} ({chosen.words})"
-        against = None if baseline else found.differences.of(chosen.arm, found.baseline)
+        against = None if baseline else compares.differences.of(chosen.arm, compares.baseline)
         first += "" if against is None else _clause(against)
     elif chosen.arm != ALONE:
         first += f" in arm {chosen.arm}"
-    return f"{first}. {_teacher(summary, stage, found.player, measured)}".strip()
+    said = (f"{first}.", _next_best(summary, stage, compares), _teacher(summary, stage, compares.player, measured))
+    return " ".join(part for part in said if part)
 
 
-def _amount(mean: float, found: Difference, *, signed: bool = False) -> str:
-    digits = {"default": 1, "lowest": 1, "highest": 2}
-    if found.measured.unit != "%":
-        digits = {"default": found.measured.digits["default"], "lowest": 1, "highest": found.measured.digits["highest"]}
-    places = numbers.decimals([found.ci95], **digits, significant=1)
-    places = numbers.telling(places, [(found.mean, found.ci95)])
-    return numbers.with_interval(mean, found.ci95, places, signed=signed)
+def _next_best(summary: Mapping[str, Any], stage: str, compares: Comparison) -> str:
+    """The arms that follow the chosen one, where there are many."""
+    chosen = compares.chosen
+    if chosen is None or len(compares.arms) <= choice.MANY:
+        return ""
+    rest = [arm for arm in choice.standing(summary, stage) if arm in compares.arms and arm != chosen.arm][:NEXT]
+    where = "on validation" if chosen.split == "validation" else "on the test split"
+    return f"Next best {where}: {numbers.listed(rest)}."
 
 
-def _unclear(found: Difference, unit: str) -> str:
+def _amount(mean: float, difference: Difference, *, signed: bool = False) -> str:
+    places = numbers.decimals([difference.ci95], **_in_words(difference.measured))
+    places = numbers.telling(places, [(difference.mean, difference.ci95)])
+    return numbers.with_interval(mean, difference.ci95, places, signed=signed)
+
+
+def _in_words(measured: Measured) -> dict[str, int]:
+    """Digits of a number in a sentence, where one significant digit of the interval is enough."""
+    lowest = min(1, measured.digits["highest"])
+    default = lowest if measured.percent else measured.digits["default"]
+    return {**measured.digits, "default": default, "lowest": lowest, "significant": 1}
+
+
+def _unclear(difference: Difference, unit: str) -> str:
     """A difference that is not clear, as "+0.6 ± 1.2 points, 5 seeds"; without an interval, why there is none."""
-    amount = f"{_amount(found.mean, found, signed=True)}{unit}"
-    if found.ci95 is not None:
-        return f"{amount}, {numbers.plural(found.seeds, 'seed')}"
-    if found.seeds == 1:
+    amount = f"{_amount(difference.mean, difference, signed=True)}{unit}"
+    if difference.ci95 is not None:
+        return f"{amount}, {numbers.plural(difference.seeds, 'seed')}"
+    if difference.seeds == 1:
         return f"{amount} on one seed, which says nothing of the spread"
-    return f"{amount} on each of {found.seeds} seeds, which leaves no spread to judge by"
+    return f"{amount} on each of {difference.seeds} seeds, which leaves no spread to judge by"
 
 
-def _uncompared(found: Comparison, arm: str, other: str) -> str:
-    values = [(found.arms[name].get(found.measured.name) or {}).get("values") or [] for name in (arm, other)]
-    counts = [len(each) for each in values]
-    if counts[0] != counts[1]:
-        return f"{arm} and {other}: not compared, for they have {counts[0]} and {numbers.plural(counts[1], 'seed')}"
+def _uncompared(compares: Comparison, arm: str, other: str) -> str:
+    records = (compares.arms[name].get(compares.measured.name) for name in (arm, other))
+    values = [(record or {}).get("values") or [] for record in records]
+    if not all(values):
+        missing = arm if not values[0] else other
+        return f"{arm} and {other}: not compared, for {missing} has no {compares.measured.head}"
+    if len(values[0]) != len(values[1]):
+        return (f"{arm} and {other}: not compared, for they have {len(values[0])} and"
+                f" {numbers.plural(len(values[1]), 'seed')}")  # fmt: skip
     return f"{arm} and {other}: not compared, for a seed of theirs diverged"
-
-
-def _name(measured: Measured) -> str:
-    return "test accuracy" if measured.name == "accuracy" else measured.head
 
 
 def _reaches(label: str, says: tuple[Measured, str]) -> str:
     measured, value = says
-    if measured.name == "accuracy":
-        return f"The {label} reaches {value} {_name(measured)}"
-    return f"The {label} reaches {_name(measured)} {value}"
+    said = f"{value} {measured.on_test}" if measured.percent else f"{measured.on_test} {value}"
+    return f"The {label} reaches {said}"
 
 
-def _clause(found: Difference) -> str:
+def _clause(difference: Difference) -> str:
     """What follows the value of the chosen arm: how it stands to the baseline."""
-    unit = " points" if found.measured.unit == "%" else ""
-    if found.is_clear:
-        return f", {_amount(abs(found.mean), found)}{unit} {'above' if found.mean > 0 else 'below'} {found.other}"
-    return f"; no clear difference from {found.other} ({_unclear(found, unit)})"
+    measured = difference.measured
+    unit = f" {measured.points}" if measured.unit else ""
+    if difference.is_clear:
+        word = "above" if difference.mean > 0 else "below"
+        return f", {_amount(abs(difference.mean), difference)}{unit} {word} {difference.other}"
+    return f"; no clear difference from {difference.other} ({_unclear(difference, unit)})"
 
 
 def _teacher(summary: Mapping[str, Any], stage: str, player: str, measured: Measured) -> str:
-    """What the student is measured by: the teacher's accuracy or distance, and how much larger it is."""
+    """What the student is measured by: the same measure of the teacher, and how much larger it is."""
     if player == TEACHER:
         return ""
-    of_teacher = ((e, says) for e, says in _reached(summary, stage) if e.player == TEACHER and says[0] == measured)
-    teacher, says = next(of_teacher, (None, None))
-    if teacher is None or says is None:
+    of_teacher = (
+        (entry, value)
+        for entry in shown(summary, stage)
+        if entry.player == TEACHER and not entry.variant and (value := _value(entry.metrics, measured))
+    )
+    teacher, value = next(of_teacher, (None, ""))
+    if teacher is None:
         return ""
     large = cost_of(summary, teacher.source[0], TEACHER).get("parameters")
     small = cost_of(summary, stage, player).get("parameters")
     ratio = large / small if numbers.is_number(large) and numbers.is_number(small) and small > 0 else 0.0
     larger = f", with {ratio:.0f} times the parameters" if ratio >= 1.5 else ""
-    return f"Its teacher reaches {says[1]}{larger}."
+    return f"Its teacher reaches {value}{larger}."
 
 
 def _reached(summary: Mapping[str, Any], stage: str) -> Iterator[tuple[Entry, tuple[Measured, str]]]:
-    """Entries at the last step, with their primary metric and its value as written."""
+    """Entries at the last step, with their primary measure and its value as written."""
     for entry in shown(summary, stage):
-        measured = metrics.primary(summary, [entry.metrics])
+        measured = measures.primary(summary, [entry.metrics])
         if not entry.variant and measured is not None and _value(entry.metrics, measured):
             yield entry, (measured, _value(entry.metrics, measured))
 
 
-def _value(of: Mapping[str, Any], measured: Measured) -> str:
+def _value(metrics: Mapping[str, Any], measured: Measured) -> str:
     """As "93.4 ± 0.3 %"; "" where it is unknown."""
-    record = of.get(measured.name) or {}
-    if not numbers.is_number(record.get("mean")):
+    mean, half = measured.reading(metrics.get(measured.name) or {})
+    if mean is None:
         return ""
-    half = record.get("ci95") if len(record.get("values") or ()) != 1 else None
-    half = measured.scale * half if numbers.is_number(half) else None
-    digits = {"default": 1, "lowest": 1, "highest": 2} if measured.unit == "%" else {**measured.digits, "lowest": 1}
-    places = numbers.decimals([half], **{**digits, "significant": 1})
-    return numbers.with_interval(measured.scale * record["mean"], half, places, unit=measured.unit)
+    return numbers.with_interval(mean, half, numbers.decimals([half], **_in_words(measured)), unit=measured.unit)

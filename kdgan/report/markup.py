@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from html import escape
 
-from kdgan.report.drawing import css
+from kdgan.report import numbers
+from kdgan.report.drawing import REST, css
 
 
 def section(title: str, body: str) -> str:
@@ -14,7 +15,7 @@ def section(title: str, body: str) -> str:
 def sentence(text: str) -> str:
     """Escaped, and no line break inside a number or before its unit."""
     unbroken = escape(text).replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
-    return re.sub(r"(?<=\d) (?=(?:points?|seeds?|arms?)\b)", "\u00a0", unbroken)
+    return re.sub(r"(?<=\d) (?=(?:points?|seeds?|arms?|dB)\b)", "\u00a0", unbroken)
 
 
 def folded(title: str, body: str, *, is_open: bool = False) -> str:
@@ -28,7 +29,11 @@ def chip(colour: str | None) -> str:
 
 
 def legend(palette: Mapping[str, str]) -> str:
-    """Arm by arm its mark and name; "" where there is nothing to tell apart."""
+    """Arm by arm its mark and name, those without a colour of their own counted; "" where there is nothing to tell apart."""
     if len(palette) < 2:
         return ""
-    return f'<ul class="chips">{"".join(f"<li>{chip(c)}{escape(arm)}</li>" for arm, c in palette.items())}</ul>'
+    named = {arm: colour for arm, colour in palette.items() if colour != REST}
+    items = [f"<li>{chip(colour)}{escape(arm)}</li>" for arm, colour in named.items()]
+    if len(named) < len(palette):
+        items.append(f"<li>{chip(REST)}{numbers.plural(len(palette) - len(named), 'further arm')}</li>")
+    return f'<ul class="chips">{"".join(items)}</ul>'

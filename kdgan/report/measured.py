@@ -1,76 +1,131 @@
-"""The metrics that tables show and comparisons go by: their heads, units, digits, and which end is better."""
+"""The measures of a run, as its summary describes them: heads, units, digits, which end is better.
+
+A report knows of no measure beforehand: whatever the summary names has its column, curve and comparison.
+"""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from kdgan.report import numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A metric's column: what the summary calls it, its head, its unit, and which end is better.
+    """How a measure is shown, and which end of it is better.
 
     Attributes:
-        name: of the metric in summary.json.
+        name: its key in summary.json and metrics.jsonl.
         head: of its column.
         scale: what a number is multiplied by to be shown.
         unit: after the number.
         higher_is_better: else lower is.
         digits: arguments of `numbers.decimals`.
+        bounds: (least, largest) value that it can have, as shown; None where there is no bound.
+        note: a sentence below a table of it.
+        column: whether the table of results has a column of it.
     """
 
     name: str
     head: str
-    scale: float
-    unit: str
-    higher_is_better: bool
-    digits: Mapping[str, int]
+    scale: float = 1.0
+    unit: str = ""
+    higher_is_better: bool = True
+    digits: Mapping[str, int] = dataclasses.field(default_factory=lambda: _digits(3))
+    bounds: tuple[float | None, float | None] = (None, None)
+    note: str = ""
+    column: bool = True
 
+    @property
+    def percent(self) -> bool:
+        return self.unit == "%"
 
-PERCENT: dict[str, int] = {"default": 2, "lowest": 1, "highest": 2}
-SHARE: dict[str, int] = {"default": 3, "lowest": 2, "highest": 3, "significant": 1}
-MEASURED = (
-    Measured("accuracy", "accuracy", 100.0, "%", True, PERCENT),
-    Measured("nll", "NLL", 1.0, "", False, {"default": 3, "lowest": 2, "highest": 4}),
-    Measured("ece", "ECE", 100.0, "%", False, PERCENT),
-    Measured("agreement", "agreement", 100.0, "%", True, PERCENT),
-    Measured("fd", "FD", 1.0, "", False, {"default": 2, "lowest": 1, "highest": 3}),
-    Measured("kid", "KID ×10³", 1e3, "", False, {"default": 2, "lowest": 1, "highest": 3}),
-    Measured("precision", "precision", 1.0, "", True, SHARE),
-    Measured("recall", "recall", 1.0, "", True, SHARE),
-    Measured("density", "density", 1.0, "", True, SHARE),  # no share: it may exceed 1
-    Measured("coverage", "coverage", 1.0, "", True, SHARE),
-    Measured("elbo", "ELBO", 1.0, "", True, {"default": 2, "lowest": 1, "highest": 3}),
-)
-CLASSIFIERS = ("accuracy", "nll", "ece", "agreement")
-# Those that compare features of generated images with features of real ones.
-DISTRIBUTIONS = ("fd", "kid", "precision", "recall", "density", "coverage")
-PRIMARY = ("accuracy", "fd", "elbo")  # what a comparison goes by: the first that the compared player has
-SECOND = {"accuracy": "nll", "fd": "kid"}  # what stands beside it
+    @property
+    def better(self) -> str:
+        return "higher" if self.higher_is_better else "lower"
+
+    @property
+    def points(self) -> str:
+        """The unit of a difference, in words: percentage points, "dB", or the measure's name."""
+        return "points" if self.percent else self.unit if self.unit else f"in {self.head}"
+
+    @property
+    def on_test(self) -> str:
+        """What it is called where a number of it stands in a sentence: "test accuracy"."""
+        return f"test {self.head}" if self.percent else self.head
+
+    @property
+    def obvious(self) -> bool:
+        """Whether readers know without being told which end is better: of a share, the higher one."""
+        return self.percent and self.higher_is_better
+
+    def reading(self, record: Mapping[str, Any]) -> tuple[float | None, float | None]:
+        """(mean, half width) of a summary's record, scaled; None where there is no number.
+
+        The half width is None for one seed, whatever the summary has there: one number says nothing of its spread.
+        """
+        half = record.get("ci95") if len(record.get("values") or ()) != 1 else None
+        return self.scaled(record.get("mean")), self.scaled(half)
+
+    def scaled(self, value: Any) -> float | None:
+        return self.scale * value if numbers.is_number(value) else None
 
 
 def of(summary: Mapping[str, Any]) -> tuple[Measured, ...]:
-    """The metrics of a run. A Fréchet distance is named by its features, since no two extractors' numbers compare."""
-    label = (summary.get("generation") or {}).get("label")
-    return tuple(
-        dataclasses.replace(each, head=str(label)) if each.name == "fd" and label else each for each in MEASURED
+    """The measures of a summary, in the order of their columns."""
+    return tuple(described(summary.get("measures") or {}).values())
+
+
+def described(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Measured]:
+    """Name -> measure, of the records that summary.json and measures.json have."""
+    return {name: _measured(name, record) for name, record in records.items()}
+
+
+def _measured(name: str, record: Mapping[str, Any]) -> Measured:
+    scale = float(record.get("scale") or 1.0)
+    low, high = (None if end is None else scale * end for end in record.get("bounds") or (None, None))
+    return Measured(
+        name=name,
+        head=str(record.get("head") or name),
+        scale=scale,
+        unit=str(record.get("unit") or ""),
+        higher_is_better=record.get("better") != "lower",
+        digits=_digits(record.get("digits", 3)),
+        bounds=(low, high),
+        note=str(record.get("note") or "").rstrip("."),
+        column=bool(record.get("column", True)),
     )
 
 
-def named(summary: Mapping[str, Any], name: str | None) -> Measured | None:
-    return next((each for each in of(summary) if each.name == name), None)
+def _digits(digits: int | Sequence[int]) -> dict[str, int]:
+    """Arguments of `numbers.decimals`: an int, or default, lowest, highest, and digits of the half width."""
+    if isinstance(digits, int):
+        return {"default": digits, "lowest": max(digits - 1, 0), "highest": digits + 1, "significant": 2}
+    return dict(zip(("default", "lowest", "highest", "significant"), (*digits, 2)[:4], strict=False))
 
 
 def primary(summary: Mapping[str, Any], players: Iterable[Mapping[str, Any]]) -> Measured | None:
-    """What players are compared by: accuracy, else the Fréchet distance, else the ELBO; None where none has any.
+    """What players are compared by: the first measure that all of them have; None where none has any.
 
     Args:
         summary: the content of summary.json.
-        players: metric -> record, of each player compared.
+        players: measure -> record of each player compared, the measures in its own order; one without any does not count.
     """
-    found = {name for metrics in players for name in metrics}
-    return named(summary, next((name for name in PRIMARY if name in found), None))
+    return next(iter(shared(summary, players)), None)
 
 
-def second(summary: Mapping[str, Any], first: Measured) -> Measured | None:
-    """What stands beside the primary metric: the NLL beside accuracy, the KID beside the Fréchet distance."""
-    return named(summary, SECOND.get(first.name))
+def second(summary: Mapping[str, Any], players: Iterable[Mapping[str, Any]]) -> Measured | None:
+    """What stands beside the primary measure: the next one that all players have."""
+    return next(iter(shared(summary, players)[1:]), None)
+
+
+def shared(summary: Mapping[str, Any], players: Iterable[Mapping[str, Any]]) -> list[Measured]:
+    """The measures that all players have, in the order of the first; where there is none, that most of them have."""
+    known = {measured.name: measured for measured in of(summary)}
+    judged = [[name for name in metrics if name in known] for metrics in players]
+    judged = [names for names in judged if names]
+    order = list(dict.fromkeys(name for names in judged for name in names))
+    common = [name for name in order if all(name in names for names in judged)]
+    if not common and order:
+        common = [max(order, key=lambda name: sum(name in names for names in judged))]
+    return [known[name] for name in common]

@@ -1,7 +1,7 @@
 """How a number is written: digits by its own uncertainty, k and M, ms and µs, and "–" for what is missing or no number."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeGuard
 
 MISSING = "–"
@@ -106,6 +106,11 @@ def duration(seconds: Any) -> str:
 
 def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def listed(names: Sequence[str]) -> str:
+    """As "a", "a and b", "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _three(value: float) -> str:

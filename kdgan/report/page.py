@@ -12,10 +12,12 @@ from html import escape
 from typing import Any
 
 from kdgan import files
-from kdgan.report import classification, differences, findings, generation, rendering, sections, tables, training
+from kdgan.report import differences, figures, findings, heat, images, rendering, sections, tables, training
 from kdgan.report.entries import comparisons
 from kdgan.report.read import Results, read
 from kdgan.report.style import CSS
+
+MOST_GRIDS = 4  # tables of two hyper-parameters, beyond which the page alone has them
 
 
 def write(workdir: str | pathlib.Path) -> pathlib.Path:
@@ -94,7 +96,7 @@ def show(workdir: str | pathlib.Path) -> Shown:
         ValueError: the workdir is no folder, or holds a damaged file.
     """
     results = read(workdir)
-    parts = (sections.notes, sections.headline, sections.tables_of, generation.strips, training.all_curves)
+    parts = (sections.notes, sections.headline, sections.tables_of, images.strips, training.all_curves)
     body = "".join(part(results) for part in parts)
     tables = _text(results.summary, bold=False) or f"{results.name}: no summary yet"
     plain = "\n\n".join(part for part in ("\n".join(results.notes), tables) if part)
@@ -106,13 +108,12 @@ def page(results: Results) -> str:
     compared = [
         part(results, stage)
         for stage in comparisons(results.summary)
-        for part in (sections.results, sections.comparison, generation.samples)
+        for part in (sections.results, sections.comparison, images.samples)
     ]
     sheets = [
         *compared,
         *training.curves(results),
-        classification.confusion(results),
-        classification.disagreements(results),
+        *figures.sections(results),
         sections.explanation(results),
         sections.config(results),
         sections.environment(results),
@@ -156,6 +157,7 @@ def _text_of(summary: Mapping[str, Any], stage: str, bold: bool) -> str:
 
 
 def _tables(summary: Mapping[str, Any], stage: str) -> list[tables.Table]:
-    """Results, and paired differences where there are arms to compare."""
+    """Results, grids of hyper-parameters, and paired differences where there are arms to compare."""
+    heats = [heat.grid_table(one) for one in heat.heats(summary, stage)[:MOST_GRIDS]]
     paired = differences.differences_table(summary, stage)
-    return [tables.results_table(summary, stage), *([] if paired is None else [paired])]
+    return [*tables.results_tables(summary, stage), *heats, *([] if paired is None else [paired])]

@@ -3,25 +3,28 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kdgan.report import curves, drawing
+from kdgan.report import choice, curves, drawing
 from kdgan.report.entries import ALONE, arm_names, comparisons
 from kdgan.report.read import Results
 
 
 def colours(results: Results) -> dict[str, str]:
-    """Arm -> colour, the arms compared first; a stage that compares none has its own."""
+    """Arm -> colour, the arms compared first; a stage that compares none has its own. No colour stands for two arms."""
     order = compared_arms(results.summary) or curves.arms_logged(results.metrics)
-    found = drawing.colours_of(order) if order else {}
+    several = [stage for stage in comparisons(results.summary) if len(arm_names(results.summary, stage)) > 1]
+    best = choice.standing(results.summary, several[-1]) if several else ()
+    palette = drawing.colours_of(order, best) if order else {}
+    free = [colour for colour in drawing.SERIES[1:] if colour not in palette.values()]
     for arm in curves.arms_logged(results.metrics):
-        if arm not in found:
-            found[arm] = drawing.INK if arm == ALONE else drawing.SERIES[1 + len(found) % (len(drawing.SERIES) - 1)]
-    return found
+        if arm not in palette:
+            palette[arm] = drawing.INK if arm == ALONE else free.pop(0) if free else drawing.REST
+    return palette
 
 
 def marks(results: Results, stage: str | None = None) -> dict[str, str]:
     """Arm -> colour, for the rows of a stage (the last by default); one of a single arm needs none."""
-    own = arm_names(results.summary, stage)
-    return {arm: colour for arm, colour in colours(results).items() if arm in own} if len(own) > 1 else {}
+    arms = arm_names(results.summary, stage)
+    return {arm: colour for arm, colour in colours(results).items() if arm in arms} if len(arms) > 1 else {}
 
 
 def css_marks(results: Results, stage: str | None = None) -> dict[str, str]:

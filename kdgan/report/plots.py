@@ -9,19 +9,24 @@ import numpy as np
 from kdgan.report import curves as learning
 from kdgan.report import numbers
 from kdgan.report.curves import Curve
-from kdgan.report.drawing import INK, LINE, MUTED, SERIES, colours_of, drawing, shortened, svg
+from kdgan.report.drawing import INK, LINE, MUTED, REST, SERIES, colours_of, drawing, shortened, svg
+from kdgan.report.measured import Measured
 
 PANEL = (302.0, 196.0)  # points, of a learning curve
 WIDE = 30.0  # times its least value: from there on a learning curve is drawn on a logarithmic scale
+NAMES = 14  # arms up to which there is room for all their names at the ends of the lines
+ROOMY = 12  # rows of dots up to which each has much room
+_AS_IT_IS = Measured("", "")
 
 
 def learning_curves(
     metrics: Sequence[Mapping[str, Any]],
     stage: str,
     player: str,
-    metric: str,
+    name: str,
     *,
     split: str = "validation",
+    measured: Measured | None = None,
     colours: Mapping[str, str] | None = None,
 ) -> str:
     """One line per arm, the mean over seeds, in a band that is its 95 % interval; "" where nothing was logged.
@@ -30,99 +35,117 @@ def learning_curves(
         metrics: the lines of metrics.jsonl.
         stage: its name.
         player: its name, as logged.
-        metric: "accuracy", "nll", "loss", or a term.
+        name: of a measure, "loss", or a term.
         split: "train" or "validation".
+        measured: how the measure is shown; None for a loss.
         colours: arm -> colour; by default in the order of the lines.
     """
-    found = learning.gather(metrics, stage, split, f"{player}/{metric}")
-    colours = colours_of(list(found)) if colours is None else colours
-    percent = metric in ("accuracy", "agreement", "ece")
-    return curves(found, colours, percent=percent, label=f"{player} {metric}, {split}, stage {stage}")
+    lines = learning.gather(metrics, stage, split, f"{player}/{name}")
+    colours = colours_of(list(lines)) if colours is None else colours
+    return curves(lines, colours, measured=measured, label=f"{player} {name}, {split}, stage {stage}")
 
 
 def curves(
-    found: Mapping[str, Curve],
+    lines: Mapping[str, Curve],
     colours: Mapping[str, str],
     *,
-    percent: bool = False,
+    measured: Measured | None = None,
     wide: float = WIDE,
     label: str = "",
 ) -> str:
-    """Arms over the steps, each named at the end of its line.
+    """Arms over the steps, each named at the end of its line; of many arms those that have a colour of their own.
 
     Args:
-        found: arm -> curve.
+        lines: arm -> curve.
         colours: arm -> colour.
-        percent: the values are shares.
+        measured: how the values are shown; None for losses.
         wide: as `spans_decades` takes it.
         label: what the curves are.
     """
-    found = {arm: curve for arm, curve in found.items() if np.isfinite(curve.mean).any()}
-    if not found:
+    lines = {arm: curve for arm, curve in lines.items() if np.isfinite(curve.mean).any()}
+    if not lines:
         return ""
-    logarithmic = not percent and spans_decades(found, wide)
-    names = {arm: shortened(arm) for arm in found} if len(found) > 1 else {}
+    shown = _AS_IT_IS if measured is None else measured
+    logarithmic = is_logarithmic(lines, measured, wide)
+    colour_of = {arm: colours.get(arm, SERIES[1]) for arm in lines}
+    named = [arm for arm in lines if len(lines) <= NAMES or colour_of[arm] != REST] if len(lines) > 1 else []
+    names = {arm: shortened(arm) for arm in named}
     right = 10.0 + 5.2 * max(map(len, names.values()), default=0)
-    with drawing(*PANEL, left=38.0, right=right, bottom=30.0, top=8.0) as (figure, axes):
-        scale = 100.0 if percent else 1.0
-        strength = min(0.16, 0.6 / len(found))
-        used: set[str] = set()
-        for arm, curve in found.items():
-            colour = colours.get(arm, SERIES[1])
-            dashes = (0, (4, 1.6)) if colour in used else "-"  # more arms than colours
-            used.add(colour)
+    with drawing(*PANEL, left=38.0 + 5.0 * max(0, len(shown.unit) - 1), right=right, bottom=30.0, top=8.0) as (
+        figure,
+        axes,
+    ):
+        strength = min(0.16, 0.6 / len(lines))
+        # Those of one colour first: the others lie above them.
+        for arm, curve in sorted(lines.items(), key=lambda item: colour_of[item[0]] != REST):
+            colour, is_rest = colour_of[arm], colour_of[arm] == REST
             marker = "o" if np.isfinite(curve.mean).sum() == 1 else None
-            low, mean, high = (scale * line for line in (curve.low, curve.mean, curve.high))
-            axes.fill_between(curve.step, low, high, color=colour, alpha=strength, linewidth=0)
-            axes.plot(curve.step, mean, color=colour, linestyle=dashes, marker=marker, linewidth=1.6, markersize=4,
+            low, mean, high = (shown.scale * line for line in (curve.low, curve.mean, curve.high))
+            if not is_rest:
+                axes.fill_between(curve.step, low, high, color=colour, alpha=strength, linewidth=0)
+            axes.plot(curve.step, mean, color=colour, marker=marker, linewidth=0.9 if is_rest else 1.6, markersize=4,
                       solid_capstyle="round", solid_joinstyle="round")  # fmt: skip
         if logarithmic:
             axes.set_yscale("log", nonpositive="clip")
-            means = np.concatenate([curve.mean[np.isfinite(curve.mean)] for curve in found.values()])
+            means = shown.scale * np.concatenate([curve.mean[np.isfinite(curve.mean)] for curve in lines.values()])
             axes.set_ylim(means.min() / 1.5, means.max() * 1.5)
         else:
-            axes.set_ylim(*(scale * limit for limit in _limits(found)))
-        _ticks(axes, percent=percent, logarithmic=logarithmic, dense=wide < WIDE)
-        axes.set_xlim(left=min(0, *(int(curve.step[0]) for curve in found.values())))
+            axes.set_ylim(*_within([shown.scale * limit for limit in _limits(lines)], shown))
+        _ticks(axes, unit=shown.unit, logarithmic=logarithmic, dense=wide < WIDE)
+        axes.set_xlim(left=min(0, *(int(curve.step[0]) for curve in lines.values())))
         axes.margins(x=0.02)
         axes.set_xlabel("step", loc="right", labelpad=1)
-        _name_ends(axes, {arm: (names[arm], scale * curve.mean, colours.get(arm, SERIES[1]))
-                          for arm, curve in found.items() if arm in names})  # fmt: skip
+        _name_ends(axes, {arm: (names[arm], shown.scale * lines[arm].mean,
+                                MUTED if colour_of[arm] == REST else colour_of[arm]) for arm in named})  # fmt: skip
         return svg(figure, label)
+
+
+def _within(limits: Sequence[float], measured: Measured) -> tuple[float, float]:
+    """Limits of an axis, not further than their margin beyond what the measure can be."""
+    low, high = limits
+    margin = 0.06 * (high - low)
+    least, largest = measured.bounds
+    return (low if least is None else max(low, least - margin)), (
+        high if largest is None else min(high, largest + margin)
+    )
 
 
 def dots(
     rows: Sequence[tuple[str, Sequence[float | None], float | None, str]],
     reference: tuple[str, float] | None = None,
     *,
-    percent: bool = False,
+    unit: str = "",
     lowest: float | None = None,
     highest: float | None = None,
     what: str = "",
+    of: str = "arm",
 ) -> str:
     """A row per arm: a dot for each seed, the mean with its 95 % interval beside them; the teacher as a line.
 
     Args:
         rows: (label, values over seeds as shown (None: diverged), half width of the mean's interval or None, colour).
         reference: (label, the teacher's value).
-        percent: the values are percentages.
-        lowest: least value that the metric can have, if any.
+        unit: of the values.
+        lowest: least value that the measure can have, if any.
         highest: largest one.
         what: the values are.
+        of: what a row is.
     """
     if not rows:
         return ""
     left = 12 + 5.4 * max(len(shortened(label, 22)) for label, *_ in rows)
-    with drawing(330.0, 46.0 + 34.0 * len(rows), left=left, right=14.0, bottom=28.0, top=18.0) as (figure, axes):
+    height = 34.0 if len(rows) <= ROOMY else 19.0
+    with drawing(330.0, 46.0 + height * len(rows), left=left, right=14.0, bottom=28.0, top=18.0) as (figure, axes):
+        size = 4.5 if len(rows) <= ROOMY else 3.5
         for i, (label, values, half, colour) in enumerate(rows):
             known = [value for value in values if numbers.is_number(value)]
             axes.axhline(i, color=LINE, linewidth=0.8, zorder=0)
-            axes.plot(known, [i + 0.16] * len(known), "o", color=colour, markersize=4.5, alpha=0.55, markeredgewidth=0)
+            axes.plot(known, [i + 0.16] * len(known), "o", color=colour, markersize=size, alpha=0.55, markeredgewidth=0)
             if len(known) == len(values) and known:
                 mean = float(np.mean(known))
                 if half is not None:
                     axes.plot([mean - half, mean + half], [i - 0.16] * 2, color=colour, linewidth=2.2)
-                axes.plot([mean], [i - 0.16], "D", color=colour, markersize=5, markeredgewidth=0)
+                axes.plot([mean], [i - 0.16], "D", color=colour, markersize=size + 0.5, markeredgewidth=0)
             axes.annotate(shortened(label, 22), (0, i), xycoords=("axes fraction", "data"), xytext=(-8, 0), color=INK,
                           textcoords="offset points", ha="right", va="center", annotation_clip=False,
                           parse_math=False)  # fmt: skip
@@ -132,8 +155,8 @@ def dots(
                           textcoords="offset points", ha="center", color=MUTED, fontsize=8, parse_math=False)  # fmt: skip
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(*_span(rows, reference, lowest, highest))
-        _ticks(axes, percent=percent, along="x")
-        return svg(figure, f"{what} of each arm, a dot per seed".strip())
+        _ticks(axes, unit=unit, along="x")
+        return svg(figure, f"{what} of each {of}, a dot per seed".strip())
 
 
 def _span(
@@ -148,20 +171,26 @@ def _span(
     return low - margin, (high if highest is None else min(high, highest)) + margin
 
 
-def spans_decades(found: Mapping[str, Curve], wide: float = WIDE) -> bool:
-    """Whether curves are drawn on a logarithmic scale: their largest mean is over `wide` times their least."""
-    values = np.concatenate([curve.mean[np.isfinite(curve.mean)] for curve in found.values()])
-    return bool(len(values) and values.min() > 0 and values.max() / values.min() > wide)
+def is_logarithmic(lines: Mapping[str, Curve], measured: Measured | None, wide: float = WIDE) -> bool:
+    """Whether curves are drawn on a logarithmic scale; those of per cents never are."""
+    return not (measured and measured.percent) and spans_decades(lines, wide)
 
 
-def _limits(found: Mapping[str, Curve]) -> tuple[float, float]:
+def spans_decades(lines: Mapping[str, Curve], wide: float = WIDE) -> bool:
+    """Whether the largest mean of the curves is over `wide` times their least."""
+    values = [curve.mean[np.isfinite(curve.mean)] for curve in lines.values()]
+    joined = np.concatenate(values) if values else np.zeros(0)
+    return bool(len(joined) and joined.min() > 0 and joined.max() / joined.min() > wide)
+
+
+def _limits(lines: Mapping[str, Curve]) -> tuple[float, float]:
     """Limits in which the arms can be told apart: neither the first points nor a few seeds' wide bands rule the frame."""
 
     def extent(skip: int) -> tuple[float, float]:
-        means = [curve.mean[skip:] for curve in found.values()]
-        return _frame(means, [line[skip:] for curve in found.values() for line in (curve.low, curve.high)])
+        means = [curve.mean[skip:] for curve in lines.values()]
+        return _frame(means, [line[skip:] for curve in lines.values() for line in (curve.low, curve.high)])
 
-    points = min(len(curve.step) for curve in found.values())
+    points = min(len(curve.step) for curve in lines.values())
     low, high = extent(0)
     if points > 4:
         later = extent(max(1, points // 8))
@@ -172,16 +201,16 @@ def _limits(found: Mapping[str, Curve]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _frame(lines: Sequence[Any], bands: Sequence[Any]) -> tuple[float, float]:
-    """(lowest, highest) of lines and their bands, which may add as much as the lines take, or all where these are flat."""
+def _frame(points: Sequence[Any], bands: Sequence[Any]) -> tuple[float, float]:
+    """(lowest, highest) of points and their bands, which may add as much as the points take, or all where these are flat."""
 
     def ends(rows: Sequence[Any]) -> tuple[float, float]:
         values = np.concatenate([np.asarray(row, float).ravel() for row in rows] or [np.zeros(0)])
         values = values[np.isfinite(values)]
         return (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
 
-    low, high = ends(lines)
-    lowest, highest = ends([*lines, *bands])
+    low, high = ends(points)
+    lowest, highest = ends([*points, *bands])
     reach = 0.5 * (high - low) or math.inf
     return max(lowest, low - reach), min(highest, high + reach)
 
@@ -211,7 +240,7 @@ def _name_ends(axes, ends: Mapping[str, tuple[str, np.ndarray, str]]) -> None:
                       color=colour, fontsize=9, va="center", annotation_clip=False, parse_math=False)  # fmt: skip
 
 
-def _ticks(axes, *, percent: bool, logarithmic: bool = False, dense: bool = False, along: str = "y") -> None:
+def _ticks(axes, *, unit: str = "", logarithmic: bool = False, dense: bool = False, along: str = "y") -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     measured, other = (axes.yaxis, axes.xaxis) if along == "y" else (axes.xaxis, axes.yaxis)
@@ -221,8 +250,8 @@ def _ticks(axes, *, percent: bool, logarithmic: bool = False, dense: bool = Fals
         measured.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         measured.set_major_locator(MaxNLocator(nbins=5))
-        unit = " %" if percent else ""
-        measured.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}{unit}".replace("-", numbers.MINUS)))
+        behind = f" {unit}" if unit else ""
+        measured.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}{behind}".replace("-", numbers.MINUS)))
     if along == "y":
         other.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True))
         other.set_major_formatter(FuncFormatter(lambda value, _: _steps(value)))

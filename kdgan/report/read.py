@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from kdgan import files
+from kdgan.report import older
+from kdgan.report.entries import arm_records
+from kdgan.report.measured import Measured, described
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Results:
         metrics: the lines of metrics.jsonl, in their order.
         explanation: explanation.txt; empty where there is none.
         evaluation: arrays of evaluation.npz by name; empty where there is none.
+        recorded: measures.json, which a run writes before its first step; empty where there is none.
         unfinished: where the run stands, "stage distill at step 20 of 100", or how it diverged; "" where it is finished.
     """
 
@@ -30,6 +34,24 @@ class Results:
     explanation: str
     evaluation: Mapping[str, np.ndarray]
     unfinished: str = ""
+    recorded: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def measures(self) -> Mapping[str, Measured]:
+        """Name -> measure: as the summary and measures.json describe them, or by name in a run of an older version."""
+        records = {**(self.summary.get("measures") or {}), **(self.recorded.get("measures") or {})}
+        return described(records or older.MEASURES)
+
+    def measured(self, stage: str) -> dict[str, list[str]]:
+        """Player -> names of the measures that it has in any arm of a stage, in their order."""
+        arms = [(record or {}).get("measured") or {} for record in arm_records(self.summary, stage).values()]
+        arms += list(((self.recorded.get("measured") or {}).get(stage) or {}).values())
+        players: dict[str, list[str]] = {}
+        for arm in arms:
+            for player, names in arm.items():
+                known = players.setdefault(player, [])
+                known += [name for name in names if name not in known]
+        return players
 
     @property
     def notes(self) -> list[str]:
@@ -67,13 +89,18 @@ def read(workdir: str | pathlib.Path) -> Results:
         raise ValueError(f"workdir {folder} is no folder; the folder of a run is wanted")
     explanation = folder / "explanation.txt"
     summary, metrics = _json(folder / "summary.json"), _metrics(folder / "metrics.jsonl")
+    arrays = _evaluation(folder / "evaluation.npz")
+    unfinished = _unfinished(folder, summary, metrics)
+    if summary and "measures" not in summary:
+        summary, arrays = older.upgraded(summary, arrays)
     return Results(
         name=folder.resolve().name,
         summary=summary,
         metrics=metrics,
         explanation=explanation.read_text(encoding="utf-8") if explanation.exists() else "",
-        evaluation=_evaluation(folder / "evaluation.npz"),
-        unfinished=_unfinished(folder, summary, metrics),
+        evaluation=arrays,
+        unfinished=unfinished,
+        recorded=_json(folder / "measures.json"),
     )
 
 
@@ -115,11 +142,11 @@ def _metrics(path: pathlib.Path) -> tuple[Mapping[str, Any], ...]:
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            found = json.loads(line)
+            content = json.loads(line)
         except ValueError:
             continue  # a run that was killed, or one that is being written now, ends in half a line
-        if isinstance(found, dict):
-            lines.append(found)
+        if isinstance(content, dict):
+            lines.append(content)
     return tuple(lines)
 
 

@@ -5,10 +5,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from kdgan.report import numbers
-from kdgan.report.tables import Cell, Row, Table
+from kdgan.report.table import Cell, Row, Table
 
 TERMINAL = 120  # characters
 PAGE_COLUMNS = 7  # columns that a page has room for
+SLACK = 2  # characters by which one group of columns may be too wide, rather than fall apart
 
 
 def as_text(table: Table, *, bold: bool = False, width: int = TERMINAL) -> str:
@@ -28,7 +29,7 @@ def as_text(table: Table, *, bold: bool = False, width: int = TERMINAL) -> str:
     widths = [max(len(head), *map(len, column)) for head, column in zip(table.columns, columns, strict=True)]
     heads = [head.center(width) if "±" in "".join(column) else head.rjust(width)
              for head, width, column in zip(table.columns, widths, columns, strict=True)]  # fmt: skip
-    parts = _blocks(table.groups or (len(columns),), [each + 2 for each in widths], width - label_width)
+    parts = _blocks(table.groups or (len(columns),), [size + 2 for size in widths], width - label_width)
     blocks = []
     for chosen in parts:
         lines = ["  ".join([" " * label_width, *(heads[i] for i in chosen)]).rstrip()]
@@ -47,7 +48,7 @@ def _all_notes(table: Table, mark: str) -> list[str]:
 
 
 def _blocks(groups: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
-    """Columns of each block: as many groups as there is room for, and one at least."""
+    """Columns of each block: as many groups as there is room for; a group that has no room goes on in the next block."""
     blocks: list[list[int]] = []
     start = 0
     for size in groups:
@@ -56,8 +57,19 @@ def _blocks(groups: Sequence[int], widths: Sequence[int], room: int) -> list[lis
         if blocks and sum(widths[i] for i in (*blocks[-1], *group)) <= room:
             blocks[-1] += group
         else:
-            blocks.append(group)
+            blocks += _pieces(group, widths, room)
     return blocks
+
+
+def _pieces(group: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
+    """A group in as many parts as it needs, each of one column at least."""
+    pieces: list[list[int]] = [[]]
+    room += SLACK if sum(widths[i] for i in group) <= room + SLACK else 0
+    for i in group:
+        if pieces[-1] and sum(widths[j] for j in (*pieces[-1], i)) > room:
+            pieces.append([])
+        pieces[-1].append(i)
+    return pieces
 
 
 def _line(label: str, row: Row, cells: Sequence[str], widths: Sequence[int], chosen: Sequence[int], bold: bool) -> str:
@@ -117,7 +129,10 @@ def as_html(table: Table, *, colours: Mapping[str, str] | None = None, caption: 
         caption: a caption above, as text.
     """
     escape = html.escape
-    parts = _blocks(table.groups or (len(table.columns),), [1] * len(table.columns), PAGE_COLUMNS)
+    # A box scrolls sideways, so that only whole groups go on below.
+    parts = _blocks(
+        table.groups or (len(table.columns),), [1] * len(table.columns), max(PAGE_COLUMNS, *table.groups, 0)
+    )
     shown_notes = _all_notes(table, "Bold")
     notes = f'<p class="note">{" ".join(f"{escape(note)}." for note in shown_notes)}</p>' if shown_notes else ""
     boxes = []

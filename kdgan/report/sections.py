@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from kdgan.report import differences, findings, numbers, plots, rendering, tables
-from kdgan.report import measured as metrics
+from kdgan.report import choice, differences, findings, heat, numbers, plots, rendering, tables, trade
+from kdgan.report import measured as measures
 from kdgan.report.entries import TEACHER, arm_names, compared, comparisons, shown
-from kdgan.report.markup import section, sentence
+from kdgan.report.markup import folded, section, sentence
 from kdgan.report.palette import colours, css_marks
 from kdgan.report.read import Results
 
@@ -35,7 +35,8 @@ def _compares(summary: Mapping[str, Any]) -> str:
     stages: dict[str, list[str]] = {}
     for stage in comparisons(summary):
         arms = arm_names(summary, stage)
-        stages.setdefault(f"{', '.join(arms)} compared in" if len(arms) > 1 else "", []).append(stage)
+        named = ", ".join(arms) if len(arms) <= choice.MANY else f"{len(arms)} arms"
+        stages.setdefault(f"{named} compared in" if len(arms) > 1 else "", []).append(stage)
     parts = [(arms, "stages" if len(names) > 1 else "stage", " and ".join(names)) for arms, names in stages.items()]
     return "; ".join(" ".join(word for word in part if word) for part in parts)
 
@@ -49,7 +50,7 @@ def headline(results: Results) -> str:
     """The main result, in words; a paragraph for each stage that compares."""
     said = findings.headlines(results.summary)
     several = " several" if len(said) > 1 else ""
-    return "".join(f'<p class="headline{several}">{sentence(each)}</p>' for each in said)
+    return "".join(f'<p class="headline{several}">{sentence(says)}</p>' for says in said)
 
 
 def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -84,23 +85,49 @@ def title(results: Results, of: str, stage: str) -> str:
 
 
 def results(results: Results, stage: str) -> str:
-    table = tables.results_table(results.summary, stage)
-    html = rendering.as_html(table, colours=css_marks(results, stage))
-    return section(title(results, "Results", stage), html) if table.rows else ""
+    """The tables of results, then what the measure costs where costs differ, and what has no column of its own."""
+    summary = results.summary
+    drawn = [table for table in tables.results_tables(summary, stage) if table.rows]
+    if not drawn:
+        return ""
+    html = "".join(
+        f'<div class="part">{rendering.as_html(table, colours=css_marks(results, stage))}</div>' for table in drawn
+    )
+    further = tables.further_table(summary, stage)
+    html += folded("Further measures", rendering.as_html(further, colours=css_marks(results, stage))) if further else ""
+    return section(title(results, "Results", stage), html + _trade(results, stage))
+
+
+def _trade(results: Results, stage: str) -> str:
+    """The measure against size and operations, of every entry."""
+    drawn = {cost: trade.draw(results.summary, stage, cost, colours(results)) for cost in trade.COSTS}
+    what = trade.shown(results.summary, stage)
+    if what is None or not any(drawn.values()):
+        return ""
+    measured, _ = what
+    better = "" if measured.obvious else f", {measured.better} is better"
+    figures = "".join(
+        f"<figure><figcaption>{escape(measured.head)} <span>against {escape(trade.COSTS[cost])}{better}</span></figcaption>"
+        f"{figure}</figure>"
+        for cost, figure in drawn.items() if figure
+    )  # fmt: skip
+    interval = " A line is the 95 % interval of the mean." if _seeds(results.summary) > 1 else ""
+    note = f"Test split; costs on a logarithmic scale; dots of one cost stand side by side.{interval}"
+    return folded("Quality against cost", f'<div class="two trade">{figures}</div><p class="note">{sentence(note)}</p>',
+                  is_open=True)  # fmt: skip
 
 
 def tables_of(results: Results) -> str:
-    """Both tables of each stage that compares, without sections around them."""
+    """The tables of each stage that compares, without sections around them."""
     stages = comparisons(results.summary)
     parts = []
     for stage in stages:
-        table = tables.results_table(results.summary, stage)
+        drawn = [table for table in tables.results_tables(results.summary, stage) if table.rows]
         paired = differences.differences_table(results.summary, stage)
         chips = css_marks(results, stage)
-        if table.rows and len(stages) > 1:
+        if drawn and len(stages) > 1:
             parts.append(f"<h3>Stage {escape(stage)}</h3>")
-        if table.rows:
-            parts.append(rendering.as_html(table, colours=chips))
+        parts += [rendering.as_html(table, colours=chips) for table in drawn]
         if paired is not None:
             said = _findings(results.summary, stage)
             parts.append("<h3>Paired differences</h3>" + said + rendering.as_html(paired, colours=chips))
@@ -108,44 +135,57 @@ def tables_of(results: Results) -> str:
 
 
 def _findings(summary: Mapping[str, Any], stage: str) -> str:
-    said = "".join(f"<li>{sentence(each)}.</li>" for each in findings.sentences(summary, stage))
+    said = "".join(f"<li>{sentence(says)}.</li>" for says in findings.sentences(summary, stage))
     return f'<ul class="findings">{said}</ul>' if said else ""
 
 
 def comparison(results: Results, stage: str) -> str:
-    """Each arm against the baseline and the best other, beside a dot for every seed."""
+    """Each arm against the baseline and the best other, beside a dot for every seed; grids of hyper-parameters."""
     paired = differences.differences_table(results.summary, stage)
     if paired is None:
         return ""
-    said, picture = _findings(results.summary, stage), _dots(results, stage)
-    beside = f'<div class="two">{picture}<div>{said}</div></div>' if picture else said
-    table = rendering.as_html(paired, colours=css_marks(results, stage))
-    return section(title(results, "Differences between the arms", stage), beside + table)
+    said, picture, chips = _findings(results.summary, stage), _dots(results, stage), css_marks(results, stage)
+    many = len(arm_names(results.summary, stage)) > choice.MANY
+    picture, whole = (folded("Every arm, seed by seed", picture), picture) if many and picture else (picture, "")
+    beside = said if many else f'<div class="two">{picture}<div>{said}</div></div>' if picture else said
+    table = rendering.as_html(paired, colours=chips)
+    if many:
+        longer = differences.differences_table(results.summary, stage, whole=True)
+        every = "" if longer is None else folded("Differences of every arm", rendering.as_html(longer, colours=chips))
+        table += every + (picture if whole else "")
+    return section(title(results, "Differences between the arms", stage), beside + _heats(results, stage) + table)
+
+
+def _heats(results: Results, stage: str) -> str:
+    """A heat map for each grid of two hyper-parameters, on each split."""
+    figures = []
+    for one in heat.heats(results.summary, stage):
+        lower = "" if one.measured.higher_is_better else "; lower is better"
+        framed = "; the frame is around the arm that is singled out" if one.chosen is not None else ""
+        caption = sentence(f"{heat.title(one)}{lower}{framed}.")
+        figures.append(f'<figure class="heat">{heat.draw(one)}<figcaption>{caption}</figcaption></figure>')
+    return f'<div class="two heats">{"".join(figures)}</div>' if figures else ""
 
 
 def _dots(results: Results, stage: str) -> str:
     _, arms = compared(results.summary, stage)
-    measured = metrics.primary(results.summary, arms.values())
+    measured = measures.primary(results.summary, arms.values())
     if measured is None:
         return ""
-    scale, palette = measured.scale, colours(results)
-    rows = []
-    for arm, records in arms.items():
-        record = records.get(measured.name) or {}
-        values = [scale * value if numbers.is_number(value) else None for value in record.get("values") or ()]
-        half = record.get("ci95") if len(values) > 1 else None
+    palette, rows = colours(results), []
+    for arm in choice.in_order(results.summary, stage):
+        record = (arms.get(arm) or {}).get(measured.name) or {}
+        values = [measured.scaled(value) for value in record.get("values") or ()]
         if any(value is not None for value in values):
-            rows.append((arm, values, scale * half if numbers.is_number(half) else None, palette[arm]))
+            rows.append((arm, values, measured.reading(record)[1], palette[arm]))
     entries = shown(results.summary, stage)
-    teacher = next((e for e in entries if e.player == TEACHER and not e.variant), None)
-    mean = None if teacher is None else (teacher.metrics.get(measured.name) or {}).get("mean")
-    reference = (teacher.label, scale * mean) if teacher is not None and numbers.is_number(mean) else None
-    name = "test accuracy" if measured.name == "accuracy" else measured.head
-    if measured.unit == "%":
-        drawn = plots.dots(rows, reference, percent=True, lowest=0.0, highest=100.0, what=name)
-    else:
-        drawn = plots.dots(rows, reference, lowest=None if measured.higher_is_better else 0.0, what=name)
-    better = "" if measured.name == "accuracy" else f" ({'higher' if measured.higher_is_better else 'lower'} is better)"
+    teacher = next((entry for entry in entries if entry.player == TEACHER and not entry.variant), None)
+    mean = None if teacher is None else measured.reading(teacher.metrics.get(measured.name) or {})[0]
+    reference = (teacher.label, mean) if teacher is not None and mean is not None else None
+    low, high = measured.bounds
+    name = measured.on_test
+    drawn = plots.dots(rows, reference, unit=measured.unit, lowest=low, highest=high, what=name)
+    better = "" if measured.obvious else f" ({measured.better} is better)"
     several = "a dot for each seed, a diamond for their mean with its 95 % interval"
     caption = f"{name[0].upper()}{name[1:]}{better}: {several if _seeds(results.summary) > 1 else 'one seed'}."
     return f'<figure class="seeds">{drawn}<figcaption>{sentence(caption)}</figcaption></figure>' if drawn else ""
@@ -157,10 +197,10 @@ def explanation(results: Results) -> str:
 
 
 def config(results: Results) -> str:
-    found = results.summary.get("config")
-    if not found:
+    content = results.summary.get("config")
+    if not content:
         return ""
-    return f"<section><details><summary>Config</summary><pre>{escape(_compact(found))}</pre></details></section>"
+    return f"<section><details><summary>Config</summary><pre>{escape(_compact(content))}</pre></details></section>"
 
 
 def _compact(value: Any, indent: str = "", used: int = 0) -> str:
@@ -180,10 +220,10 @@ def _compact(value: Any, indent: str = "", used: int = 0) -> str:
 
 
 def environment(results: Results) -> str:
-    found = results.summary.get("environment") or {}
+    recorded = results.summary.get("environment") or {}
     stages = results.summary.get("stages") or {}
     facts = [
-        (name, value if isinstance(value, str) else json.dumps(value, default=str)) for name, value in found.items()
+        (name, value if isinstance(value, str) else json.dumps(value, default=str)) for name, value in recorded.items()
     ]
     for name, stage in stages.items():
         if numbers.is_number(stage.get("seconds")):

@@ -3,7 +3,7 @@
 Every rule stands under .kdgan, so that the same sheet serves a notebook's output without touching the notebook.
 """
 
-from kdgan.report.drawing import FONT, INK, LINE, MUTED, SERIES
+from kdgan.report.drawing import FONT, INK, LINE, MUTED, REST, SERIES
 
 # The series' colours on a dark ground: the same hues, lighter.
 DARK_SERIES = ("#a3abb5", "#56a8dd", "#ff8f4f", "#3fc494", "#e08fc6", "#dcb33d", "#8ccdf2")
@@ -14,10 +14,11 @@ def _variables(names: tuple[str, ...], values: tuple[str, ...]) -> str:
 
 
 _NAMES = ("--ink", "--muted", "--line", "--ground", "--card", "--accent", "--right", "--wrong",
-          *(f"--s{i}" for i in range(len(SERIES))))  # fmt: skip
-LIGHT = _variables(_NAMES, (INK, MUTED, LINE, "#f7f7f4", "#ffffff", "#0b5fa5", "#00795a", "#b84a00", *SERIES))
+          "--rest", *(f"--s{i}" for i in range(len(SERIES))))  # fmt: skip
+LIGHT = _variables(_NAMES, (INK, MUTED, LINE, "#f7f7f4", "#ffffff", "#0b5fa5", "#00795a", "#b84a00", REST, *SERIES))
 DARK = _variables(
-    _NAMES, ("#e6e8eb", "#9ba3ad", "#2f343b", "#131518", "#1b1e22", "#7ab8ea", "#4fcfa2", "#ff9a61", *DARK_SERIES)
+    _NAMES,
+    ("#e6e8eb", "#9ba3ad", "#2f343b", "#131518", "#1b1e22", "#7ab8ea", "#4fcfa2", "#ff9a61", "#5b626b", *DARK_SERIES),
 )
 
 CSS = f"""
@@ -83,7 +84,10 @@ gap:1.6rem 2.5rem;align-items:start}}
 .kdgan .errors{{max-width:24rem}}
 .kdgan .seeds svg{{max-width:30rem}}
 .kdgan .scroll+.scroll{{margin-top:1.2rem}}
-.kdgan .two+.scroll{{margin-top:1.6rem}}
+.kdgan .two+.scroll,.kdgan .part+.part{{margin-top:1.6rem}}
+.kdgan .heat svg,.kdgan .trade svg{{max-width:34rem}}
+.kdgan .trade figcaption{{color:var(--ink);font-size:.88rem;margin-bottom:.25rem}}
+.kdgan .trade figcaption span{{color:var(--muted)}}
 .kdgan .images{{display:grid;grid-template-columns:repeat(auto-fill,minmax(6.9rem,1fr));gap:1.1rem .9rem}}
 .kdgan .images.wide{{grid-template-columns:repeat(auto-fill,minmax(9rem,1fr))}}
 .kdgan .images img{{display:block;width:100%;aspect-ratio:1;object-fit:contain;border-radius:4px;background:var(--line)}}

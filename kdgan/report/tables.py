@@ -1,132 +1,129 @@
-"""The table of a run's results, as data."""
+"""The tables of a run's results, as data: what players reached, and what they cost."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdgan.report import choice, latency, numbers, origins
-from kdgan.report import measured as metrics
+from kdgan.report import choice, costs, notes, numbers, settings
+from kdgan.report import measured as measures
 from kdgan.report.choice import Choice
-from kdgan.report.entries import (
-    TEACHER,
-    Entry,
-    best_on_test_of,
-    cost_of,
-    shown,
-    training_of,
-    validation_of,
-)
-from kdgan.report.measured import CLASSIFIERS, DISTRIBUTIONS, Measured
+from kdgan.report.entries import TEACHER, Entry, arm_names, best_on_test_of, last_stage, shown, validation_of
+from kdgan.report.measured import Measured
+from kdgan.report.table import Cell, Column, Row, Table, of_columns
 
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """A number as shown, and as it is.
-
-    Attributes:
-        text: what stands in the table.
-        mean: the number behind it, in the unit shown (accuracies in per cent); None where there is none.
-        ci95: half width of its 95 % interval, in the same unit; None with one seed.
-        best: the number by which its arm was chosen among the others.
-        known: False where the row has no such number at all, which is other than one that diverged.
-    """
-
-    text: str
-    mean: float | None = None
-    ci95: float | None = None
-    best: bool = False
-    known: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    label: str
-    cells: tuple[Cell, ...]
-    arm: str | None = None  # gives the row its colour on the page
-    secondary: bool = False  # shown beside the row above, and lighter
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Rows under columns.
-
-    Attributes:
-        columns: their heads.
-        rows: with a cell for each column.
-        notes: what stands below.
-        groups: how many columns belong together, from the left: a table too wide goes on below between two groups,
-            with the rows that have anything there. () is one group of all.
-        marked: what the mark of the best cell means; "" where none is marked.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
-    groups: tuple[int, ...] = ()
-    marked: str = ""
-
-
-VALIDATION, BEST_ON_TEST, PUBLISHED = "validation", "best on test", "published"  # heads of columns
-COST: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("parameters", "parameters", numbers.count),
-    ("bytes", "size", numbers.size),
-    ("flops", "FLOPs", numbers.count),
-)
+VALIDATION, BEST_ON_TEST, PUBLISHED = notes.VALIDATION, notes.BEST_ON_TEST, notes.PUBLISHED
 
 
 def results_table(summary: Mapping[str, Any], stage: str | None = None) -> Table:
+    """The first of the tables that `results_tables` gives: of few arms the only one."""
+    return results_tables(summary, stage)[0]
+
+
+def results_tables(summary: Mapping[str, Any], stage: str | None = None) -> list[Table]:
     """Teacher, then each arm's student: quality as mean ± 95 % interval over seeds, and cost.
 
-    Beside the metric by which arms are compared stands what the same players have on the validation split. One arm is
+    Beside the measure by which arms are compared stands what the same players have on the validation split. One arm is
     marked, at the number that chose it: the best mean on the validation split, or where there is none on the test split;
-    the teacher and variants ("best by validation") do not compete. A column that no row fills is left out.
+    the teacher and variants ("best by validation") do not compete. A column that no row fills is left out. Many arms stand
+    in the order of their results behind the baseline, without variants, and costs have a table of their own, each once.
 
     Args:
         summary: the content of summary.json.
         stage: whose arms; the last one by default.
     """
-    entries = shown(summary, stage)
-    quality = [each for each in metrics.of(summary) if any(each.name in entry.metrics for entry in entries)]
+    stage = last_stage(summary) if stage is None else stage
+    if stage is None:
+        return [Table((), ())]
+    many = len(arm_names(summary, stage)) > choice.MANY
+    entries, left_out = rows_of(summary, stage)
     chosen = choice.chosen_arm(summary, stage)
-    measured = [_quality_columns(summary, each, entries, chosen) for each in quality]
-    classifying = sum(len(part) for each, part in zip(quality, measured, strict=True) if each.name in CLASSIFIERS)
-    columns = [column for part in measured for column in part]
-    beside = [*_selected_by_test(summary, entries), *_published(summary, entries)]
-    groups = [classifying, len(columns) - classifying, len(beside)]
-    columns += beside
-    costs = [cost_of(summary, entry.source[0], entry.player) for entry in entries]
-    for key, head, write in COST:
-        columns += _cost_column(head, entries, [cost.get(key) for cost in costs], write)
-    columns += _latency_columns(entries, costs)
-    training = [training_of(summary, entry) for entry in entries]
-    columns += _cost_column("training", entries, training, numbers.count)
-    seconds = [training_of(summary, entry, "train_seconds") for entry in entries]
-    columns += _cost_column("time", entries, seconds, numbers.duration)
-    groups.append(len(columns) - sum(groups))
-    rows = tuple(
-        Row(
-            label=entry.variant or entry.label,
-            cells=tuple(column[i] for _, column in columns),
-            arm=entry.arm,
-            secondary=bool(entry.variant),
-        )
-        for i, entry in enumerate(entries)
-    )
-    heads = tuple(head for head, _ in columns)
-    notes = _notes(summary, quality, heads, entries, chosen)
+    quality = _groups(
+        [measured for measured in measures.of(summary)
+         if measured.column and any(measured.name in entry.metrics for entry in entries)], entries,
+    )  # fmt: skip
+    groups = [[column for measured in group for column in _quality(summary, measured, entries, chosen)]
+              for group in quality]  # fmt: skip
+    set_to = _settings(summary, stage, entries)
+    groups = [set_to + groups[0], *groups[1:]] if groups else [set_to]
+    groups.append([*_selected_by_test(summary, entries), *_published(summary, entries)])
+    cost = costs.columns(summary, entries)
+    rows = [Row(entry.variant or entry.label, (), entry.arm, bool(entry.variant)) for entry in entries]
+    said = notes.of_quality(
+        summary, stage, [measured for group in quality for measured in group],
+        [head for group in groups for head, _ in group], entries, chosen,
+    )  # fmt: skip
+    if (more := len(settings.varying(summary, stage)) - settings.MOST) > 0:
+        said = (*said, f"{numbers.plural(more, 'further setting')} of the arms vary; the config has them")
+    if left_out:
+        said = (*said, "Variants, as each player's best by validation, are left out; summary.json has them")
     marked = chosen.words if chosen is not None and chosen.of > 1 else ""
-    return Table(heads, rows, notes, tuple(size for size in groups if size), marked)
+    about_cost = notes.of_cost(summary, stage, [head for head, _ in cost], entries)
+    if not many:
+        columns = [column for group in (*groups, cost) for column in group]
+        sizes = tuple(len(group) for group in (*groups, cost) if group)
+        return [of_columns(columns, rows, notes=(*said, *about_cost), groups=sizes, marked=marked)]
+    columns = [column for group in groups for column in group]
+    sizes = tuple(len(group) for group in groups if group)
+    tables = [of_columns(columns, rows, notes=said, groups=sizes, marked=marked)]
+    return tables + ([costs.merged(of_columns(cost, rows, notes=about_cost))] if cost else [])
 
 
-def _quality_columns(
+def further_table(summary: Mapping[str, Any], stage: str) -> Table | None:
+    """The measures that have no column in the table of results; None where there are none."""
+    entries, _ = rows_of(summary, stage)
+    has = lambda measured: any(
+        measured.reading(entry.metrics.get(measured.name) or {})[0] is not None for entry in entries
+    )
+    further = [measured for measured in measures.of(summary) if not measured.column and has(measured)]
+    if not further:
+        return None
+    columns = [column for measured in further for column in _quality(summary, measured, entries, None)]
+    rows = [Row(entry.variant or entry.label, (), entry.arm, bool(entry.variant)) for entry in entries]
+    table = of_columns(columns, rows, notes=tuple(measured.note for measured in further if measured.note))
+    return dataclasses.replace(table, rows=tuple(row for row in table.rows if any(cell.known for cell in row.cells)))
+
+
+def rows_of(summary: Mapping[str, Any], stage: str) -> tuple[list[Entry], bool]:
+    """(the entries of a stage's table in their order, whether variants are left out: of many arms they are)."""
+    entries = ordered(summary, stage)
+    if len(arm_names(summary, stage)) <= choice.MANY:
+        return entries, False
+    kept = [entry for entry in entries if not entry.variant]
+    return kept, len(kept) < len(entries)
+
+
+def ordered(summary: Mapping[str, Any], stage: str) -> list[Entry]:
+    """The entries that a stage shows, of many arms each player's with the baseline first and then from the best on."""
+    entries, arms = list(shown(summary, stage)), choice.in_order(summary, stage)
+    if len(arms) <= choice.MANY:
+        return entries
+    players = list(dict.fromkeys(entry.player for entry in entries))
+    place = lambda entry: (players.index(entry.player), -1 if entry.arm is None else arms.index(entry.arm))
+    return sorted(entries, key=place)
+
+
+def _groups(shown_measures: Sequence[Measured], entries: Sequence[Entry]) -> list[list[Measured]]:
+    """The measures in groups that go together: those that some player has both of."""
+    groups: list[list[Measured]] = []
+    for measured in shown_measures:
+        players = [entry for entry in entries if measured.name in entry.metrics]
+        own = [group for group in groups
+               if any(other.name in entry.metrics for entry in players for other in group)]  # fmt: skip
+        joined = [*(other for group in own for other in group), measured]
+        groups = [group for group in groups if group not in own] + [joined]
+    order = list(shown_measures)
+    return sorted(([m for m in order if m in group] for group in groups), key=lambda group: order.index(group[0]))
+
+
+def _quality(
     summary: Mapping[str, Any], measured: Measured, entries: Sequence[Entry], chosen: Choice | None
-) -> list[tuple[str, list[Cell]]]:
-    """A metric on the test split; the one that arms are compared by on the validation split, too, where it is known."""
+) -> list[Column]:
+    """A measure on the test split; the one that arms are compared by on the validation split, too, where it is known."""
     columns = [(measured.head, _measured_column(measured, [entry.metrics for entry in entries]))]
     if chosen is None or measured != chosen.measured:
         return columns
     validated = [validation_of(summary, entry) for entry in entries]
-    if any(measured.name in of for of in validated):
+    if any(measured.name in metrics for metrics in validated):
         cells = _measured_column(measured, validated)
         columns.append((VALIDATION, [cell if cell.known else Cell("", known=False) for cell in cells]))
     if chosen.of > 1:
@@ -138,31 +135,42 @@ def _quality_columns(
 
 
 def _measured_column(measured: Measured, players: Sequence[Mapping[str, Any]]) -> list[Cell]:
-    cells = _with_intervals(measured, [of.get(measured.name) or {} for of in players])
+    cells = _with_intervals(measured, [metrics.get(measured.name) or {} for metrics in players])
     return [dataclasses.replace(cell, known=measured.name in of) for cell, of in zip(cells, players, strict=True)]
 
 
 def _with_intervals(measured: Measured, records: Sequence[Mapping[str, Any]]) -> list[Cell]:
     """A cell of each record, mean ± half width, all to the same decimal place; a dash where there is no number."""
-    means = [_scaled(record.get("mean"), measured.scale) for record in records]
-    halves = [_half_width(record, measured.scale) for record in records]
-    places = numbers.decimals(halves, **measured.digits)
+    readings = [measured.reading(record) for record in records]
+    places = numbers.decimals([half for _, half in readings], **measured.digits)
+    return [Cell(numbers.with_interval(mean, half, places, unit=measured.unit), mean, half) for mean, half in readings]
+
+
+def _settings(summary: Mapping[str, Any], stage: str, entries: Sequence[Entry]) -> list[Column]:
+    """What arms are set to, where it varies among arms of the same settings."""
+    set_to = lambda setting, entry: "" if entry.variant else setting.values.get(entry.arm, "")
     return [
-        Cell(numbers.with_interval(mean, half, places, unit=measured.unit), mean, half)
-        for mean, half in zip(means, halves, strict=True)
+        (setting.head, [Cell(set_to(setting, entry), known=False) for entry in entries])
+        for setting in settings.varying(summary, stage)[: settings.MOST]
     ]
 
 
-def _selected_by_test(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[tuple[str, list[Cell]]]:
-    """The highest test accuracy of any evaluation, where the test split was watched; it never competes."""
-    found = [{} if entry.variant else best_on_test_of(summary, entry) for entry in entries]
-    cells = _with_intervals(metrics.MEASURED[0], found)
-    if all(cell.mean is None for cell in cells):
-        return []
-    return [(BEST_ON_TEST, [Cell("", known=False) if cell.mean is None else cell for cell in cells])]
+def _selected_by_test(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[Column]:
+    """The best number of any evaluation on the test split, where it was watched; it never competes."""
+    columns: list[Column] = []
+    records = [{} if entry.variant else best_on_test_of(summary, entry) for entry in entries]
+    firsts = [measures.primary(summary, [entry.metrics]) for entry in entries]
+    for measured in [m for m in measures.of(summary) if m in firsts]:
+        cells = _with_intervals(
+            measured, [record if first == measured else {} for record, first in zip(records, firsts, strict=True)]
+        )
+        if any(cell.mean is not None for cell in cells):
+            head = f"{BEST_ON_TEST}, {measured.head}" if columns else BEST_ON_TEST
+            columns.append((head, [Cell("", known=False) if cell.mean is None else cell for cell in cells]))
+    return columns
 
 
-def _published(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[tuple[str, list[Cell]]]:
+def _published(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[Column]:
     """What a publication reports for an arm, as the config quotes it."""
     quoted = ((summary.get("config") or {}).get("report") or {}).get("published") or {}
     texts = [
@@ -171,125 +179,3 @@ def _published(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[tup
         for entry in entries
     ]  # fmt: skip
     return [(PUBLISHED, [Cell(text, known=bool(text)) for text in texts])] if any(texts) else []
-
-
-def _cost_column(
-    head: str, entries: Sequence[Entry], values: Sequence[Any], write: Callable[[Any], str]
-) -> list[tuple[str, list[Cell]]]:
-    """The column with its head; [] where nothing is known."""
-    if not any(map(numbers.is_number, values)):
-        return []
-    # A variant is another set of the same player's parameters: it costs what the row above costs.
-    cells = [
-        Cell("", known=False) if entry.variant
-        else Cell(write(value), float(value)) if numbers.is_number(value) else Cell(numbers.MISSING, known=False)
-        for entry, value in zip(entries, values, strict=True)
-    ]  # fmt: skip
-    return [(head, cells)]
-
-
-def _latency_columns(entries: Sequence[Entry], costs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Cell]]]:
-    """For each number of examples in a call, where it was timed."""
-    found = []
-    for batch in latency.BATCHES:
-        values = [latency.per_example(cost, batch) for cost in costs]
-        for head, cells in _cost_column(latency.head(batch), entries, values, numbers.milliseconds):
-            marks = [
-                latency.is_call_overhead(cost, batch) and cell.known for cost, cell in zip(costs, cells, strict=True)
-            ]
-            found.append((head, [
-                dataclasses.replace(cell, text=latency.MARK + cell.text) if marked else cell
-                for cell, marked in zip(cells, marks, strict=True)
-            ]))  # fmt: skip
-    return found
-
-
-def _scaled(value: Any, scale: float) -> float | None:
-    return scale * value if numbers.is_number(value) else None
-
-
-def _half_width(record: Mapping[str, Any], scale: float) -> float | None:
-    """None for one seed, whatever the summary has there: one number says nothing of its spread."""
-    return _scaled(record.get("ci95"), scale) if len(record.get("values") or ()) != 1 else None
-
-
-def _notes(
-    summary: Mapping[str, Any],
-    quality: Sequence[Measured],
-    columns: Sequence[str],
-    entries: Sequence[Entry],
-    chosen: Choice | None,
-) -> tuple[str, ...]:
-    seeds = max((len(record.get("values") or ()) for entry in entries for record in entry.metrics.values()), default=0)
-    spread = f"mean ± 95 % interval over {seeds} seeds (Student's t)" if seeds > 1 else "one seed"
-    parameters = "the last step's parameters"
-    names = {each.name for each in quality}
-    if names & {*CLASSIFIERS, "elbo"} or not quality:
-        test = ((summary.get("data") or {}).get("sizes") or {}).get("test")
-        where = "Test split" + (f", {numbers.plural(test, 'example')}" if isinstance(test, int) else "")
-        notes = [f"{where}; {spread}; {parameters}"]
-    else:
-        notes = [f"{spread[0].upper()}{spread[1:]}; {parameters}"]
-    if VALIDATION in columns and chosen is not None:
-        notes.append(_validation_note(summary, chosen.measured))
-    if any(entry.arm is not None for entry in entries) and "agreement" in names:
-        notes.append("Agreement: share of test examples on which a player predicts what its teacher predicts")
-    notes += _generation_notes(summary.get("generation") or {}, quality)
-    if "elbo" in names:
-        notes.append("ELBO: nats per example; higher is better")
-    notes += origins.notes(summary, entries)
-    if "FLOPs" in columns:
-        notes.append("FLOPs: one forward pass of one example")
-    notes += latency.notes(summary, [cost_of(summary, entry.source[0], entry.player) for entry in entries])
-    if BEST_ON_TEST in columns:
-        notes.append(
-            "Best on test: the highest test accuracy of any evaluation; some papers report it, nothing uses it"
-        )
-    if PUBLISHED in columns:
-        source = ((summary.get("config") or {}).get("report") or {}).get("source")
-        notes.append(f"Published: {source}" if source else "Published: as the config quotes it")
-    if "training" in columns:
-        notes.append("Training: floating-point operations of all players' updates, of one seed")
-    if "time" in columns:
-        notes.append("Time: seconds of one seed's steps, compilation shared among the members")
-    return tuple(notes)
-
-
-def _validation_note(summary: Mapping[str, Any], measured: Measured) -> str:
-    """What the validation column is; of a distance its sample sizes, without which it must not be told."""
-    note = f"Validation: {measured.head} on the validation split"
-    examples = ((summary.get("data") or {}).get("sizes") or {}).get("validation")
-    if measured.name not in DISTRIBUTIONS:
-        return note + (f", {numbers.plural(examples, 'example')}" if isinstance(examples, int) else "")
-    samples = (summary.get("generation") or {}).get("validation_samples")
-    if isinstance(samples, int) and isinstance(examples, int):
-        note += f", {samples:,} generated images against {numbers.plural(examples, 'image')}"
-    return note + "; it depends on these numbers, so that it does not compare with that on the test split"
-
-
-def _generation_notes(settings: Mapping[str, Any], quality: Sequence[Measured]) -> list[str]:
-    """What a distance between distributions must not be told without: sample sizes, extractor, neighbours."""
-    distributions = [each for each in quality if each.name in DISTRIBUTIONS]
-    if not distributions:
-        return []
-    samples, reference, features = (settings.get(name) for name in ("samples", "reference", "features"))
-    sizes = ""
-    if isinstance(samples, int) and isinstance(reference, int):
-        split = f" of the {settings['reference_split']} split" if settings.get("reference_split") else ""
-        heads = ", ".join(each.head for each in distributions)
-        sizes = f"{heads}: {samples:,} generated images against {reference:,} images{split}"
-    extractor = f"Features: {settings['extractor']}" if settings.get("extractor") else ""
-    extractor += f" ({settings['extractor_from']})" if extractor and settings.get("extractor_from") else ""
-    extractor += f", {numbers.plural(features, 'dimension')}" if extractor and isinstance(features, int) else ""
-    names = {each.name for each in distributions}
-    most = settings.get("manifold")
-    among = f" among {most:,} of either side" if isinstance(most, int) else ""
-    neighbours = [
-        f"{' and '.join(measured)} by {settings[key]} nearest neighbours{among}"
-        for measured, key in ((("precision", "recall"), "k_precision"), (("density", "coverage"), "k_density"))
-        if key in settings and names & set(measured)
-    ]
-    how = "; ".join(part for part in (extractor, ", ".join(neighbours)) if part)
-    lower = " and ".join(each.head for each in distributions if not each.higher_is_better)
-    notes = (sizes, how[:1].upper() + how[1:], f"Lower is better for {lower}" if lower else "")
-    return [note for note in notes if note]

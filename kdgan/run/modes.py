@@ -133,7 +133,7 @@ def sample(
         raise ConfigError(f"--grid={path}: a name that ends in .png is wanted")
     import jax
 
-    from kdgan.report import grids
+    from kdgan import pictures
     from kdgan.run import sampling
 
     keep_compiled(recorded_config(workdir))
@@ -146,7 +146,8 @@ def sample(
             f"--num={num}: a grid of {size[1]}×{size[0]} pixels; up to {MAX_SIDE:,} a side are accepted: fewer images, or"
             " another --columns"
         )
-    grids.save_png(path, grids.grid(draw(jax.random.key(seed), num, label), columns))
+    images = draw(jax.random.key(seed), num, label)
+    files.write_atomic(path, pictures.png(pictures.grid(images, columns)))
     print(f"{num} images: {path}")
 
 

@@ -8,8 +8,7 @@ import pathlib
 
 import numpy as np
 
-from kdgan import files
-from kdgan.report import grids
+from kdgan import files, pictures
 
 SIDE = 8  # images in a row of a sheet
 SHEET = "sheet.json"
@@ -35,7 +34,7 @@ def write(workdir: pathlib.Path, stage: str, arm: str, entry: str, step: int, im
     about = {"count": len(images)}
     if not (folder / SHEET).exists() or files.read_json(folder / SHEET) != about:
         files.write_json(folder / SHEET, about)
-    grids.save_png(folder / f"{step:08d}.png", sheet(images))
+    pictures.save_png(folder / f"{step:08d}.png", sheet(images))
 
 
 def read(workdir: pathlib.Path, stage: str, arm: str, entry: str) -> tuple[list[int], np.ndarray]:

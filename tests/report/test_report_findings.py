@@ -5,11 +5,12 @@ import re
 import numpy as np
 import pytest
 from test_report_tables import small_summary
-from test_report_workdir import make_evaluation, make_summary, make_workdir, summarised
+from test_report_workdir import as_older, make_evaluation, make_summary, make_workdir, summarised
 
 from kdgan import report
-from kdgan.report import classification, differences, findings, tables
+from kdgan.report import differences, figures, findings, tables
 from kdgan.report.choice import chosen_arm
+from kdgan.report.older import upgraded
 from kdgan.report.read import Results
 
 CLAIMS = re.compile(r"\b(better|worse|above|below)\b")
@@ -205,8 +206,9 @@ def test_numbers_of_the_test_split_choose_nothing(seed):
         table = tables.results_table(summary)
         marked = [(row.arm, table.columns[i]) for row in table.rows for i, cell in enumerate(row.cells) if cell.best]
         others = [row.cells[2].text.rpartition("(")[2] for row in differences.differences_table(summary).rows]
-        results = Results("run", summary, (), "", make_evaluation())
-        return marked, others, re.search(r"student · \w+", classification.confusion(results))[0]
+        new, arrays = upgraded(as_older(summary), make_evaluation())
+        matrix, *_ = figures.sections(Results("run", new, (), "", arrays))
+        return marked, others, re.search(r"student · \w+", matrix)[0]
 
     before = singled_out()
     assert before[0] == [(best, "validation")]

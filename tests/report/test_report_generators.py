@@ -4,10 +4,19 @@ import re
 
 import numpy as np
 import pytest
-from test_report_workdir import DIGITS, SEGMENTS, TRAINED, left_by, make_workdir, read_from, summarised
+from test_report_workdir import (
+    DIGITS,
+    SEGMENTS,
+    TRAINED,
+    left_by,
+    make_workdir,
+    read_from,
+    summarised,
+    with_measures,
+)
 
 from kdgan import report
-from kdgan.report import curves, differences, drawing, findings, measured, palette, plots, rendering, tables
+from kdgan.report import curves, differences, drawing, findings, measured, older, palette, plots, rendering, tables
 from kdgan.report.entries import comparisons, cost_of, shown
 from kdgan.report.read import Results
 
@@ -48,12 +57,12 @@ def make_generator_summary(stages=STAGES, seeds=3):
                 "origins": origins,
                 "train_flops": 2.2e14 if arm == "fused" else 9.1e13,
             }
-    return {
+    return with_measures({
         "config": {"seed": 0}, "data": {"name": "mnist", "class_names": [str(i) for i in range(10)],
                                         "sizes": {"train": 60_000, "validation": 0, "test": 10_000}},
         "stages": found, "cost": {"teacher": COST["teacher"], "student": COST["half"]}, "generation": SETTINGS,
         "environment": {"device": "1 × cpu (cpu)", "kdgan": "0.1.0"},
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def digits(rng, shape, blur=18.0, colours=1):
@@ -113,7 +122,7 @@ def distances(label="FD-lenet", **arms):
         arm: {"players": {"student": {"fd": summarised(values)}}, "origins": {"student": TRAINED}}
         for arm, values in arms.items()
     }
-    return {"stages": {"distill": {"arms": players}}, "generation": {"label": label} if label else {}}
+    return with_measures({"stages": {"distill": {"arms": players}}, "generation": {"label": label} if label else {}})
 
 
 def test_every_stage_of_several_arms_is_compared_and_the_last():
@@ -171,13 +180,16 @@ def test_training_flops_stand_where_they_are_known():
 
 
 def test_what_arms_are_compared_by():
-    generated = distances(a=[1.0], b=[2.0])
-    assert measured.primary(generated, [{"kid": {}, "fd": {}, "elbo": {}}]).name == "fd"
-    assert measured.primary(generated, [{"elbo": {}, "precision": {}}]).name == "elbo"
-    assert measured.primary(generated, [{"fd": {}, "accuracy": {}}]).name == "accuracy"
+    generated = {"measures": older.MEASURES} | distances(a=[1.0], b=[2.0])
     assert measured.primary(generated, [{}, {"fd": {}}]).head == "FD-lenet"
-    assert measured.primary({}, [{"fd": {}}]).head == "FD"
-    assert measured.primary(generated, [{"recall": {}}, {}]) is None
+    generated["measures"] = older.MEASURES
+    # The first that all of them have, in the order of the first of them.
+    assert measured.primary(generated, [{"kid": {}, "fd": {}, "elbo": {}}]).name == "kid"
+    assert measured.primary(generated, [{"kid": {}, "fd": {}, "elbo": {}}, {"elbo": {}, "fd": {}}]).name == "fd"
+    assert measured.second(generated, [{"kid": {}, "fd": {}, "elbo": {}}, {"elbo": {}, "fd": {}}]).name == "elbo"
+    assert measured.primary(generated, [{"recall": {}}, {}]).name == "recall"
+    assert measured.primary(generated, [{"mine": {}}, {}]) is None
+    assert measured.primary(generated, [{"recall": {}}, {"fd": {}}, {"fd": {}}]).name == "fd"  # what most of them have
     assert (
         differences.differences_table({"stages": {"s": {"arms": {a: {"players": {"student": {}}} for a in "ab"}}}})
         is None
@@ -224,7 +236,7 @@ def test_kid_stands_beside_the_distance_times_a_thousand():
 def test_the_arm_is_chosen_by_the_lowest_distance_on_validation_and_its_sample_sizes_are_told():
     summary = make_generator_summary({"half": STAGES["half"]})
     summary["data"]["sizes"]["validation"] = 5000
-    summary["generation"] = SETTINGS | {"validation_samples": 2000}
+    summary = with_measures(summary | {"generation": SETTINGS | {"validation_samples": 2000}})
     for arm, fd in {"scratch": 30.0, "kd": 20.0, "fused": 25.0}.items():  # on the test split fused is the lowest
         record = summary["stages"]["half"]["arms"][arm]
         record["validation"] = {
@@ -245,7 +257,8 @@ def test_the_arm_is_chosen_by_the_lowest_distance_on_validation_and_its_sample_s
 def test_a_vae_without_features_is_compared_by_its_elbo():
     players = {arm: {"players": {"student": {"elbo": summarised(values)}}}
                for arm, values in {"scratch": [-110.0, -111.0, -109.0], "kd": [-104.0, -105.5, -103.5]}.items()}  # fmt: skip
-    summary = {"stages": {"distill": {"arms": players}}}
+    summary = with_measures({"stages": {"distill": {"arms": players}}})
+    players = summary["stages"]["distill"]["arms"]
     (said,) = findings.sentences(summary)
     assert said.startswith("kd is better than scratch by 5.7 ± ")
     assert said.endswith(" in ELBO (3 seeds)")
@@ -269,7 +282,7 @@ def test_the_table_of_generators_says_what_was_measured():
     assert "density and coverage by 5 nearest" in notes
     assert "Lower is better for FD-lenet and KID ×10³" in notes
     assert "FID" not in notes + " ".join(table.columns)
-    unnamed = make_generator_summary() | {"generation": {}}
+    unnamed = with_measures(make_generator_summary() | {"generation": {}})
     assert tables.results_table(unnamed, "half").columns[0] == "FD"
 
 
@@ -277,6 +290,7 @@ def test_players_of_other_kinds_stand_where_they_were_measured():
     summary = make_generator_summary({"half": STAGES["half"]})
     lenet = {"lenet": {"accuracy": summarised([0.99, 0.992]), "nll": summarised([0.03, 0.02])}}
     summary["stages"] = {"features": {"arms": {"main": {"players": lenet}}}, **summary["stages"]}
+    summary = with_measures(summary)
     broken = summary["stages"]["half"]["arms"]["kd"]["players"]["student"]
     for name in broken:
         broken[name] = {"mean": None, "std": None, "ci95": None, "values": [None] * 3}
@@ -325,11 +339,12 @@ def test_colours_are_the_same_in_every_stage():
 
 def test_distances_have_a_learning_curve_on_a_scale_that_tells_arms_apart(tmp_path):
     lines = make_generator_metrics({"half": STAGES["half"]})
-    assert curves.first_looked_at(lines, "half") == [("validation", "student/fd"), ("train", "student/loss")]
-    assert curves.first_looked_at(lines, "teacher") == [("validation", "teacher/fd"), ("train", "teacher/loss")]
+    for stage, player in (("half", "student"), ("teacher", "teacher")):
+        first = [("validation", f"{player}/fd"), ("validation", f"{player}/kid"), ("train", f"{player}/loss")]
+        assert curves.looked_at(lines, stage) == (first, [])
     summary = make_generator_summary({"half": STAGES["half"]})
     html = report.curves_html(make_generator_workdir(tmp_path / "run", summary=summary, metrics=lines, evaluation={}))
-    assert html.count("FD-lenet <span>validation, log scale</span>") == 2
+    assert html.count("FD-lenet <span>validation, lower is better, log scale</span>") == 2
     spread = lambda *values: {"kd": curves.Curve(np.arange(2), *[np.array(values)] * 3, 1)}
     assert plots.spans_decades(spread(10.0, 3.0), 3.0)
     assert not plots.spans_decades(spread(10.0, 4.0), 3.0)

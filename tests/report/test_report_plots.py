@@ -11,7 +11,10 @@ from scipy import stats
 from sklearn.metrics import confusion_matrix
 from test_report_workdir import make_evaluation, make_metrics
 
-from kdgan.report import curves, drawing, pictures, plots
+from kdgan import pictures
+from kdgan.report import curves, drawing, images, matrix, measured, older, plots
+
+ACCURACY = measured.of({"measures": older.MEASURES})[0]
 
 
 def line(step, seed, value, arm="kd"):
@@ -56,10 +59,10 @@ def test_a_diverged_seed_breaks_the_line_where_it_diverged():
 
 def test_what_is_looked_at_first():
     lines = make_metrics(seeds=1)
-    assert curves.first_looked_at(lines, "teacher") == [
+    assert curves.looked_at(lines, "teacher")[0] == [
         ("validation", "teacher/accuracy"), ("validation", "teacher/nll"), ("train", "teacher/loss"),
     ]  # fmt: skip
-    assert ("train", "discriminator/loss") in curves.first_looked_at(lines, "distill")
+    assert ("train", "discriminator/loss") in curves.looked_at(lines, "distill")[0]
     assert curves.player_and_name("student (moving average)/nll") == ("student, moving average", "nll")
     moves = curves.gather(lines, "distill", "train", "lambda/student/adv")
     stands = curves.gather(lines, "distill", "train", "lambda/student/ce")
@@ -68,7 +71,7 @@ def test_what_is_looked_at_first():
 
 
 def test_learning_curves_name_every_arm_and_their_axis_is_per_cent():
-    svg = plots.learning_curves(make_metrics(), "distill", "student", "accuracy")
+    svg = plots.learning_curves(make_metrics(), "distill", "student", "accuracy", measured=ACCURACY)
     found = texts(svg)
     assert {"scratch", "kd", "kdgan"} <= set(found)
     assert any(text.endswith(" %") for text in found)
@@ -132,24 +135,36 @@ def tick_values(svg, unit=" %"):
 def test_a_wide_interval_does_not_rule_the_frame():
     # Two seeds, 0.88 and 0.92 at the end: the 95 % interval is 0.9 ± 0.254, the means go from 0.85 to 0.90.
     lines = [line(step, seed, 0.85 + 0.01 * step + (0.02 if seed else -0.02)) for step in range(6) for seed in (0, 1)]
-    ticks = tick_values(plots.learning_curves(lines, "distill", "student", "accuracy"))
+    ticks = tick_values(plots.learning_curves(lines, "distill", "student", "accuracy", measured=ACCURACY))
     assert min(ticks) >= 81
     assert max(ticks) <= 94
-    narrow = plots.dots([("kd", [88.0, 92.0], 25.4, drawing.SERIES[1])], ("teacher", 97.0), percent=True)
+    narrow = plots.dots([("kd", [88.0, 92.0], 25.4, drawing.SERIES[1])], ("teacher", 97.0), unit="%")
     assert min(tick_values(narrow)) >= 82
     assert max(tick_values(narrow)) <= 102
 
 
 def test_the_first_points_do_not_rule_the_frame():
     lines = [line(step, 0, value) for step, value in enumerate([0.1, 0.90, 0.91, 0.92, 0.93, 0.93])]
-    assert min(tick_values(plots.learning_curves(lines, "distill", "student", "accuracy"))) >= 89
+    assert min(tick_values(plots.learning_curves(lines, "distill", "student", "accuracy", measured=ACCURACY))) >= 89
 
 
-def test_more_arms_than_colours_differ_by_dashes():
-    names = [f"arm {i}" for i in range(len(drawing.SERIES) + 1)]
-    lines = [line(step, 0, 0.5 + step / 100, arm) for step in (1, 2) for arm in names]
-    assert plots.learning_curves(lines[:2], "distill", "student", "accuracy").count("stroke-dasharray") == 0
-    assert plots.learning_curves(lines, "distill", "student", "accuracy").count("stroke-dasharray") == 1
+def test_no_colour_stands_for_two_of_many_arms():
+    names = [f"arm {i}" for i in range(30)]
+    palette = drawing.colours_of(names, best=["arm 20", "arm 0", "arm 7"])
+    own = {arm: colour for arm, colour in palette.items() if colour != drawing.REST}
+    assert len(set(own.values())) == len(own) == len(drawing.SERIES)
+    assert {"arm 0", "arm 20", "arm 7"} <= set(own)
+    assert own["arm 0"] == drawing.SERIES[0]  # the baseline keeps its grey, though it is among the best
+    assert own["arm 20"] == drawing.SERIES[1]
+    lines = [line(step, 0, 0.5 + step / 100 + i / 1000, arm) for step in (1, 2) for i, arm in enumerate(names)]
+    svg = plots.learning_curves(lines, "distill", "student", "accuracy", colours=palette)
+    assert {text for text in texts(svg) if text.startswith("arm")} == set(own)
+
+
+def test_arms_without_a_colour_of_their_own_are_named_where_there_is_room():
+    names = [f"arm {i}" for i in range(plots.NAMES)]
+    lines = [line(step, 0, 0.5 + step / 100 + i / 1000, arm) for step in (1, 2) for i, arm in enumerate(names)]
+    assert set(names) <= set(texts(plots.learning_curves(lines, "distill", "student", "accuracy")))
 
 
 def test_arms_have_a_dot_for_each_seed():
@@ -165,37 +180,42 @@ def test_confusion_is_scikit_learns():
     arrays = make_evaluation()
     predicted = arrays["prediction/distill/kd/student"]
     expected = confusion_matrix(np.tile(arrays["label"], len(predicted)), predicted.ravel(), normalize="true")
-    np.testing.assert_allclose(pictures.confusion(arrays["label"], predicted, 10), expected)
+    np.testing.assert_allclose(matrix.shares(older.counts(arrays["label"], predicted, 10)), expected)
 
 
 def test_a_class_without_examples_is_an_empty_row():
-    shares = pictures.confusion(np.array([0, 0]), np.array([[0, 1]]), 3)
+    shares = matrix.shares(older.counts(np.array([0, 0]), np.array([[0, 1]]), 3))
     np.testing.assert_allclose(shares, [[0.5, 0.5, 0], [0, 0, 0], [0, 0, 0]])
-    assert pictures.most_confused(shares, ["a", "b", "c"]) == [("a", "b", 0.5)]
-    assert pictures.most_confused(np.eye(3), ["a", "b", "c"]) == []
+    assert matrix.most_confused(shares, ["a", "b", "c"]) == [("a", "b", 0.5)]
+    assert matrix.most_confused(np.eye(3), ["a", "b", "c"]) == []
 
 
 @pytest.mark.parametrize("k", [1, 2, 10, 20, 100])
 def test_confusion_matrix_of_any_size(k):
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.ones(k), k) if k > 1 else np.ones((1, 1))
-    svg = pictures.confusion_matrix(shares, [f"class <{i}>" for i in range(k)])
+    svg = matrix.draw(shares, [f"class <{i}>" for i in range(k)])
     well_formed(svg)
     assert len(svg) < 400_000
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 6, 3), (8, 8, 4), (8, 8, 2), (8, 8, 7)])
-def test_png_holds_the_pixels(shape):
+@pytest.mark.parametrize("shape", [(8, 8, 1), (8, 6, 3), (8, 8, 4), (8, 8, 2), (8, 8, 7)])
+def test_a_page_shows_the_pixels_of_any_number_of_channels(shape):
     image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    with Image.open(io.BytesIO(base64.b64decode(pictures.png(image).removeprefix("data:image/png;base64,")))) as opened:
+    url = pictures.data_url(images.as_shown(image))
+    with Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,")))) as opened:
         found = np.asarray(opened)
-    expected = image if image.ndim == 2 else image[..., :3] if shape[-1] in (3, 4) else image[..., 0]
+    expected = image[..., :3] if shape[-1] in (3, 4) else image[..., 0]
     np.testing.assert_array_equal(found, expected)
 
 
 def test_disagreements_hold_the_true_class():
     arrays = make_evaluation()
-    found = pictures.disagreements(arrays)
-    assert [each.true for each in found] == arrays["label"][arrays["disagreement/index"]].tolist()
-    assert all(each.student != each.teacher for each in found)
-    assert pictures.disagreements({"label": arrays["label"]}) == []
+    (found,) = (record for record in older.upgraded({}, arrays)[0]["figures"] if record["kind"] == "cards")
+    lines = [{what: (text, verdict) for what, text, verdict in card} for card in found["cards"]]
+    assert [int(line["true"][0]) for line in lines] == arrays["label"][arrays["disagreement/index"]].tolist()
+    assert all(line["student"][0] != line["teacher"][0] for line in lines)
+    for line in lines:
+        for who in ("student", "teacher"):
+            assert line[who][1] == ("right" if line[who][0] == line["true"][0] else "wrong")
+    assert older.upgraded({}, {"label": arrays["label"]})[0]["figures"] == []

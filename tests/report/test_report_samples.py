@@ -11,7 +11,7 @@ from test_report_generators import STAGES, digits, distances, make_generator_sum
 from test_report_page import page_of
 
 from kdgan import report
-from kdgan.report import generation
+from kdgan.report import images, older
 from kdgan.report.read import read
 
 
@@ -62,7 +62,7 @@ def test_the_page_has_a_table_differences_and_samples_for_each_stage(written):
 
 def test_a_row_of_samples_is_one_noise_in_every_column(workdir, written):
     found, arrays = pictures_of(written[0]), np.load(workdir / "evaluation.npz")
-    html = generation.samples(read(workdir), "half")
+    html = images.samples(read(workdir), "half")
     rows = {"teacher": "sample/teacher/main/teacher", "student · fused": "sample/half/fused/student",
             "student · fused, moving average": "sample/half/fused/student (moving average)",
             "test images": "real"}  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_row_of_samples_is_one_noise_in_every_column(workdir, written):
 
 def test_what_is_long_is_folded_and_shown_once(workdir):
     results = read(workdir)
-    half, quarter = (generation.samples(results, stage) for stage in ("half", "quarter"))
+    half, quarter = (images.samples(results, stage) for stage in ("half", "quarter"))
     for html in (half, quarter):
         titles = re.findall(r'<details class="more"><summary>(.*?)</summary>', html)
         assert titles == ["All 64 samples of each", "Interpolations", "Nearest training images", "While training"]
@@ -92,19 +92,19 @@ def test_what_is_long_is_folded_and_shown_once(workdir):
 
 def test_interpolations_neighbours_and_progress_lie_where_they_belong(workdir):
     results = read(workdir)
-    found, arrays = pictures_of(generation.samples(results, "half")), results.evaluation
+    found, arrays = pictures_of(images.samples(results, "half")), results.evaluation
     np.testing.assert_array_equal(
         tile(found["interpolations by student · kd"], 4, 7), arrays["interpolation/half/kd/student"][4, 7]
     )
     near = found["nearest training images of student · kd"]
     np.testing.assert_array_equal(tile(near, 2, 0), arrays["neighbour/half/kd/student"][2, 0])
-    assert (near[:, 28 : 28 + generation.GAP, -1] == 0).all()
-    np.testing.assert_array_equal(tile(near, 2, 4, left=28 + generation.GAP), arrays["neighbour/half/kd/student"][2, 5])
+    assert (near[:, 28 : 28 + images.GAP, -1] == 0).all()
+    np.testing.assert_array_equal(tile(near, 2, 4, left=28 + images.GAP), arrays["neighbour/half/kd/student"][2, 5])
     progress = found["samples of student · kd while training"]
     np.testing.assert_array_equal(tile(progress, 0, 3), arrays["progress/half/kd/student"][0, 3])
     np.testing.assert_array_equal(tile(progress, 7, 3), arrays["progress/half/kd/student"][10, 3])
-    steps = re.search(r"kd</figcaption><div class=\"progress\"><ol>(.*?)</ol>", generation.samples(results, "half"))[1]
-    assert re.findall(r"<li>(.*?)</li>", steps)[:: generation.MOMENTS - 1] == ["0 steps", "2,000 steps"]
+    steps = re.search(r"kd</figcaption><div class=\"progress\"><ol>(.*?)</ol>", images.samples(results, "half"))[1]
+    assert re.findall(r"<li>(.*?)</li>", steps)[:: older.MOMENTS - 1] == ["0 steps", "2,000 steps"]
 
 
 def one_stage(folder, arrays, arms=("main",)):
@@ -115,7 +115,7 @@ def one_stage(folder, arrays, arms=("main",)):
 def test_reconstructions_stand_below_their_images(tmp_path):
     pairs = np.random.default_rng(0).integers(0, 256, (5, 2, 6, 7, 3)).astype(np.uint8)
     folder = one_stage(tmp_path / "run", {"reconstruction/distill/main/student": pairs})
-    html = generation.samples(read(folder), "distill")
+    html = images.samples(read(folder), "distill")
     pixels = pictures_of(html)["reconstructions by student"]
     assert pixels.shape == (6 * 2 + 1, 5 * 8 - 1, 4)
     np.testing.assert_array_equal(pixels[7:, 16:23, :3], pairs[2, 1])
@@ -126,8 +126,8 @@ def test_reconstructions_stand_below_their_images(tmp_path):
 
 def test_sections_without_input_are_left_out(tmp_path):
     folder = one_stage(tmp_path / "run", {"real": digits(np.random.default_rng(0), (4,))}, ("scratch", "kd"))
-    assert generation.samples(read(folder), "distill") == ""
-    assert generation.strips(read(folder)) == ""
+    assert images.samples(read(folder), "distill") == ""
+    assert images.strips(read(folder)) == ""
     _, page = page_of(folder)
     assert "Samples" not in page.headings
 
@@ -137,7 +137,7 @@ def test_samples_of_entries_that_no_table_lists_are_shown(tmp_path):
     arrays = {f"sample/distill/{arm}/{entry}": digits(rng, (3,)) for arm in ("scratch", "kd")
               for entry in ("student", "generator", "generator (moving average)")}  # fmt: skip
     folder = one_stage(tmp_path / "run", arrays, ("scratch", "kd"))
-    html = generation.samples(read(folder), "distill")
+    html = images.samples(read(folder), "distill")
     order = re.findall(r'alt="samples of ([^"]*)"', html)
     assert order == ["student · scratch", "student · kd", "generator · scratch", "generator · scratch, moving average",
                      "generator · kd", "generator · kd, moving average"]  # fmt: skip
@@ -150,7 +150,7 @@ def test_a_frozen_teacher_drawn_only_where_it_is_used_stands_once(tmp_path):
         f"sample/half/{arm}/{entry}": digits(rng, (2,)) for arm in ("kd", "fused") for entry in ("teacher", "student")
     }
     folder = make_generator_workdir(tmp_path / "run", summary=summary, metrics=[], evaluation=arrays)
-    order = re.findall(r'alt="samples of ([^"]*)"', generation.samples(read(folder), "half"))
+    order = re.findall(r'alt="samples of ([^"]*)"', images.samples(read(folder), "half"))
     assert order == ["teacher", "student · kd", "student · fused"]
 
 

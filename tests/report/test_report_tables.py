@@ -4,11 +4,12 @@ import copy
 import math
 
 import pytest
-from test_report_workdir import TRAINED, left_by, make_summary, read_from, summarised
+from test_report_workdir import TRAINED, left_by, make_summary, read_from, summarised, with_measures
 
 from kdgan.report.entries import shown
 from kdgan.report.rendering import as_html, as_markdown, as_text
-from kdgan.report.tables import Cell, Row, Table, results_table
+from kdgan.report.table import Cell, Row, Table
+from kdgan.report.tables import results_table
 
 
 def cell(table, label, column):
@@ -22,7 +23,7 @@ def small_summary(**arms):
         arm: {"players": {"student": {"accuracy": summarised(values)}}, "origins": {"student": TRAINED}}
         for arm, values in arms.items()
     }
-    return {"stages": {"distill": {"arms": players}}, "cost": {}}
+    return with_measures({"stages": {"distill": {"arms": players}}, "cost": {}})
 
 
 def test_rows_are_the_teacher_then_each_arms_student_and_variants_beside():

@@ -1,4 +1,7 @@
-"""Reading a workdir, and `make_workdir`: a run of two stages as the other tests of the report want one."""
+"""Reading a workdir, and `make_workdir`: a run of two stages as the other tests of the report want one.
+
+The summaries here are as older versions wrote them; `with_measures` gives them what is written now.
+"""
 
 import json
 import pathlib
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from kdgan.report.older import upgraded
 from kdgan.report.read import read
 
 SEEDS = 5
@@ -47,7 +51,21 @@ def read_from(*members, trained=False, player="teacher"):
             "members": list(members), "digests": [f"{member}" for member in members]}  # fmt: skip
 
 
+def as_older(summary):
+    """A summary as an older version wrote it."""
+    return {name: value for name, value in summary.items() if name not in ("measures", "notes", "figures")}
+
+
+def with_measures(summary, arrays=None):
+    """A summary with the measures, notes and figures that are written now."""
+    return upgraded(as_older(summary), arrays or {})[0]
+
+
 def make_summary(seeds=SEEDS, arms=ARMS, validated=True):
+    return with_measures(older_summary(seeds, arms, validated))
+
+
+def older_summary(seeds=SEEDS, arms=ARMS, validated=True):
     rng, other = np.random.default_rng(0), np.random.default_rng(7)
     lucky = rng.normal(0, 0.004, seeds)  # what a seed gives to every arm
 
@@ -184,11 +202,11 @@ members   5 seeds × 3 arms, in turn; 3 compiled steps
 def make_workdir(
     folder, *, seeds=SEEDS, arms=ARMS, summary=None, metrics=None, evaluation=None, explanation=EXPLANATION
 ):
-    """Write a run's files; pass a file's content to replace it."""
+    """Write the files of a run of an older version; pass a file's content to replace it."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    summary = make_summary(seeds, arms) if summary is None else summary
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2))
+    summary = older_summary(seeds, arms) if summary is None else summary
+    (folder / "summary.json").write_text(json.dumps(as_older(summary), indent=2))
     lines = make_metrics(seeds, arms) if metrics is None else metrics
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     np.savez_compressed(

@@ -5,9 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+from kdgan.run.files import write_atomic
 from PIL import Image
 
-from kdgan.report.grids import grid, png, save_png
+from kdgan.pictures import grid, png
 
 
 def images(n, h=3, w=2, c=1):
@@ -48,7 +49,7 @@ def test_columns_are_positive():
 @pytest.mark.parametrize(("c", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
 def test_a_png_file_holds_the_pixels(tmp_path, c, mode):
     given = np.random.default_rng(0).integers(0, 256, (5, 4, c)).astype(np.uint8)
-    save_png(tmp_path / "new" / "grid.png", given)
+    write_atomic(tmp_path / "new" / "grid.png", png(given))
     with Image.open(tmp_path / "new" / "grid.png") as opened:
         assert opened.mode == mode
         np.testing.assert_array_equal(np.asarray(opened).reshape(5, 4, c), given)
@@ -60,6 +61,6 @@ def test_other_channels_are_named():
         png(np.zeros((2, 2, 5), np.uint8))
 
 
-def test_grids_need_neither_matplotlib_nor_jax():
-    script = "import sys; import kdgan.report.grids; assert not {'matplotlib', 'jax', 'PIL'} & set(sys.modules)"
+def test_pictures_need_neither_matplotlib_nor_jax():
+    script = "import sys; import kdgan.pictures; assert not {'matplotlib', 'jax', 'PIL'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,12 +1,9 @@
-"""Images side by side as one image, and its PNG: for a run's files and for the page. Needs no matplotlib."""
+"""Images side by side as one image, and its PNG: for a run's files and for a report. Needs neither JAX nor matplotlib."""
 
 import base64
 import io
-import os
 
 import numpy as np
-
-from kdgan import files
 
 SEPARATOR = 1  # pixels between images
 GREY = 128  # told apart from black digits and from white paper
@@ -62,13 +59,3 @@ def png(image: np.ndarray) -> bytes:
 def data_url(image: np.ndarray) -> str:
     """The PNG of an image uint8 [h, w, c] as the source of a page's image."""
     return "data:image/png;base64," + base64.b64encode(png(image)).decode()
-
-
-def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write an image uint8 [h, w, c] as a PNG file, whole or not at all.
-
-    Raises:
-        ValueError: as `png` does.
-        OSError: the file cannot be written.
-    """
-    files.write_atomic(path, png(image))

@@ -1,57 +1,45 @@
-"""What evaluation.npz holds, as pictures: the confusion matrix of a student, and images seen differently."""
+"""A matrix of counts as a figure: rows that sum to one, hits and errors in two colours."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from kdgan.report import grids
 from kdgan.report.drawing import INK, LINE, SERIES, drawing, shortened, svg
 
 RIGHT, WRONG = SERIES[1], SERIES[2]
-WITH_NUMBERS = 14  # classes up to which a cell has room for its number
-AS_SQUARES = 24  # classes up to which a cell is a square of its own; beyond, the matrix is one image
+WITH_NUMBERS = 14  # names up to which a cell has room for its number
+AS_SQUARES = 24  # names up to which a cell is a square of its own; beyond, the matrix is one image
 
 
-@dataclasses.dataclass(frozen=True)
-class Disagreement:
-    """A test image on which student and teacher differ; classes are indices."""
-
-    image: np.ndarray
-    index: int
-    true: int
-    student: int
-    teacher: int
-
-
-def confusion(label: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Share of each true class that is predicted as each class: float [true, predicted], rows sum to 1 or are empty.
+def shares(counts: np.ndarray) -> np.ndarray:
+    """Share of each row in each column: float [k, k], rows sum to 1 or are empty.
 
     Args:
-        label: int [n].
-        predicted: int [seeds, n]; seeds are counted together.
-        num_classes: at least the largest class + 1.
+        counts: [seeds, k, k]; seeds are counted together.
     """
-    true = np.broadcast_to(label, predicted.shape).ravel()
-    counts = np.zeros((num_classes, num_classes))
-    np.add.at(counts, (true, predicted.ravel()), 1)
-    return counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    total = np.asarray(counts, float).sum(0)
+    return total / np.maximum(total.sum(1, keepdims=True), 1e-12)
 
 
 def most_confused(shares: np.ndarray, names: Sequence[str], most: int = 5) -> list[tuple[str, str, float]]:
-    """(true, predicted, share) of the largest errors."""
+    """(row, column, share) of the largest entries off the diagonal."""
     errors = shares * (1 - np.eye(len(shares)))
     order = np.argsort(-errors, axis=None, kind="stable")[:most]
     pairs = [divmod(int(i), len(shares)) for i in order]
     return [(names[i], names[j], float(errors[i, j])) for i, j in pairs if errors[i, j] > 0]
 
 
-def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> str:
-    """Rows are true classes, columns predicted ones; hits in blue, errors in orange scaled to the largest of them.
+def draw(
+    shares: np.ndarray, names: Sequence[str], *, row: str = "true", column: str = "predicted", label: str = ""
+) -> str:
+    """Hits in blue on the diagonal, errors in orange scaled to the largest of them.
 
     Args:
-        shares: float [k, k], as `confusion` gives them.
-        names: [k], of the classes.
+        shares: float [k, k], as `shares` gives them.
+        names: [k], of rows and columns.
+        row: what a row is.
+        column: what a column is.
+        label: what the matrix is.
     """
     k = len(shares)
     size = 300.0
@@ -70,8 +58,8 @@ def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> str:
         axes.set_ylim(k, 0)
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
-        axes.set_xlabel("predicted", labelpad=3)
-        axes.set_ylabel("true", labelpad=3)
+        axes.set_xlabel(column, labelpad=3)
+        axes.set_ylabel(row, labelpad=3)
         axes.tick_params(length=0)
         ticks = [i + 0.5 for i in range(k)] if k <= AS_SQUARES else []
         labels = short if k <= AS_SQUARES else []
@@ -79,7 +67,7 @@ def confusion_matrix(shares: np.ndarray, names: Sequence[str]) -> str:
         axes.set_yticks(ticks, labels, parse_math=False)
         for side in axes.spines.values():
             side.set_visible(False)
-        return svg(figure, "confusion matrix")
+        return svg(figure, label)
 
 
 def _opacity(shares: np.ndarray) -> np.ndarray:
@@ -112,22 +100,3 @@ def _rgba(opacity: np.ndarray) -> np.ndarray:
     diagonal = np.eye(len(opacity), dtype=bool)[..., None]
     colour = np.where(diagonal, np.array(to_rgb(RIGHT)), np.array(to_rgb(WRONG)))
     return np.concatenate([colour, np.clip(1.5 * opacity, 0, 1)[..., None]], axis=-1)
-
-
-def disagreements(evaluation: Mapping[str, np.ndarray]) -> list[Disagreement]:
-    """The images on which student and teacher disagree; none where the arrays are absent."""
-    needed = ("label", *(f"disagreement/{name}" for name in ("image", "index", "student", "teacher")))
-    if any(name not in evaluation for name in needed):
-        return []
-    label, image, index, student, teacher = (evaluation[name] for name in needed)
-    return [
-        Disagreement(image[i], int(index[i]), int(label[index[i]]), int(student[i]), int(teacher[i]))
-        for i in range(len(index))
-    ]
-
-
-def png(image: np.ndarray) -> str:
-    """An image uint8 [h, w, c] as a data URL; two or more than four channels show their first."""
-    pixels = np.asarray(image, np.uint8)
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    return grids.data_url(pixels[..., :3] if pixels.shape[-1] in (3, 4) else pixels[..., :1])

@@ -1,0 +1,163 @@
+"""The sections of figures that evaluators leave beside their numbers: matrices of counts, numbers per class, and examples.
+
+A figure that belongs to one arm among several is shown of the arm that the report singles out. Each title is a section.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from kdgan import pictures
+from kdgan.metrics.intervals import mean_ci
+from kdgan.report import choice, images, matrix, numbers, plots, rendering
+from kdgan.report.drawing import SERIES
+from kdgan.report.entries import ALONE, arm_names, last_stage
+from kdgan.report.markup import folded, section, sentence
+from kdgan.report.measured import Measured, described
+from kdgan.report.read import Results
+from kdgan.report.table import Cell, Row, Table
+
+SMALL_IMAGE = 64  # pixels up to which an image is enlarged without smoothing
+LONG_NAME = 5  # characters of a card's text from which it needs a wider place
+NAMES = 24  # numbers of a figure up to which each has a row of dots; beyond, the least and the largest ones do
+SIGNS = {"right": " ✓", "wrong": " ✗"}
+
+
+def sections(results: Results) -> list[str]:
+    """The sections, in the order in which the figures' titles appear."""
+    titles: dict[str, list[Mapping[str, Any]]] = {}
+    for record in results.summary.get("figures") or ():
+        if record.get("kind") in _DRAWN and _is_shown(results, record):
+            titles.setdefault(str(record.get("title") or "Figure"), []).append(record)
+    return [section(title, "".join(_DRAWN[record["kind"]](results, record) for record in records))
+            for title, records in titles.items()]  # fmt: skip
+
+
+def _is_shown(results: Results, record: Mapping[str, Any]) -> bool:
+    """Whether a figure's array is there, and its player is the one that is singled out, where only this one is shown."""
+    key = record.get("array")
+    if key is not None and key not in results.evaluation:
+        return False
+    if not record.get("chosen"):
+        return True
+    chosen = choice.chosen_arm(results.summary, record.get("stage"))
+    if chosen is None:  # nothing is compared there
+        return record.get("stage") == last_stage(results.summary)
+    return (record.get("arm"), record.get("entry")) == (chosen.arm, chosen.player)
+
+
+def _whose(results: Results, record: Mapping[str, Any], seeds: int) -> str:
+    """As "student · kd (chosen on validation), 5 seeds together, test split"."""
+    entry, arm, stage = (str(record.get(name) or "") for name in ("entry", "arm", "stage"))
+    alone = arm in ("", ALONE) or len(arm_names(results.summary, stage)) < 2
+    whose = entry if alone else f"{entry} · {arm}"
+    chosen = choice.chosen_arm(results.summary, stage) if record.get("chosen") else None
+    why = f" ({chosen.words})" if chosen is not None and chosen.of > 1 else ""
+    together = f", {seeds} seeds together" if seeds > 1 else ""
+    return f"{whose}{why}{together}, test split"
+
+
+def _matrix(results: Results, record: Mapping[str, Any]) -> str:
+    counts, names = results.evaluation[record["array"]], [str(name) for name in record.get("names") or ()]
+    if not counts.size:
+        return ""
+    names += [str(i) for i in range(len(names), counts.shape[-1])]
+    shares = matrix.shares(counts)
+    row, column = (str(record.get(side) or side) for side in ("row", "column"))
+    rows = "".join(
+        f'<tr><th scope="row">{escape(one)} → {escape(other)}</th><td>{100 * share:.1f} %</td></tr>'
+        for one, other, share in matrix.most_confused(shares, names)
+    )
+    errors = '<p class="note">Nothing lies off the diagonal.</p>'
+    if rows:
+        errors = (
+            '<h3 class="first">Most frequent errors</h3><table><thead><tr><td></td>'
+            f'<th scope="col">share of its row</th></tr></thead><tbody>{rows}</tbody></table>'
+            f'<p class="note">{escape(row.capitalize())} → {escape(column)}.</p>'
+        )
+    note = str(record.get("note") or "Each row sums to 100 %; errors are shaded by the largest of them").rstrip(".")
+    caption = f"{_whose(results, record, len(counts))}. {note}."
+    drawn = matrix.draw(shares, names, row=row, column=column, label=str(record.get("title") or "matrix"))
+    return (
+        f'<div class="two"><figure class="matrix">{drawn}<figcaption>{sentence(caption)}</figcaption></figure>'
+        f'<div class="errors">{errors}</div></div>'
+    )
+
+
+def _values(results: Results, record: Mapping[str, Any]) -> str:
+    """Numbers by name, of each seed, as dots with the interval of their mean; beside them as a table."""
+    array = np.asarray(results.evaluation[record["array"]], float)
+    array = array[None] if array.ndim == 1 else array
+    names = [str(name) for name in record.get("names") or range(array.shape[-1])]
+    if not array.size:
+        return ""
+    measured = described({"": {"head": record.get("title"), **record}})[""]
+    readings = [measured.reading(mean_ci(column.tolist())) for column in array.T]
+    places = numbers.decimals([half for _, half in readings], **measured.digits)
+    cells = [Cell(numbers.with_interval(mean, half, places, unit=measured.unit), mean, half) for mean, half in readings]
+    rows = [
+        (name, [measured.scaled(value) for value in column.tolist()], cell.ci95, SERIES[1])
+        for name, column, cell in zip(names, array.T, cells, strict=False)
+    ]
+    note = str(record.get("note") or "").rstrip(".")
+    picked, left_out = _picked(rows, measured)
+    low, high = measured.bounds
+    if measured.percent:
+        low, high = (0.0 if low is None else low), (100.0 if high is None else high)
+    drawn = plots.dots(picked, unit=measured.unit, lowest=low, highest=high, what=measured.head, of="class")
+    better = "" if measured.obvious else f"; {measured.better} is better"
+    several = "; a dot for each seed, a diamond for their mean with its 95 % interval" if len(array) > 1 else ""
+    caption = f"{_whose(results, record, 1)}{better}{several}. {note + '. ' if note else ''}{left_out}".strip()
+    table = Table((measured.head,), tuple(Row(name, (cell,)) for name, cell in zip(names, cells, strict=False)))
+    figure = f'<figure class="seeds">{drawn}<figcaption>{sentence(caption)}</figcaption></figure>'
+    return figure + folded(f"All {len(names)} as a table", rendering.as_html(table))
+
+
+def _picked(rows: list[Any], measured: Measured) -> tuple[list[Any], str]:
+    """The rows that are drawn: of many the worst and the best, which is said."""
+    if len(rows) <= NAMES:
+        return rows, ""
+    known = [row for row in rows if numbers.is_number(row[1][0]) or any(map(numbers.is_number, row[1]))]
+    mean = lambda row: float(np.mean([value for value in row[1] if numbers.is_number(value)]))
+    order = sorted(known, key=mean, reverse=not measured.higher_is_better)
+    half = NAMES // 2
+    return order[:half] + order[-half:], f"Of {len(rows)} the {half} worst and the {half} best."
+
+
+def _cards(results: Results, record: Mapping[str, Any]) -> str:
+    array = results.evaluation.get(record.get("array") or "")
+    cards: Sequence[Any] = record.get("cards") or ()
+    captions = list(record.get("captions") or ())
+    if not cards:
+        return ""
+    drawn = []
+    for i, card in enumerate(cards):
+        image = array[i] if array is not None and array.ndim == 4 and i < len(array) else None
+        drawn.append(_card(card, image, str(captions[i]) if i < len(captions) else ""))
+    longest = max((len(str(text)) for card in cards for _, text, *_ in card), default=0)
+    wide = " wide" if longest > LONG_NAME else ""
+    note = str(record.get("note") or "").rstrip(".")
+    intro = f'<p class="caption">{sentence(note)}.</p>' if note else ""
+    return f'{intro}<div class="images{wide}">{"".join(drawn)}</div>'
+
+
+def _card(card: Sequence[Sequence[str]], image: np.ndarray | None, caption: str) -> str:
+    picture = ""
+    if image is not None:
+        small = ' class="small"' if max(image.shape[:2]) <= SMALL_IMAGE else ""
+        alt = escape(caption or "example")
+        source = pictures.data_url(images.as_shown(np.asarray(image, np.uint8)))
+        picture = f'<img{small} alt="{alt}" title="{alt}" src="{source}">'
+    elif caption:
+        picture = f"<p>{escape(caption)}</p>"
+    lines = []
+    for what, text, *kind in card:
+        verdict = kind[0] if kind and kind[0] in SIGNS else ""
+        mark = f' class="{verdict}"' if verdict else ""
+        lines.append(f"<dt>{escape(str(what))}</dt><dd{mark}>{escape(str(text))}{SIGNS.get(verdict, '')}</dd>")
+    return f"<figure>{picture}<dl>{''.join(lines)}</dl></figure>"
+
+
+_DRAWN = {"matrix": _matrix, "values": _values, "cards": _cards}
