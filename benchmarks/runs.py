@@ -19,9 +19,8 @@ from benchmarks.work import CLASSES, Work, data_set
 from kdgan import config as common
 from kdgan import data
 from kdgan.data import splits
+from kdgan.run import build, starts
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
-from kdgan.run import starts
 from kdgan.run.classifiers import Classifiers
 from kdgan.run.config import resolve
 from kdgan.run.inputs import Inputs
@@ -82,7 +81,7 @@ def make_population(
     run = resolve(make_config(work, **members))
     inputs = make_inputs(run, image, label, on_device=on_device)
     stage = run.stages[1]
-    (program,) = stages.build(run, stage, inputs)
+    (program,) = build.stage_programs(run, stage, inputs)
     started = {
         name: {"params": state.params[name], "model_state": state.model_state.get(name, {})}
         for name in program.start[program.arms[0]]

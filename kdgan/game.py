@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from kdgan.cached import cached_players, with_all_images
 from kdgan.norms import Norm, recorded
+from kdgan.player_inputs import Names, PlayerInputs, cached_players
 
 Tree = Any  # a pytree of arrays
 Batch = Mapping[str, Any]
@@ -158,11 +158,13 @@ class Player:
 
     Calling it runs the module: in training mode where the method trains this player, in evaluation mode where it is
     frozen (`train=` overrides). Updates of mutable collections are recorded only where the player itself moves.
-    Compute runs in `compute_dtype` on parameters kept in float32; outputs come back as float32.
+    Compute runs in `compute_dtype` on parameters kept in float32; outputs come back as float32. Where it is given the
+    batch's main input its own inputs stand for it (`kdgan/player_inputs.py`).
     """
 
-    def __init__(self, name, module, params, model_state, *, key, train, moves, compute_dtype=None):
+    def __init__(self, name, module, params, model_state, *, key, train, moves, compute_dtype=None, inputs=None):
         self.name, self.module, self.params, self.model_state = name, module, params, model_state
+        self._inputs: PlayerInputs | None = inputs
         self._key, self._train, self._moves, self._dtype, self._calls = key, train, moves, compute_dtype, 0
 
     def __call__(self, *args, train: bool | None = None, features: Sequence[str] = (), **kwargs):
@@ -182,6 +184,8 @@ class Player:
         return (output, found) if features else output
 
     def _run(self, args, kwargs, train, features):
+        if self._inputs is not None:
+            args, kwargs = self._inputs.given(self.name, args, kwargs)
         train = self._train if train is None else train
         self._calls += 1
         rng = jax.random.fold_in(self._key, self._calls) if train else None
@@ -230,7 +234,9 @@ class Players:
         return iter(self._bound)
 
 
-def bind(modules, params, model_state, *, step, key, trained, moving, compute_dtype=None, cached=None) -> Players:
+def bind(
+    modules, params, model_state, *, step, key, trained, moving, compute_dtype=None, cached=None, inputs=None
+) -> Players:
     """The players of one move: `trained` run in training mode, `moving` record their updates, `cached` do not run."""
     bound = {
         name: Player(
@@ -242,6 +248,7 @@ def bind(modules, params, model_state, *, step, key, trained, moving, compute_dt
             train=name in trained,
             moves=name in moving,
             compute_dtype=compute_dtype,
+            inputs=inputs,
         )
         for name in params
     }
@@ -252,7 +259,7 @@ def bind(modules, params, model_state, *, step, key, trained, moving, compute_dt
 class Inspection:
     """What a method does with its players, found by tracing its shapes without any computation.
 
-    A player whose outputs the batch carries (`kdgan/cached.py`) is not run, and not among them.
+    A player whose outputs the batch carries (`kdgan/player_inputs.py`) is not run, and not among them.
 
     Attributes:
       inputs: player -> (args, kwargs) of its first call, as `jax.ShapeDtypeStruct`s: enough to initialise it.
@@ -270,12 +277,13 @@ class Inspection:
 class _Unborn:
     """A player without parameters yet: notes how it is called and answers with a fresh module's output."""
 
-    def __init__(self, name, module, inputs, outputs, norms, *, train):
-        self.name, self.module, self._inputs, self._outputs = name, module, inputs, outputs
+    def __init__(self, name, module, given, inputs, outputs, norms, *, train):
+        self.name, self.module, self._given, self._inputs, self._outputs = name, module, given, inputs, outputs
         self._norms, self._train = norms, train
         self.params: Tree = {}
 
     def __call__(self, *args, train=None, features=(), **kwargs):
+        args, kwargs = self._given(self.name, args, kwargs)
         try:
             noting = recorded(self._norms) if (self._train if train is None else train) else nullcontext()
             output, found = self._call(args, kwargs, features, noting)
@@ -316,8 +324,12 @@ def _abstract(leaf):
     return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
 
 
-def inspect_method(method: Method, modules: Mapping[str, nn.Module], batch: Batch) -> Inspection:
+def inspect_method(
+    method: Method, modules: Mapping[str, nn.Module], batch: Batch, *, inputs: Names | None = None
+) -> Inspection:
     """Trace every move's shapes on `batch` (arrays or `ShapeDtypeStruct`s), each player freshly initialised.
+
+    `inputs` are the fields that players are given: as in `make_train_step`.
 
     Raises:
       MissingPlayerError: a move asks for, or names, a player that `modules` lacks.
@@ -329,21 +341,21 @@ def inspect_method(method: Method, modules: Mapping[str, nn.Module], batch: Batc
         raise MissingPlayerError(
             f"the method moves {missing[0]!r}; the players are: {', '.join(sorted(modules)) or 'none'} (config.players)"
         )
-    inputs: dict[str, Any] = {}
+    called: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     terms: dict[str, dict[str, None]] = {}
     norms: dict[str, list[Norm]] = {name: [] for name in modules}
 
     def run(batch):
-        batch = with_all_images(batch)
+        given = PlayerInputs(batch, inputs)
         unborn = {
-            name: _Unborn(name, module, inputs, outputs, norms[name], train=name in method.trained)
+            name: _Unborn(name, module, given.given, called, outputs, norms[name], train=name in method.trained)
             for name, module in modules.items()
         }
-        cached = cached_players(batch, modules, method.trained)
+        cached = cached_players(given, modules, method.trained)
         players = Players({**unborn, **cached}, jnp.zeros((), jnp.int32))
         for move in method.moves:
-            found = move.terms(players, batch, jax.random.key(0))
+            found = move.terms(players, given.batch, jax.random.key(0))
             if not isinstance(found, Mapping) or not found:
                 raise ValueError(f"the terms of the move of {move.lead!r} must be a mapping with at least one term")
             for name, value in found.items():
@@ -355,7 +367,7 @@ def inspect_method(method: Method, modules: Mapping[str, nn.Module], batch: Batc
         return 0.0
 
     jax.eval_shape(run, dict(batch))
-    return Inspection(inputs, outputs, {lead: tuple(names) for lead, names in terms.items()}, norms)
+    return Inspection(called, outputs, {lead: tuple(names) for lead, names in terms.items()}, norms)
 
 
 def check_lambdas(terms: Mapping[str, Sequence[str]], lambdas: Mapping[str, Mapping[str, Any]], trained) -> None:

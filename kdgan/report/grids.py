@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from kdgan.run import files
+from kdgan import files
 
 SEPARATOR = 1  # pixels between images
 GREY = 128  # told apart from black digits and from white paper

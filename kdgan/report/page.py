@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from kdgan import files
 from kdgan.report import classification, differences, findings, generation, rendering, sections, tables, training
 from kdgan.report.entries import comparisons
 from kdgan.report.read import Results, read
 from kdgan.report.style import CSS
-from kdgan.run import files
 
 
 def write(workdir: str | pathlib.Path) -> pathlib.Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kdgan.run import files
+from kdgan import files
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,8 +25,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdgan import parallel
-from kdgan.run import files, fingerprints, formats, monitor, portions
+from kdgan import files, parallel
+from kdgan.run import fingerprints, formats, monitor, portions
 from kdgan.run.comparison import Comparison
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.fingerprints import Fingerprints

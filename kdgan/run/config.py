@@ -1,7 +1,7 @@
 """A config checked: `resolve(config)` turns nested mappings into a `Run` (`run/schema.py`), or raises one clear error.
 
 Fields, types and defaults stand in `run/schema.py`, each once; what a config leaves out has its default. Nothing is computed
-and nothing is built: that a method or a model exists is checked where it is built (`run/stage.py`).
+and nothing is built: that a method or a model exists is checked where it is built (`run/build.py`).
 """
 
 import dataclasses
@@ -12,8 +12,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdgan.files import expanded
 from kdgan.run import schema
-from kdgan.run.files import expanded
 from kdgan.run.schema import Arm, Config, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start
 
 

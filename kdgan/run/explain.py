@@ -9,7 +9,7 @@ import numpy as np
 
 from kdgan import optim
 from kdgan.data.dataset import Dataset
-from kdgan.run import costs, ranges, tables
+from kdgan.run import costs, ranges, teacher_outputs
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import how_members_run, memory
 from kdgan.run.program import Program
@@ -218,10 +218,10 @@ def _cached(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
         for name in program.cached:
             # A player of each seed has a table of its own.
             count, seeds = (1, run.seeds) if name in program.shared else (len(run.seeds), run.seeds[:1])
-            images = len(tables.drawn(inputs, program, seeds))
-            size = tables.size(program, name, count * images)
-            where = "in the workdir" if tables.lies_on_disk(run, size) else "in memory"
-            operations = tables.flops(run, program, name, count * images)
+            images = len(teacher_outputs.drawn(inputs, program, seeds))
+            size = teacher_outputs.size(program, name, count * images)
+            where = "in the workdir" if teacher_outputs.lies_on_disk(run, size) else "in memory"
+            operations = teacher_outputs.flops(run, program, name, count * images)
             made = "" if operations is None else f", made by {operations / 1e6:.3g} MFLOP before the first step"
             row = f"{name:<14} {_count(count, 'table')} of {images:,} images, {_bytes(size)} {where}{made}"
             arms.setdefault(row, []).extend(program.arms)

@@ -13,7 +13,7 @@ import numpy as np
 from kdgan import parallel
 from kdgan.models.heads import SelectClasses
 from kdgan.run import inputs as run_inputs
-from kdgan.run import tables
+from kdgan.run import teacher_outputs
 from kdgan.run.evaluate import Evaluator
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import Population
@@ -225,7 +225,7 @@ def cause(
 
     def not_finite(name: str, step: int) -> tuple[int, int]:
         """(images of the step on which the player's outputs are not finite, images)."""
-        forward, variables, finite = tables.forward(run, program, name), variables_of(state, name), []
+        forward, variables, finite = teacher_outputs.forward(run, program, name), variables_of(state, name), []
         for image in _images(inputs, arrays, stage, program, seed, step):
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(forward(variables, {"image": image}))]
             finite.append(np.all([np.isfinite(leaf).reshape(len(leaf), -1).all(-1) for leaf in leaves], axis=0))

@@ -18,8 +18,7 @@ from flax import linen as nn
 from kdgan import parallel
 from kdgan.data.batches import normalise
 from kdgan.data.dataset import looks_channels_first
-from kdgan.run import stage as stages
-from kdgan.run import trained
+from kdgan.run import build, trained
 from kdgan.run.config import ConfigError
 from kdgan.run.program import Variables
 from kdgan.run.schema import Data, Run
@@ -28,7 +27,7 @@ from kdgan.step import make_eval_step
 
 def make_forward(run: Run, data: Data, module: nn.Module) -> Callable[[Variables, Any], jax.Array]:
     """`forward(variables, image) -> logits`, compiled: images as `predict` takes them, normalised as `data` says."""
-    compute = stages.COMPUTE[run.parallel.compute]
+    compute = build.COMPUTE[run.parallel.compute]
     step = make_eval_step({"own": module}, lambda outputs, batch: outputs["own"], compute_dtype=compute)
 
     def forward(variables, image):

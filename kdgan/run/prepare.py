@@ -8,10 +8,9 @@ from typing import Any
 
 from kdgan import parallel
 from kdgan.data import Dataset
+from kdgan.run import build, explain, fingerprints
 from kdgan.run import claim as claims
-from kdgan.run import explain, fingerprints
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.config import ConfigError, plain, resolve
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program
@@ -61,7 +60,7 @@ def prepare(
     known = claims.Record() if workdir is None else claims.read(workdir)
     run = fingerprints.redirected(resolve(config), workdir, known.inputs)
     inputs = run_inputs.load(run, data)
-    programs = stages.build_all(run, inputs)
+    programs = build.all_programs(run, inputs)
     if workdir is None:
         return Prepared(run, inputs, programs, None)
     prints = fingerprints.of(resolve(config), run, inputs, programs)

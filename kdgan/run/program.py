@@ -1,4 +1,4 @@
-"""What the arms of one compiled step have in common: the value that a stage's config becomes (`run/stage.py` builds it)."""
+"""What the arms of one compiled step have in common: the value that a stage's config becomes (`run/build.py` builds it)."""
 
 import dataclasses
 import hashlib
@@ -45,7 +45,7 @@ class Program:
       views: fixed augmented forms of each example (`kdgan/data/views.py`); None: augmented anew at every step.
       shared: frozen players that are the same for every seed.
       sources: arm -> player -> what it starts from, of those that start from a checkpoint.
-      cached: frozen players whose outputs are computed beforehand (`run/tables.py`) and come with the batch.
+      cached: frozen players whose outputs are computed beforehand (`run/teacher_outputs.py`) and come with the batch.
     """
 
     arms: tuple[str, ...]

@@ -20,8 +20,7 @@ from flax import linen as nn
 from kdgan import parallel
 from kdgan.game import call_module, cast_floats
 from kdgan.losses.latents import project
-from kdgan.run import stage as stages
-from kdgan.run import trained
+from kdgan.run import build, trained
 from kdgan.run.config import ConfigError
 from kdgan.run.program import Program, Variables
 from kdgan.run.schema import Data
@@ -128,7 +127,7 @@ def load(
     own = trained.find(
         workdir, ("generator", "autoencoder"), player=player, stage=stage, arm=arm, member=member, average=average
     )
-    compute = stages.COMPUTE[own.run.parallel.compute]
+    compute = build.COMPUTE[own.run.parallel.compute]
     generator = _generator(own.module, own.record, own.run.data, own.data["num_classes"], compute)
 
     def draw(key: jax.Array, count: int, label: Any = None) -> np.ndarray:

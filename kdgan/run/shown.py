@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from kdgan.run import files
+from kdgan import files
 
 SIDE = 8  # images in a row and in a column of a sheet
 

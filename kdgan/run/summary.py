@@ -1,7 +1,6 @@
 """The final numbers of a run over its seeds, of the test and the validation split: summary.json and evaluation.npz."""
 
 import datetime
-import io
 import pathlib
 import platform
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,10 @@ import numpy as np
 from flax import linen as nn
 
 import kdgan
+from kdgan import files
 from kdgan.metrics.intervals import mean_ci
 from kdgan.metrics.selection import leaders
-from kdgan.run import costs, files, origins, shown
+from kdgan.run import costs, origins, shown
 from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator, measured_players
 from kdgan.run.generators import KINDS, SHOWN
 from kdgan.run.inputs import Inputs
@@ -362,7 +362,5 @@ def environment() -> dict[str, Any]:
 
 def write(workdir: pathlib.Path, summary: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """summary.json and evaluation.npz, each whole or not at all."""
-    packed = io.BytesIO()
-    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]  # its stub takes keywords for flags
-    files.write_atomic(workdir / "evaluation.npz", packed.getvalue())
+    files.write_arrays(workdir / "evaluation.npz", arrays, compressed=True)
     files.write_json(workdir / "summary.json", summary)

@@ -16,10 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdgan import parallel
+from kdgan import files, parallel
 from kdgan.data import Dataset
 from kdgan.run import claim as claims
-from kdgan.run import costs, files, frozen, lock, portions, replaced, shown, starts, summary
+from kdgan.run import costs, frozen, lock, portions, replaced, shown, starts, summary
 from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, plain, resolve
@@ -38,7 +38,7 @@ from kdgan.run.prepare import Prepared, failing_together, prepare
 from kdgan.run.program import Program, Variables, player_of
 from kdgan.run.schema import Run, Stage
 from kdgan.run.summary import Finished, Training
-from kdgan.run.tables import Tables
+from kdgan.run.teacher_outputs import Tables
 from kdgan.run.trace import Trace
 from kdgan.state import TrainState
 

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from kdgan.run import claim, files, portions
+from kdgan import files
+from kdgan.run import build, claim, portions
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -82,7 +82,7 @@ def noise_of(program: Program, player: str) -> dict[str, Any]:
 
 def _kind(program: Program, player: str) -> str | None:
     """As what a player is measured, or, where it is not, what it is."""
-    return program.kinds.get(player) or stages.kind_of(player, program.inspection.outputs[player])
+    return program.kinds.get(player) or build.kind_of(player, program.inspection.outputs[player])
 
 
 def find(
@@ -153,7 +153,7 @@ def _record(workdir: pathlib.Path, run: Run) -> Mapping[str, Any]:
     if (workdir / claim.PLAYERS).exists():
         return files.read_json(workdir / claim.PLAYERS)
     inputs = run_inputs.load(run)
-    return describe_players(run, inputs, stages.build_all(run, inputs, read_checkpoints=False))
+    return describe_players(run, inputs, build.all_programs(run, inputs, read_checkpoints=False))
 
 
 def _last(state: Mapping[str, Any], player: str, average: bool) -> Variables:

@@ -7,8 +7,8 @@ from scipy.special import expit, xlog1py, xlogy
 
 import tiny
 from configs import common
+from kdgan.run import build
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.config import resolve
 from kdgan.run.evaluate import Evaluator
 from kdgan.state import variable_shapes
@@ -33,7 +33,7 @@ def measured():
     config.evaluate.batch_size = 15  # the second of 20 images is filled up with 10 that do not count
     run = resolve(config)
     inputs = run_inputs.load(run)
-    programs = stages.build_all(run, inputs)
+    programs = build.all_programs(run, inputs)
     (program,) = programs["main"]
     rng = np.random.default_rng(0)
     shapes = variable_shapes(program.local_modules["student"], program.inspection.inputs["student"])["params"]

@@ -10,9 +10,8 @@ import tiny
 from configs import common
 from kdgan import data
 from kdgan.data import splits
-from kdgan.run import frozen, interrupt, population, train
+from kdgan.run import build, frozen, interrupt, population, train
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.classifiers import Classifiers
 from kdgan.run.config import resolve
 from kdgan.run.evaluate import Evaluator
@@ -46,7 +45,7 @@ def said(config):
     """What is said before the first step of a run of one stage."""
     run = resolve(config)
     inputs = run_inputs.load(run)
-    programs = stages.build_all(run, inputs)
+    programs = build.all_programs(run, inputs)
     evaluator = Evaluator(run, inputs, programs)
     context = mock.Mock(spec=train.Context, run=run)
     (stage,) = run.stages

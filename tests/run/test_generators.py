@@ -13,9 +13,8 @@ import kdgan
 import tiny
 from configs import common
 from kdgan.metrics import generative
+from kdgan.run import build, modes, sampling, shown, train
 from kdgan.run import inputs as run_inputs
-from kdgan.run import modes, sampling, shown, train
-from kdgan.run import stage as stages
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.generators import spherical
@@ -65,7 +64,7 @@ def config():
 
 def build_all(config):
     run = resolve(config)
-    return run, stages.build_all(run, run_inputs.load(run))
+    return run, build.all_programs(run, run_inputs.load(run))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +104,7 @@ def test_the_distance_is_that_of_images_drawn_from_the_saved_player(finished):
     workdir, summary = finished
     run = resolve(json.loads((workdir / "config.json").read_text()))
     inputs = run_inputs.load(run)
-    programs = stages.build_all(run, inputs)
+    programs = build.all_programs(run, inputs)
     draw = sampling.load(workdir, stage="distill", arm="scratch", average=False)
     made = draw(jax.random.key(2), 40)
     extractor = Checkpoints(workdir / "checkpoints" / "extractor").restore_latest().tree["main"]["state"]

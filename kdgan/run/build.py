@@ -32,7 +32,7 @@ COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16}
 MOST_PLACES = 2**31  # of views: one is numbered by an int32
 
 
-def build(run: Run, stage: Stage, inputs: Inputs) -> tuple[Program, ...]:
+def stage_programs(run: Run, stage: Stage, inputs: Inputs) -> tuple[Program, ...]:
     """The programs of a stage, each with as many arms as differ in their λ's, and in where trained players start, only.
 
     Raises:
@@ -58,7 +58,7 @@ def build(run: Run, stage: Stage, inputs: Inputs) -> tuple[Program, ...]:
     return programs
 
 
-def build_all(run: Run, inputs: Inputs, *, read_checkpoints: bool = True) -> dict[str, tuple[Program, ...]]:
+def all_programs(run: Run, inputs: Inputs, *, read_checkpoints: bool = True) -> dict[str, tuple[Program, ...]]:
     """The programs of every stage, in order, with what their players start from.
 
     Args:
@@ -67,12 +67,12 @@ def build_all(run: Run, inputs: Inputs, *, read_checkpoints: bool = True) -> dic
       read_checkpoints: whether the checkpoints that players start from are read; a run that is only looked at needs none.
 
     Raises:
-      ConfigError: as `build`; a start that does not exist or does not fit; generators without a fit extractor.
+      ConfigError: as `stage_programs`; a start that does not exist or does not fit; generators without a fit extractor.
     """
     load = functools.cache(checkpoint.read) if read_checkpoints else None  # several players of one: it is read once
     programs: dict[str, tuple[Program, ...]] = {}
     for stage in run.stages:
-        built = build(run, stage, inputs)
+        built = stage_programs(run, stage, inputs)
         programs[stage.name] = tuple(starts.check(stage.name, program, programs, run.seeds, load) for program in built)
     extractors.check(run, inputs, programs)
     return programs
