@@ -253,8 +253,8 @@ def half_squared_error(
 
 
 def perturb_logits(
-    key: PRNGKeyArray, logits: Float[Array, "b k"], *, ratio: Real[ArrayLike, ""], sigma: Real[ArrayLike, ""]
-) -> Float[Array, "b k"]:
+    key: PRNGKeyArray, logits: Float[Array, "b *t k"], *, ratio: Real[ArrayLike, ""], sigma: Real[ArrayLike, ""]
+) -> Float[Array, "b *t k"]:
     """The noisy teacher (Sau & Balasubramanian 2016): t' = (1 + ξ)·t with ξ_c ~ N(0, σ²), for some of the examples.
 
     Each example is chosen with probability `ratio`, and each of its logits gets its own ξ (one ξ for all of them would
@@ -263,12 +263,12 @@ def perturb_logits(
 
     Args:
         key: a JAX random key.
-        logits: t [b, k].
+        logits: t [b, k] or [b, t, k].
         ratio: the probability in [0, 1] of an example to be perturbed.
         sigma: σ ≥ 0, the noise's standard deviation as a share of the logit.
 
     Returns:
-        [b, k] of the logits' type (at least float32).
+        The logits' shape and type (at least float32).
 
     Raises:
         ValueError: ratio or sigma (where they are Python numbers) out of range.
@@ -279,7 +279,7 @@ def perturb_logits(
         raise ValueError(f"sigma is {sigma}; it must be at least 0")
     logits = at_least_float32(logits)
     chosen_key, noise_key = jax.random.split(key)
-    chosen = jax.random.uniform(chosen_key, (logits.shape[0], 1)) < ratio
+    chosen = jax.random.uniform(chosen_key, (logits.shape[0], *[1] * (logits.ndim - 1))) < ratio
     noise = jnp.asarray(sigma, logits.dtype) * jax.random.normal(noise_key, logits.shape, logits.dtype)
     return logits * (1 + jnp.where(chosen, noise, 0))
 
