@@ -34,7 +34,7 @@ def write(workdir: pathlib.Path, stage: str, arm: str, entry: str, step: int, im
     about = {"count": len(images)}
     if not (folder / SHEET).exists() or files.read_json(folder / SHEET) != about:
         files.write_json(folder / SHEET, about)
-    pictures.save_png(folder / f"{step:08d}.png", sheet(images))
+    files.write_atomic(folder / f"{step:08d}.png", pictures.png(sheet(images)))
 
 
 def read(workdir: pathlib.Path, stage: str, arm: str, entry: str) -> tuple[list[int], np.ndarray]:
