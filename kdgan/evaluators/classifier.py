@@ -1,5 +1,6 @@
 """A classifier: judged by accuracy, likelihood and calibration, and by how often it agrees with the arm's teacher."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdgan.evaluators.evaluator import Chosen, Evaluator, Judged, Measure, Setting
-from kdgan.evaluators.figures import Card, Figure, cards, matrix
+from kdgan.evaluators.figures import Card, Figure, cards, matrix, values
 from kdgan.evaluators.order import better_order
 from kdgan.metrics import classification, fidelity
 from kdgan.models.heads import SelectClasses
@@ -27,13 +28,31 @@ MEASURES = (
         note="Agreement: share of test examples on which a player predicts what its teacher predicts",
         **SHARE,
     ),
+    Measure("macro_f1", "macro F1", column=False, note="Macro F1: the mean of the classes' F1", **SHARE),
+    Measure("top_5", "top-5 accuracy", column=False, **SHARE),
 )
+BY_CLASS = Measure("class_accuracy", "accuracy of each class", elements="label", **SHARE)
+TOP = 5  # classes among which the label is, for `top_5`; told where there are more
 
 
-def classifier() -> Evaluator:
-    """Accuracy, negative log-likelihood in nats, expected calibration error; agreement with the teacher."""
+def classifier(*, columns: Sequence[str] = ()) -> Evaluator:
+    """Accuracy, negative log-likelihood in nats, expected calibration error; agreement with the teacher.
+
+    Macro F1, top-5 accuracy (of more than five classes) and the accuracy of each class are measured besides.
+
+    Args:
+      columns: of "macro_f1" and "top_5" those that have a column in the table, too.
+
+    Raises:
+      ValueError: another name.
+    """
+    beside = [measure.name for measure in MEASURES if not measure.column]
+    if unknown := [name for name in columns if name not in beside]:
+        raise ValueError(f"columns = {tuple(columns)}: {unknown[0]!r} is none of {', '.join(beside)}")
+    shown = [dataclasses.replace(one, column=one.column or one.name in columns) for one in MEASURES]
     return Evaluator(
-        *MEASURES,
+        *shown,
+        BY_CLASS,
         sums=_sums,
         summarise=_summarise,
         others=(REFERENCE,),
@@ -47,6 +66,8 @@ def classifier() -> Evaluator:
 def _sums(apply, variables, batch, key, others):
     logits = apply(variables, batch)
     result = {"own": classification.sums(logits, batch["label"], batch["mask"])}
+    if logits.shape[-1] > TOP:
+        result["top"] = classification.top_sums(logits, batch["label"], batch["mask"], n=TOP)
     if REFERENCE in others:
         result["agreement"] = fidelity.sums(logits, others[REFERENCE](batch), batch["mask"])
     return result
@@ -54,9 +75,11 @@ def _sums(apply, variables, batch, key, others):
 
 def _summarise(sums):
     own = classification.summarise(sums["own"])
-    result = {name: float(own[name]) for name in ("accuracy", "nll", "ece")}
+    result = {name: own[name] for name in ("accuracy", "nll", "ece")} | classification.by_class(own["confusion"])
     if "agreement" in sums:
-        result["agreement"] = float(fidelity.summarise(sums["agreement"])["agreement"])
+        result["agreement"] = fidelity.summarise(sums["agreement"])["agreement"]
+    if "top" in sums:
+        result["top_5"] = sums["top"]["top_5"] / sums["own"]["count"]
     return result
 
 
@@ -80,11 +103,16 @@ def _fits(output: Any, fields: Mapping[str, Any]) -> str | None:
 
 
 def _figures(setting: Setting, chosen: Chosen) -> list[Figure]:
-    """Its confusion matrix, of all seeds; and the images on which its teacher sees something else, of one seed."""
+    """Of all seeds its confusion matrix and the accuracy of each class; of one what its teacher sees in another way."""
     names = setting.fields["label"].names
     counts = np.stack([sums["own"]["confusion"] for sums in chosen.sums])
     title = f"Confusion matrix of the {chosen.judged.name}"
-    return [matrix(title, counts, names, row="true", column="predicted"), *_disagreements(setting, chosen)]
+    by_class = np.stack([classification.by_class(count)["class_accuracy"] for count in counts])
+    return [
+        matrix(title, counts, names, row="true", column="predicted"),
+        values(f"Accuracy of each class, {chosen.judged.name}", by_class, names, measure=BY_CLASS.record),
+        *_disagreements(setting, chosen),
+    ]
 
 
 def _disagreements(setting: Setting, chosen: Chosen) -> list[Figure]:

@@ -168,13 +168,16 @@ def notes_of(settings: Mapping[str, Any]) -> dict[str, Sequence[str]]:
     sizes = f"{settings['samples']:,} generated images against {settings['reference']:,} images of the test split"
     whose = f" ({settings['extractor_from']})" if settings["extractor_from"] else ""
     among = f"nearest neighbours among {settings['manifold']:,} of either side"
-    drawn = f"Validation: {settings['validation_samples']:,} generated images against the validation split"
+    drawn = f"On the validation split: {settings['validation_samples']:,} generated images"
     return {
         f"{settings['label']}, KID, precision, recall, density, coverage: {sizes}": distributions,
         f"Features: {settings['extractor']}{whose}, {settings['features']:,} dimensions": distributions,
         f"Precision and recall by {settings['k_precision']} {among}": ["precision", "recall"],
         f"Density and coverage by {settings['k_density']} {among}": ["density", "coverage"],
-        f"{drawn}; it depends on these numbers, so that it does not compare with that on the test split": ["fd", "kid"],
+        f"{drawn}; a distance depends on their number, and does not compare with that on the test split": [
+            "fd",
+            "kid",
+        ],
     }
 
 

@@ -40,12 +40,9 @@ def records(programs: Programs, evaluation: Evaluation | None) -> dict[str, dict
 
 
 def notes(programs: Programs, evaluation: Evaluation) -> list[dict[str, Any]]:
-    """What stands below a table of some measures: {"measures": names, "text": a sentence}."""
+    """What stands below a table of some measures, beside their notes: {"measures": names, "text": a sentence}."""
     said: dict[str, list[str]] = {}
     for evaluator, program in _evaluators(programs):
-        for measure in evaluator.measures:
-            if measure.note:
-                said.setdefault(measure.note, []).append(measure.name)
         for text, names in ({} if evaluator.notes is None else evaluator.notes(evaluation.on(program).setting)).items():
             said.setdefault(text, []).extend(names)
     return [{"measures": list(dict.fromkeys(names)), "text": text} for text, names in said.items()]
