@@ -41,8 +41,11 @@ def check(
     whole = _sums(evaluator, batch, output, others, np.ones(size, bool))
     rows = np.arange(size) < size // 2
     halves = [_sums(evaluator, batch, output, others, part) for part in (rows, ~rows)]
-    no_sum = "the sums of two halves of a batch do not add up to those of the whole: sum, and divide in summarise"
-    _compare(no_sum, jax.tree.map(np.add, *halves), whole)
+    no_sum = "is no sum over examples; those of two {} must be {}; sum, and divide in summarise"
+    _compare(no_sum.format("halves", "that of the whole"), jax.tree.map(np.add, *halves), whole)
+    twice = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf]), (batch, output, dict(others or {})))
+    doubled = _sums(evaluator, *twice, np.ones(2 * size, bool))
+    _compare(no_sum.format("equal batches", "twice that of one"), doubled, jax.tree.map(lambda leaf: 2 * leaf, whole))
     spoilt = jax.tree.map(lambda leaf: _spoilt(leaf, rows), output)
     kept, spoilt = (_sums(evaluator, batch, out, others, rows) for out in (output, spoilt))
     _compare(
@@ -55,10 +58,11 @@ def _given(batch: Mapping[str, Any] | None, output: Any) -> tuple[dict[str, Any]
     rng = np.random.default_rng(0)
     if batch is None:
         size = 6 if output is None else len(jax.tree.leaves(output)[0])
-        image, label = rng.random((size, 8, 8, 1), np.float32), rng.integers(10, size=size).astype(np.int32)
-        batch = {"image": image, "label": label}
+        batch = {"image": rng.random((size, 8, 8, 1), np.float32), "label": np.arange(size, dtype=np.int32) % 10}
     size = len(jax.tree.leaves(batch)[0])
-    return dict(batch), rng.normal(size=(size, 10)).astype(np.float32) if output is None else output
+    logits = rng.normal(size=(size, 10)).astype(np.float32)
+    logits[::2] += 9 * np.eye(10, dtype=np.float32)[np.arange(0, size, 2) % 10]  # half of the default labels are met
+    return dict(batch), logits if output is None else output
 
 
 def _sums(
