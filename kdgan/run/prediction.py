@@ -194,6 +194,6 @@ def load(
         inputs=own.inputs,
         about=f"{own.name}: {own.where}",
         batch_size=batch_size,
-        _forward=make_forward(own.module, own.run.data, build.COMPUTE[own.run.parallel.compute]),
+        _forward=_forward(own),
         _variables=jax.device_put(own.variables),
     )
