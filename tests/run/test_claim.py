@@ -7,7 +7,7 @@ import pytest
 
 import tiny
 from configs import common
-from kdgan.run import checkpoint, interrupt, modes, monitor, prepare, train
+from kdgan.run import checkpoint_folder, interrupt, modes, monitor, prepare, train
 from kdgan.run import claim as claims
 from kdgan.run.config import ConfigError
 from kdgan.run.interrupt import DivergedError
@@ -212,7 +212,7 @@ def test_a_workdir_without_a_record_is_read_and_one_of_a_later_form_is_refused(w
             del record["metadata"][name]
         del record["crc32"]
         record["metadata"]["members"] = [[1.0, 0.1], [1.0, 0.1]]
-        path.write_text(json.dumps(record | {"crc32": checkpoint._body_checksum(record)}))
+        path.write_text(json.dumps(record | {"crc32": checkpoint_folder._body_checksum(record)}))
     plan = settled(config(seeds=3), workdir).portions["distill"]
     assert [(p.seeds, {*p.arms}, p.step) for p in plan] == [
         ((0, 1), {"scratch", "kd"}, 2),
