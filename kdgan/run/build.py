@@ -147,7 +147,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         ) from error
     _check_norms(run, arm, inputs, where, inspection.norms)
     _check_renormalised(arm, inspection)
-    ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
+    if inputs.train.image_field is not None:
+        ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
     judged_by = evaluators.of_players(run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute], given)
     for name in inspection.inputs:
         has_parameters = variable_shapes(local_modules[name], inspection.inputs[name]).get("params")

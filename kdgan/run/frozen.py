@@ -179,7 +179,7 @@ def cause(
     One whose outputs were not finite in the step before either is none: the loss was finite with them.
     """
     program = population.program
-    names = [name for name in frozen(program) if _is_given_its_inputs(program, name)]
+    names = [name for name in frozen(program) if _is_given_its_inputs_alone(program, name)]
     if not names:
         return ""
     state = population.states()[population.members.index((seed, arm))]
@@ -202,11 +202,9 @@ def cause(
     return ""
 
 
-def _is_given_its_inputs(program: Program, name: str) -> bool:
-    """Whether a method calls the player with its inputs, and nothing else."""
+def _is_given_its_inputs_alone(program: Program, name: str) -> bool:
     args, kwargs = program.inspection.inputs[name]
-    fields = [program.example[field].shape[1:] for field in program.inputs_of(name)]
-    return not kwargs and [getattr(value, "shape", (None,))[1:] for value in args] == fields
+    return not kwargs and program.places_of_inputs(name) == range(len(args))
 
 
 def _parts(inputs: Inputs, arrays: Any, stage: Stage, program: Program, seed: int, step: int) -> list[dict[str, Any]]:

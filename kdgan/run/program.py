@@ -113,6 +113,14 @@ class Program:
         """The fields that a player is given."""
         return self.inputs.get(player, (MAIN,))
 
+    def places_of_inputs(self, player: str) -> range | None:
+        """At which places a method passes the player its inputs in its first call; None: it is called with others."""
+        args, _ = self.inspection.inputs[player]
+        shapes = [(value.shape[1:], value.dtype) if hasattr(value, "shape") else None for value in args]
+        wanted = [(self.example[field].shape[1:], self.example[field].dtype) for field in self.inputs_of(player)]
+        starts = (i for i in range(len(shapes)) if shapes[i : i + len(wanted)] == wanted)
+        return next((range(i, i + len(wanted)) for i in starts), None)
+
     @property
     def lead(self) -> str:
         """The player whose loss a progress bar shows: the one that moves last."""
