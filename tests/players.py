@@ -47,12 +47,13 @@ class Reads(nn.Module):
 
     width: int = 5
     scores: bool = False
+    num_classes: int = CLASSES
 
     @nn.compact
     def __call__(self, *fields):
         x = jnp.concatenate([field.reshape(len(field), -1).astype(jnp.result_type(*fields)) for field in fields], -1)
         x = nn.tanh(nn.Dense(self.width, name="hidden")(x))
-        x = nn.Dense(1 if self.scores else CLASSES, name="head")(x)
+        x = nn.Dense(1 if self.scores else self.num_classes, name="head")(x)
         return x[:, 0] if self.scores else x
 
 

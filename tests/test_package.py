@@ -9,7 +9,7 @@ import pytest
 
 import kdgan
 import tiny
-from kdgan.data import dataset
+from kdgan.data import arrays as data_arrays
 from kdgan.run import inputs as run_inputs
 from kdgan.run import modes, prediction
 from kdgan.run.config import ConfigError, resolve
@@ -43,7 +43,7 @@ def test_jax_is_imported_by_what_needs_it_only(code):
 def test_every_name_is_there_when_it_is_asked_for():
     assert kdgan.train is modes.train
     assert kdgan.load is kdgan.run.load is prediction.load
-    assert kdgan.data.from_arrays is dataset.from_arrays
+    assert kdgan.data.from_arrays is data_arrays.from_arrays
     assert kdgan.Method(kdgan.Move("student", lambda players, batch, key: {})).trained == ("student",)
     assert set(kdgan.__all__) <= set(dir(kdgan))
     for name in kdgan.__all__:

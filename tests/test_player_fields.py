@@ -12,7 +12,7 @@ from flax import linen as nn
 from scipy.special import log_softmax, softmax
 
 import players as small
-from kdgan import game, methods, parallel
+from kdgan import game, members, methods, parallel
 from kdgan.game import Method, Move
 from kdgan.losses.logits import cross_entropy, half_squared_error
 from kdgan.player_inputs import PlayerInputs
@@ -155,7 +155,7 @@ def test_every_way_of_running_gives_the_numbers_of_jit(way):
         stacked = jax.tree.map(lambda leaf: leaf[None], data)
         found, _ = parallel.jit(parallel.many_steps(make()), donate=False)(state, stacked)
     else:
-        run = {"vmap": parallel.side_by_side, "unrolled": parallel.unrolled}[way](make(), seeds=1, arms=2)
+        run = {"vmap": members.side_by_side, "unrolled": members.unrolled}[way](make(), seeds=1, arms=2)
         packed, _ = run.step(run.pack([jax.tree.map(jnp.copy, state) for _ in range(2)]), run.pack_batch([data, data]))
         found = run.unpack(packed)[1]
     assert small.largest_difference(found.params, expected.params) < 1e-6

@@ -3,7 +3,10 @@
 | file | subject |
 |---|---|
 | `sources` | `load`: a data set by name: "digits", any TFDS name, "folder:/path" |
-| `dataset` | `Dataset`, what `load` returns, and `from_arrays` |
+| `dataset` | `Dataset`, what `load` returns: named fields |
+| `fields` | `Field`: what an array holds; which fields are inputs and targets |
+| `arrays`, `columns` | `from_arrays`, `from_fields`: data sets of arrays, tables and lists, of whatever library |
+| `classes`, `layout` | labels that are classes; which axis of an image has its channels |
 | `digits`, `folder` | the UCI digits as a TFDS builder; a folder of images, class per sub-folder |
 | `tree`, `images` | which files of a folder are examples, and what is skipped; one image file, its header and pixels |
 | `shaping` | a loaded set with its images scaled and converted, its classes numbered as another's are |
@@ -20,8 +23,10 @@
 TFDS, Grain and scikit-learn are imported only by the functions that need them: importing this package stays fast.
 """
 
+from kdgan.data.arrays import from_arrays, from_fields
 from kdgan.data.batches import batches
-from kdgan.data.dataset import Dataset, from_arrays
+from kdgan.data.dataset import Dataset
+from kdgan.data.fields import Field
 from kdgan.data.sources import load
 
-__all__ = ["Dataset", "batches", "from_arrays", "load"]
+__all__ = ["Dataset", "Field", "batches", "from_arrays", "from_fields", "load"]

@@ -2,7 +2,8 @@
 
 Images are floating point `[h, w, c]`. Augment pixels in [0, 1], before the mean is taken away: what comes in from
 outside is then 0, black (`fill` sets another value). An example's randomness depends on the step's key and its place in
-the whole batch alone, so that the result does not depend on how the batch is split over devices or processes.
+the whole batch alone, so that the result does not depend on how the batch is split over devices or processes. Of several
+fields of images those that an augmentation names in `fields` are changed alike (`by_field`): an image and its target.
 """
 
 import difflib
@@ -17,6 +18,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Float, Int, Key, UInt32
+
+from kdgan.data.fields import Field
 
 KeyArray = Key[Array, ""] | UInt32[Array, "2"]
 Augment = Callable[[Array, Array, Array], Array]
@@ -206,6 +209,48 @@ def cutmix(
     return mixed, kept * label + (1 - kept) * label[partner]
 
 
+def by_field(spec: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, dict[str, Any]]:
+    """The spec of each field of images, for `make_augment` and `make_mix`, which draw the same for the same key and place.
+
+    An augmentation changes the fields that it names, `{"flip": {"fields": ("image", "target")}}`; without `fields` the
+    only field of images that there is.
+
+    Args:
+        spec: see `make_augment`.
+        fields: of the data set.
+
+    Raises:
+        ValueError: for a field that there is not, or that holds no images; several fields of images of which none is
+            named; images of several sizes where an augmentation counts in pixels.
+    """
+    parts: dict[str, dict[str, Any]] = {name: {} for name, field in fields.items() if field.kind == "image"}
+    for name, settings in spec.items():
+        if not isinstance(settings, Mapping):  # off, or refused by `make_augment`
+            parts |= {field: {**part, name: settings} for field, part in parts.items()}
+            continue
+        where = f"augment.{name}.fields"
+        given = settings.get("fields") or ()
+        chosen = (given,) if isinstance(given, str) else tuple(given)
+        if not parts:
+            raise ValueError(f"augment.{name} changes images; the data have none: their fields are {', '.join(fields)}")
+        for field in chosen:
+            if field not in parts:
+                what = f"holds {fields[field]}, no images" if field in fields else "is no field of the data"
+                raise ValueError(f"{where}: {field!r} {what}; fields of images are {', '.join(parts)}")
+        if not chosen and len(parts) > 1:
+            raise ValueError(
+                f"{where} is missing: the data have several fields of images, {', '.join(parts)}; name those to change alike"
+            )
+        chosen = chosen or tuple(parts)
+        if name in _BY_PIXELS and len({fields[field].shape[:2] for field in chosen}) > 1:
+            sizes = ", ".join(f"{field} {fields[field].shape[:2]}" for field in chosen)
+            raise ValueError(
+                f"{where} = {chosen}: only images of one size are changed alike in pixels; (h, w) are {sizes}"
+            )
+        parts |= {field: {**parts[field], name: _settings(settings)} for field in chosen}
+    return parts
+
+
 def make_augment(spec: Mapping[str, Any]) -> Augment:
     """The augmentation of a spec such as `{"affine": {"rotate": 15.0, "shift": 0.1}, "crop": {"padding": 4}}`.
 
@@ -262,6 +307,7 @@ def make_mix(spec: Mapping[str, Any]) -> Mix | None:
 
 _EXAMPLE: dict[str, Callable[..., Any]] = {"affine": affine, "crop": crop, "flip": flip, "cutout": cutout}
 _BATCH: dict[str, Callable[..., Any]] = {"mixup": mixup, "cutmix": cutmix}
+_BY_PIXELS = ("crop", "cutout", "cutmix", "mixup")  # what they draw, or mix, depends on the size
 
 _ACCEPTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "rotate": (lambda value: 0 <= value <= 180, "degrees in 0..180"),
@@ -302,14 +348,21 @@ def _select(
         parameters = inspect.signature(known[name]).parameters.values()
         accepted = {one.name: one for one in parameters if one.kind is one.KEYWORD_ONLY}
         for field in fields:
-            if field not in accepted:
+            if field not in (*accepted, "fields"):
                 hint = _near(field, accepted)
-                raise ValueError(f"augment.{name} has no field {field!r}{hint}; there are {', '.join(accepted)}")
+                raise ValueError(
+                    f"augment.{name} has no field {field!r}{hint}; there are {', '.join(accepted)}, fields"
+                )
         for field, parameter in accepted.items():
             if parameter.default is parameter.empty and field not in fields:
                 raise ValueError(f"augment.{name} needs the field {field!r}: {_ACCEPTED[field][1]}")
-        _check(name, **fields)
-    return [(None, {}) if spec.get(name) is None else (fn, dict(spec[name] or {})) for name, fn in wanted.items()]
+        _check(name, **_settings(fields))
+    return [(None, {}) if spec.get(name) is None else (fn, _settings(spec[name])) for name, fn in wanted.items()]
+
+
+def _settings(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """An augmentation's arguments, without the names of the fields of the data that it changes."""
+    return {name: value for name, value in fields.items() if name != "fields"}
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from jax import Array
 from jaxtyping import Float, Float32, Int, UInt8
 
 from kdgan.data import order
-from kdgan.data.dataset import check_channels_last
+from kdgan.data.layout import check_channels_last
 
 
 def gather(arrays: Mapping[str, Array], indices: Int[Array, "*b"]) -> dict[str, Array]:

@@ -1,18 +1,17 @@
-"""`Dataset`: images and labels of one split, in memory or read when asked for; `from_arrays` makes one of arrays."""
+"""`Dataset`: the fields of one split, in memory or, images, read when asked for. `arrays.py` makes one of arrays."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, Integer, UInt8
+from jaxtyping import Integer, UInt8
 
-from kdgan.data.errors import ArgumentError
+from kdgan.data import fields as of_fields
+from kdgan.data.fields import LABEL, Field
 
 Reader = Callable[[np.ndarray], np.ndarray]
 """Indices `[b]` to uint8 images `[b, h, w, c]`; picklable, so that worker processes can read."""
-
-MOST_CLASSES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,63 +20,141 @@ class Dataset:
 
     Attributes:
         name: the name it was loaded by, for reports.
-        label: int32 `[n]`, in 0..num_classes-1; all 0 in a set without labels.
-        num_classes: number of classes; 0 for a set without labels.
-        class_names: one name a class.
-        image_shape: (h, w, c).
-        image: uint8 `[n, h, w, c]`, or None where the images stay on disk; `fetch` and `stream` read them.
-        reader: reads images where `image` is None.
+        fields: what there is of each example: field -> kind, shape, names.
+        arrays: those that lie in memory `[n, ...]`: all, or all but the images that `reader` reads. Images of several
+            sizes are an array of objects `[n]`.
+        reader: reads the one field that is not among `arrays`.
         split: the split it was loaded from, e.g. "train[:80%]".
         notes: what should be known of it: what was skipped and why, classes without an example.
+        length: number of examples; needed where there are no arrays.
     """
 
     name: str
-    label: Int32[np.ndarray, " n"]
-    num_classes: int
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    image: UInt8[np.ndarray, "n h w c"] | None = None
+    fields: Mapping[str, Field]
+    arrays: Mapping[str, np.ndarray]
     reader: Reader | None = None
     split: str = ""
     notes: tuple[str, ...] = ()
+    length: int | None = None
+
+    def __post_init__(self):
+        unknown = [name for name in self.arrays if name not in self.fields]
+        absent = [name for name in self.fields if name not in self.arrays]
+        if unknown:
+            raise ValueError(f"arrays of {self.name!r} without a field: {', '.join(unknown)}")
+        if len(absent) > 1 or (absent and (self.reader is None or self.fields[absent[0]].kind != "image")):
+            raise ValueError(
+                f"fields of {self.name!r} without an array: {', '.join(absent)}; a reader reads one of images"
+            )
+        lengths = {name: len(array) for name, array in self.arrays.items()}
+        lengths |= {} if self.length is None else {"length": self.length}
+        check_lengths(lengths, self.name)
+        for name, array in self.arrays.items():
+            field = self.fields[name]
+            if not field.is_ragged and (array.dtype, array.shape[1:]) != (field.dtype, field.shape):
+                raise ValueError(
+                    f"field {name!r} of {self.name!r} is {field.dtype} [n, {', '.join(map(str, field.shape))}], its array"
+                    f" {array.dtype} {list(array.shape)}"
+                )
+        object.__setattr__(self, "length", next(iter(lengths.values())))
+
+    def __len__(self) -> int:
+        assert self.length is not None
+        return self.length
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The fields that a player is given where nothing else is said."""
+        return of_fields.default_inputs(self.fields)
+
+    @property
+    def image_field(self) -> str | None:
+        """The field `image`, else the first one that holds images."""
+        images = [name for name, field in self.fields.items() if field.kind == "image"]
+        return of_fields.IMAGE if of_fields.IMAGE in images else next(iter(images), None)
+
+    @property
+    def image(self) -> np.ndarray | None:
+        """uint8 `[n, h, w, c]` of the field that holds the images; None without one, and where they stay on disk."""
+        return None if self.image_field is None else self.arrays.get(self.image_field)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(h, w, c), with None for sides that differ; () without images."""
+        return () if self.image_field is None else self.fields[self.image_field].shape  # type: ignore[return-value]
+
+    @property
+    def label(self) -> Any:
+        """`[n, ...]`: classes int32 `[n]`, tags float32 `[n, k]`, or numbers; None without labels."""
+        return self.arrays.get(LABEL)
 
     @property
     def has_labels(self) -> bool:
-        return self.num_classes > 0
+        return LABEL in self.fields
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, or of tags; 0 where the label is neither."""
+        return self.fields[LABEL].size if self.has_labels else 0
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name a class, or a tag."""
+        return self.fields[LABEL].names if self.has_labels else ()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all fields lie in memory."""
+        return len(self.arrays) == len(self.fields)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the fields that lie in memory."""
+        return sum(
+            sum(example.nbytes for example in array) if self.fields[name].is_ragged else array.nbytes
+            for name, array in self.arrays.items()
+        )
 
     @property
     def unreadable(self) -> dict[str, str]:
         """Images that could not be read when they were asked for, file -> reason; others of their class stood in."""
         return getattr(self.reader, "unreadable", {})
 
-    def __len__(self) -> int:
-        return len(self.label)
+    def examples(
+        self, indices: Integer[np.ndarray, " b"] | Sequence[int], names: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Fields `[b, ...]` of the examples `indices` `[b]`, from memory or from disk, with the same result.
 
-    def fetch(self, indices: Integer[np.ndarray, " b"] | Sequence[int]) -> UInt8[np.ndarray, "b h w c"]:
-        """The images of `indices` `[b]`; from memory or from disk, with the same result.
+        Args:
+            indices: in 0..n-1.
+            names: the fields asked for; None: all.
 
         Raises:
             IndexError: for an index outside 0..n-1.
+            ValueError: for a field that the set has not, or images of several sizes, which make no array.
             UnreadableImageError: an image on disk cannot be read any more, and none stands in for it.
         """
         indices = np.asarray(indices, np.int64).reshape(-1)
         low, high = (np.min(indices), np.max(indices)) if indices.size else (0, 0)
         if indices.size and not (0 <= low and high < len(self)):
             raise IndexError(f"indices {low}..{high} leave {self.name}'s 0..{len(self) - 1}")
-        if self.image is not None:
-            return self.image[indices]
-        if not indices.size:
-            return np.zeros((0, *self.image_shape), np.uint8)
-        assert self.reader is not None
-        return self.reader(indices)
+        return {name: self._rows(name, indices) for name in (self.fields if names is None else names)}
+
+    def fetch(self, indices: Integer[np.ndarray, " b"] | Sequence[int]) -> UInt8[np.ndarray, "b h w c"]:
+        """The images of `indices` `[b]`: one field of `examples`, and raises as it does."""
+        if self.image_field is None:
+            raise ValueError(f"data set {self.name!r} has no images; its fields are {', '.join(self.fields)}")
+        return self.examples(indices, (self.image_field,))[self.image_field]
 
     def take(self, indices: Integer[np.ndarray, " b"] | Sequence[int]) -> "Dataset":
         """The data set of these examples only, in this order: `dataset.take(partition.train)`."""
         indices = np.asarray(indices, np.int64).reshape(-1)
-        if self.image is not None:
-            return dataclasses.replace(self, label=self.label[indices], image=self.image[indices])
-        assert self.reader is not None
-        return dataclasses.replace(self, label=self.label[indices], reader=_Chosen(self.reader, indices))
+        return dataclasses.replace(
+            self,
+            arrays={name: array[indices] for name, array in self.arrays.items()},
+            reader=None if self.reader is None else _Chosen(self.reader, indices),
+            length=len(indices),
+        )
 
     def keep_apart(self, indices: Integer[np.ndarray, " b"] | Sequence[int]) -> "Dataset":
         """The same data set, where no image of `indices` ever stands in for one of the others, nor one of them for it."""
@@ -86,13 +163,38 @@ class Dataset:
 
     def decode(self, chunk: int = 1024) -> "Dataset":
         """The same data set with all its images in memory."""
-        if self.image is not None:
+        if self.in_memory:
             return self
-        image = np.empty((len(self), *self.image_shape), np.uint8)
+        (name,) = (field for field in self.fields if field not in self.arrays)
+        shape: tuple[Any, ...] = self.fields[name].shape
+        image: np.ndarray = np.empty((len(self), *shape), np.uint8)
         for start in range(0, len(self), chunk):
             stop = min(start + chunk, len(self))
-            image[start:stop] = self.fetch(range(start, stop))
-        return dataclasses.replace(self, image=image, reader=None)
+            image[start:stop] = self.examples(range(start, stop), (name,))[name]
+        return dataclasses.replace(self, arrays={**self.arrays, name: image}, reader=None)
+
+    def with_field(self, name: str, field: Field, array: np.ndarray) -> "Dataset":
+        """The same data set with this in the place of the field of that name, or beside the others."""
+        return dataclasses.replace(self, fields={**self.fields, name: field}, arrays={**self.arrays, name: array})
+
+    def _rows(self, name: str, indices: np.ndarray) -> np.ndarray:
+        field = of_fields.expect(self.fields, name)
+        array = self.arrays.get(name)
+        if array is None and not indices.size:
+            return np.zeros((0, *field.shape), np.uint8)  # type: ignore[arg-type]
+        if array is None:
+            assert self.reader is not None
+            return self.reader(indices)
+        rows = array[indices]
+        if not field.is_ragged:
+            return rows
+        shapes = sorted({example.shape for example in rows})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"field {name!r} of {self.name!r}: images of the sizes {shapes[0]} and {shapes[1]} make no array; ask for"
+                " those of one size at a time"
+            )
+        return np.stack(rows) if len(rows) else np.zeros((0, *(side or 0 for side in field.shape)), np.uint8)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,157 +210,33 @@ class _Chosen:
         return getattr(self.reader, "unreadable", {})
 
 
-def from_arrays(
-    image: Any,
-    label: Any,
-    num_classes: int | None = None,
-    class_names: Sequence[str] | None = None,
-    *,
-    name: str = "arrays",
-) -> Dataset:
-    """A data set of arrays.
+def check_lengths(lengths: Mapping[str, int], name: str) -> None:
+    """Raise ValueError where fields have different numbers of examples, or there are none."""
+    if not lengths:
+        raise ValueError(f"data set {name!r} has no fields")
+    if len(set(lengths.values())) > 1:
+        counted = ", ".join(f"{field} {count:,}" for field, count in lengths.items())
+        raise ValueError(f"fields of {name!r} must have one length, got {counted}")
+
+
+def of_images(
+    name: str, image: np.ndarray | None, label: np.ndarray | None, class_names: Sequence[str], shape: Sequence[int],
+    *, length: int, **rest: Any,
+) -> Dataset:  # fmt: skip
+    """A data set of the fields image and label: in memory, or, `image` being None, by the `reader` among `rest`.
 
     Args:
-        image: `[n, h, w, c]`; uint8, or floating point in [0, 1], which is rounded to 256 levels (images are kept as
-            uint8 everywhere: a quarter of the memory; for unbounded inputs write the batches yourself).
-        label: integers `[n]` in 0..num_classes-1.
-        num_classes: number of classes; without it the number of names, or of different labels, which then must be
-            0..k-1.
-        class_names: one name a class; without it "0", "1", ...
-        name: what reports call the set.
-
-    Raises:
-        ValueError: for a wrong rank or dtype, images that look like channels first, lengths that differ, no examples,
-            NaN or values outside [0, 1] in floating point images, a label out of range, a class without an example where
-            neither `num_classes` nor `class_names` says how many there are, or a number of names that is not
-            `num_classes`.
+        name: of the set.
+        image: uint8 `[n, h, w, c]`, or None.
+        label: int32 `[n]`, or None for a set without labels.
+        class_names: one a class.
+        shape: (h, w, c).
+        length: number of examples.
+        **rest: further attributes of `Dataset`.
     """
-    image, label = np.asarray(image), np.asarray(label)
-    if image.ndim != 4:
-        hint = "; add the channel: image[..., None]" if image.ndim == 3 else ""
-        raise ValueError(f"image must be [n, h, w, c], got shape {list(image.shape)}{hint}")
-    check_channels_last("image", image.shape)
-    if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
-        hint = "; for one-hot labels take argmax(-1)" if label.ndim == 2 else ""
-        raise ValueError(f"label must be integers [n], got {label.dtype} {list(label.shape)}{hint}")
-    if len(image) != len(label):
-        raise ValueError(f"image and label must have one length, got {len(image)} images and {len(label)} labels")
-    if not image.size:
-        raise ValueError(f"image must hold at least one example of at least one pixel, got shape {list(image.shape)}")
-    if np.issubdtype(image.dtype, np.floating):
-        image = _from_unit(image)
-    elif image.dtype != np.uint8:
-        raise ValueError(f"image must be uint8, or floating point in [0, 1], got {image.dtype}")
-    if num_classes is not None:
-        check_count(num_classes)
-    else:
-        num_classes = len(class_names) if class_names is not None else count_classes(label, name)
-    names = tuple(class_names) if class_names is not None else tuple(str(number) for number in range(num_classes))
-    if len(names) != num_classes:
-        raise ValueError(f"class_names must have num_classes = {num_classes} names, got {len(names)}")
-    check_labels(label, num_classes, name)
-    height, width, channels = image.shape[1:]
-    return Dataset(
-        name=name,
-        label=label.astype(np.int32),
-        num_classes=num_classes,
-        class_names=names,
-        image_shape=(height, width, channels),
-        image=np.ascontiguousarray(image),
-        notes=absent_classes(label, names),
-    )
-
-
-def check_labels(label: np.ndarray, num_classes: int, name: str) -> None:
-    """Raise ValueError, with the count and the first place, where labels leave 0..num_classes-1."""
-    wrong = np.flatnonzero((label < 0) | (label >= num_classes))
-    if len(wrong):
-        raise ValueError(
-            f"label of {name!r}: {len(wrong)} of {len(label)} out of range 0..{num_classes - 1}; "
-            f"the first is {label[wrong[0]]} at index {wrong[0]}"
-        )
-
-
-def check_num_classes(num_classes: int, declared: int, name: str) -> None:
-    """Raise ArgumentError where a data set itself declares another number of classes than it was told."""
-    if num_classes != declared:
-        raise ArgumentError(f"{{num_classes}} = {num_classes}: {name} itself says that it has {declared} classes")
-
-
-def count_classes(label: np.ndarray, name: str) -> int:
-    """The number of classes of labels that nothing is declared of: they must be 0..k-1.
-
-    Raises:
-        ArgumentError: one of them has no example; the message says what may be meant.
-    """
-    count = int(label.max()) + 1
-    check_labels(label, max(count, 1), name)
-    present = np.unique(label)
-    if len(present) < count:
-        # The first of them, without an array of all: a label may be any number.
-        absent = np.setdiff1d(np.arange(min(count, len(present) + 6)), present)
-        more = count - len(present)
-        several = f"If there are {count} classes, say {{num_classes}}={count}; else" if count <= MOST_CLASSES else "Do"
-        raise ArgumentError(
-            f"labels of {name!r} are {_listed(present)}; {more} of the classes 0..{count - 1} have no example:"
-            f" {_listed(absent[:more])}. {several} number the {len(present)} from 0: numpy.unique(label,"
-            " return_inverse=True)[1]"
-        )
-    return check_count(count)
-
-
-def check_count(num_classes: int) -> int:
-    """`num_classes`, or ArgumentError where there can be none so many: each has a name."""
-    if not 1 <= num_classes <= MOST_CLASSES:
-        raise ArgumentError(
-            f"{{num_classes}} must be at least 1, at most {MOST_CLASSES:,}, or None (as the data say), got {num_classes}"
-        )
-    return num_classes
-
-
-def absent_classes(label: np.ndarray, class_names: Sequence[str]) -> tuple[str, ...]:
-    """A note, where there are classes that no example is of."""
-    absent = np.setdiff1d(np.arange(len(class_names)), label)
-    if not len(absent):
-        return ()
-    return (
-        f"no example of {len(absent):,} of {len(class_names):,} classes: {_listed([class_names[i] for i in absent])}",
-    )
-
-
-def check_channels_last(name: str, shape: Sequence[int | None]) -> None:
-    """Raise ValueError where images of `shape` [..., h, w, c] look like [..., c, h, w]."""
-    if looks_channels_first(shape):
-        order = "(1, 2, 0)" if len(shape) == 3 else "(0, 2, 3, 1)"
-        raise ValueError(
-            f"{name}: shape {list(shape)} looks like channels first; channels last are wanted: {name}.transpose{order}"
-        )
-
-
-def looks_channels_first(shape: Sequence[int | None]) -> bool:
-    """Whether images of `shape` [..., h, w, c] look like [..., c, h, w].
-
-    They do where 1 to 4 stands first, and behind it two numbers over 4 as the sides of an image are: equal; or both more
-    than twice the first, and either at least 16 or neither more than four times the other.
-    """
-    first, *sides = (number or 0 for number in shape[-3:])
-    low, high = min(sides), max(sides)
-    if not (1 <= first <= 4 and low > 4):
-        return False
-    return low == high or (low > 2 * first and (low >= 16 or high <= 4 * low))
-
-
-def _listed(values: Sequence[Any] | np.ndarray) -> str:
-    return ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
-
-
-def _from_unit(image: np.ndarray) -> np.ndarray:
-    bad = np.flatnonzero(~np.isfinite(image).reshape(len(image), -1).all(axis=1))
-    if len(bad):
-        raise ValueError(f"image: {len(bad)} of {len(image)} examples hold NaN or inf; the first has index {bad[0]}")
-    low, high = image.min(), image.max()
-    if low < 0 or high > 1:
-        raise ValueError(
-            f"floating point image must lie in [0, 1], got {low:g}..{high:g}; scale it or give uint8 0..255"
-        )
-    return np.round(image * 255).astype(np.uint8)
+    fields = {of_fields.IMAGE: Field("image", tuple(shape))}
+    arrays = {} if image is None else {of_fields.IMAGE: image}
+    if label is not None:
+        fields[LABEL] = Field("class", (), names=tuple(class_names), size=len(class_names))
+        arrays[LABEL] = label
+    return Dataset(name, fields, arrays, length=length, **rest)

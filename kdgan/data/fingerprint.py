@@ -3,12 +3,13 @@
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from kdgan.data.dataset import Dataset
+from kdgan.data.fields import IMAGE, LABEL
 
 LARGEST = 10**9  # bytes of files up to which their contents are read
 SAMPLE = 256  # examples of the sample, spread evenly over the set
@@ -21,21 +22,49 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
     """What a data set is known by, as JSON has it.
 
     Returns:
-      `examples`, their number; `classes`, examples of each class by name; `sample`, a digest of all labels and of some
-      images, the same whether the set lies in memory or streams; `contents`, of all images where they lie in memory;
+      `examples`, their number; `classes`, examples of each class or tag by name; `sample`, a digest of some images and of
+      all that is no image, the same whether the set lies in memory or streams; `contents`, of all where it lies in memory;
       `files`, of the files where they stay on disk: of their names and sizes, and up to `LARGEST` bytes of their contents.
       The last two are None where they do not apply.
     """
-    label = np.ascontiguousarray(dataset.label)
-    counts = np.bincount(label, minlength=dataset.num_classes)[: dataset.num_classes]  # none of a set without labels
     some = np.unique(np.linspace(0, len(dataset) - 1, SAMPLE).astype(np.int64))
+    shape = [str(dataset.image_shape).encode()] if IMAGE in dataset.fields else []
     return {
         "examples": len(dataset),
-        "classes": {name: int(count) for name, count in zip(dataset.class_names, counts, strict=True)},
-        "sample": _digest([str(dataset.image_shape).encode(), label, dataset.fetch(some)]),
-        "contents": None if dataset.image is None else _digest([label, dataset.image]),
-        "files": None if dataset.image is not None else _files(dataset.reader),
+        "classes": _counts(dataset),
+        "sample": _digest([*shape, *_parts(dataset, some)]),
+        "contents": _digest(_parts(dataset, None)) if dataset.in_memory else None,
+        "files": None if dataset.in_memory else _files(dataset.reader),
     }
+
+
+def _counts(dataset: Dataset) -> dict[str, int]:
+    """Examples of each class, or tag, by name."""
+    kind = dataset.fields[LABEL].kind if dataset.has_labels else None
+    if kind == "class":
+        counts = np.bincount(dataset.label, minlength=dataset.num_classes)
+    elif kind == "tags":
+        counts = dataset.label.sum(0)
+    else:
+        return {}
+    return {name: int(count) for name, count in zip(dataset.class_names, counts, strict=True)}
+
+
+def _parts(dataset: Dataset, some: np.ndarray | None) -> Iterator[Any]:
+    """What is digested: label, image, then the other fields by name; of images those of `some` only, where it is given."""
+    # A set without labels has always counted as one of a single class.
+    yield dataset.label if dataset.has_labels else np.zeros(len(dataset), np.int32)
+    for name in sorted(dataset.fields, key=lambda name: (name != IMAGE, name)):
+        field = dataset.fields[name]
+        if name not in (IMAGE, LABEL):
+            yield f"{name} {field.kind} {field.shape}".encode()
+        if field.kind != "image":
+            yield from () if name == LABEL else (dataset.arrays[name],)
+        elif field.is_ragged:
+            images = dataset.arrays[name] if some is None else dataset.arrays[name][some]
+            yield from (part for image in images for part in (str(image.shape).encode(), image))
+        else:
+            yield dataset.arrays[name] if some is None else dataset.examples(some, (name,))[name]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> list[str]:
@@ -49,16 +78,17 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> li
         ]
         more = f", and {len(changed) - 5} more" if len(changed) > 5 else ""
         counts = f"{old['examples']:,} -> {new['examples']:,} examples"
-        return [f"{name}: {counts} ({', '.join(changed[:5])}{more})"]
+        return [f"{name}: {counts}" + (f" ({', '.join(changed[:5])}{more})" if changed else "")]
     comparable = [
         key for key in ("sample", "contents", "files") if old.get(key) is not None and new.get(key) is not None
     ]
     if any(old[key] != new[key] for key in comparable):
-        return [f"{name}: as many examples of each class, with other contents or in another order"]
+        of_each = " of each class" if new["classes"] else ""
+        return [f"{name}: as many examples{of_each}, with other contents or in another order"]
     return []
 
 
-def _digest(parts: list[Any]) -> str:
+def _digest(parts: Iterable[Any]) -> str:
     content = hashlib.sha256()
     for part in parts:
         content.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)

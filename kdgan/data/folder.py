@@ -19,7 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from kdgan.data.dataset import Dataset, absent_classes, check_num_classes
+from kdgan.data.classes import absent_classes, check_num_classes
+from kdgan.data.dataset import Dataset, of_images
 from kdgan.data.errors import ArgumentError, UnreadableImageError, UnreadableImageWarning, tell_unreadable
 from kdgan.data.images import GREY, SUFFIXES, UNREADABLE, Header, read_header, read_pixels
 from kdgan.data.tree import Tree, scan, sub_folders
@@ -110,6 +111,7 @@ def read_folder(
         raise ValueError(f"split {split!r} of folder {root}: none of its {len(files)} images can be read")
     paths = tuple(str(files[number][0]) for number in kept)
     label = np.array([classes.index(files[number][1]) if classes else 0 for number in kept], np.int32)
+    reader = None if image is not None else _FolderReader(paths, shape, size is not None, label if skip else None)
     turned = sum(headers[files[number][0]].turned for number in kept)
     notes = [
         *left_out,
@@ -119,14 +121,14 @@ def read_folder(
         *_alike(classes),
         *absent_classes(label, classes),
     ]
-    return Dataset(
-        name=f"folder:{root}",
-        label=label,
-        num_classes=len(classes),
-        class_names=tuple(classes),
-        image_shape=shape,
-        image=image[kept] if image is not None else None,
-        reader=None if image is not None else _FolderReader(paths, shape, size is not None, label if skip else None),
+    return of_images(
+        f"folder:{root}",
+        None if image is None else image[kept],
+        label if classes else None,
+        classes,
+        shape,
+        length=len(kept),
+        reader=reader,
         split=split,
         notes=tuple(notes),
     )

@@ -14,15 +14,10 @@ from typing import Any
 import numpy as np
 
 from kdgan.data import cache
-from kdgan.data.dataset import (
-    Dataset,
-    absent_classes,
-    check_channels_last,
-    check_labels,
-    check_num_classes,
-    count_classes,
-)
+from kdgan.data.classes import absent_classes, check_labels, check_num_classes, count_classes
+from kdgan.data.dataset import Dataset, of_images
 from kdgan.data.errors import ArgumentError
+from kdgan.data.layout import check_channels_last
 from kdgan.data.shaping import check_shape
 
 
@@ -267,13 +262,13 @@ def _read(
     count = declared or num_classes or count_classes(arrays["label"], name)
     check_labels(arrays["label"], count, name)
     class_names = tuple(names) or tuple(str(number) for number in range(count))
-    return Dataset(
-        name=name,
-        label=arrays["label"],
-        num_classes=count,
-        class_names=class_names,
-        image_shape=shape,
-        image=arrays.get("image"),
+    return of_images(
+        name,
+        arrays.get("image"),
+        arrays["label"],
+        class_names,
+        shape,
+        length=len(source),
         reader=None if in_memory else images,
         split=split,
         notes=absent_classes(arrays["label"], class_names),

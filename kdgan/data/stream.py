@@ -32,7 +32,7 @@ def stream(
     """Batches of the steps `start_step` .. `start_step + steps − 1`, the examples being `order.indices` of each.
 
     The batch of a step is the same whatever the start, the workers and the read-ahead are, and equals
-    `dataset.image[order.indices(...)]` of a set in memory. Each process reads only its share of the batch.
+    `dataset.examples(order.indices(...))` of a set in memory. Each process reads only its share of the batch.
 
     Args:
         dataset: any; `dataset.take(partition.train)` for a part of one.
@@ -48,8 +48,8 @@ def stream(
         process_count: number of processes, `jax.process_count()`; it must divide `batch_size`.
 
     Yields:
-        "image" uint8 `[b, h, w, c]`, "label" int32 `[b]`, "index" int32 `[b]` (in the data set) and "position" int32
-        `[b]` (in the batch of all processes), with b = batch_size / process_count.
+        the fields of the data set `[b, ...]` ("image" uint8 `[b, h, w, c]`, "label" int32 `[b]`), "index" int32 `[b]` (in
+        the data set) and "position" int32 `[b]` (in the batch of all processes), with b = batch_size / process_count.
 
     Raises:
         ValueError: at the call, for a number below its bound or a batch that processes cannot share evenly.
@@ -105,12 +105,7 @@ class _Steps:
     def _batch(self, step: int) -> dict[str, np.ndarray]:
         whole = order.indices(len(self.dataset), self.batch_size, seed=self.seed, stage=self.stage, step=step)
         index = whole[self.position]
-        return {
-            "image": self.dataset.fetch(index),
-            "label": self.dataset.label[index],
-            "index": index,
-            "position": self.position.copy(),
-        }
+        return {**self.dataset.examples(index), "index": index, "position": self.position.copy()}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

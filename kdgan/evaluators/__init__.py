@@ -45,7 +45,9 @@ def build(name: str, **arguments: Any) -> Evaluator:
     unknown = [key for key in arguments if key not in accepted]
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
         hint = _nearest(unknown[0], accepted)
-        raise ValueError(f"evaluator {name!r} takes no {unknown[0]!r}; {hint}accepted are {', '.join(accepted) or 'none'}")
+        raise ValueError(
+            f"evaluator {name!r} takes no {unknown[0]!r}; {hint}accepted are {', '.join(accepted) or 'none'}"
+        )
     evaluator = function(**arguments)
     if not isinstance(evaluator, Evaluator):
         raise ValueError(
@@ -71,6 +73,11 @@ def fitting(given: Any, output: Any, fields: Mapping[str, Any]) -> str | None:
     return "classifier" if len(output.shape) == 2 else None
 
 
+def way_of(name: str) -> str | None:
+    """The function of a module by which images are drawn, as a workdir of an earlier version does not say."""
+    return "generate" if name == "autoencoder" else None
+
+
 def _imported(path: str) -> Callable[..., Any]:
     if "." not in path:
         raise ValueError(
@@ -82,7 +89,9 @@ def _imported(path: str) -> Callable[..., Any]:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"evaluator {path!r} cannot be imported: {error}") from error
     if not callable(function):
-        raise ValueError(f"evaluator {path!r} is a {type(function).__name__}; a function that returns an Evaluator is accepted")
+        raise ValueError(
+            f"evaluator {path!r} is a {type(function).__name__}; a function that returns an Evaluator is accepted"
+        )
     return function
 
 

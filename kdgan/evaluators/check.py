@@ -13,7 +13,11 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def check(
-    evaluator: Any, *, output: Any = None, batch: Mapping[str, Any] | None = None, others: Mapping[str, Any] | None = None
+    evaluator: Any,
+    *,
+    output: Any = None,
+    batch: Mapping[str, Any] | None = None,
+    others: Mapping[str, Any] | None = None,
 ) -> None:
     """Try an evaluator on a small batch.
 
@@ -24,9 +28,9 @@ def check(
       others: name -> output of another player on the batch.
 
     Raises:
-      ValueError: what is wrong, in one line: it is no evaluator; `sums` cannot be compiled, is no sum (the sums of two halves
-        do not add up to those of the whole), counts what the mask leaves out; `summarise` gives measures that are not named,
-        lacks the first one, or gives what is no number.
+      ValueError: what is wrong, in one line: it is no evaluator; `sums` cannot be compiled, is no sum (the sums of two
+        halves do not add up to those of the whole), counts what the mask leaves out; `summarise` gives measures that are
+        not named, lacks the first one, or gives what is no number.
     """
     if not isinstance(evaluator, Evaluator):
         raise ValueError(f"{evaluator!r} is a {type(evaluator).__name__}; kdgan.evaluators.Evaluator is accepted")
@@ -36,12 +40,14 @@ def check(
     size = len(jax.tree.leaves(output)[0])
     whole = _sums(evaluator, batch, output, others, np.ones(size, bool))
     rows = np.arange(size) < size // 2
-    _compare("the sums of two halves of a batch do not add up to those of the whole; sum over the examples, and divide in"
-             " summarise",
-             jax.tree.map(np.add, *(_sums(evaluator, batch, output, others, part) for part in (rows, ~rows))), whole)  # fmt: skip
+    halves = [_sums(evaluator, batch, output, others, part) for part in (rows, ~rows)]
+    no_sum = "the sums of two halves of a batch do not add up to those of the whole: sum, and divide in summarise"
+    _compare(no_sum, jax.tree.map(np.add, *halves), whole)
     spoilt = jax.tree.map(lambda leaf: _spoilt(leaf, rows), output)
     kept, spoilt = (_sums(evaluator, batch, out, others, rows) for out in (output, spoilt))
-    _compare("examples whose batch['mask'] is False change the sums; take jnp.where(batch['mask'], value, 0)", spoilt, kept)
+    _compare(
+        "examples whose batch['mask'] is False change the sums; take jnp.where(batch['mask'], value, 0)", spoilt, kept
+    )
     _check_measures(evaluator, evaluator.summarise(whole))
 
 
@@ -55,7 +61,9 @@ def _given(batch: Mapping[str, Any] | None, output: Any) -> tuple[dict[str, Any]
     return dict(batch), rng.normal(size=(size, 10)).astype(np.float32) if output is None else output
 
 
-def _sums(evaluator: Evaluator, batch: Mapping[str, Any], output: Any, others: Mapping[str, Any] | None, mask: np.ndarray):
+def _sums(
+    evaluator: Evaluator, batch: Mapping[str, Any], output: Any, others: Mapping[str, Any] | None, mask: np.ndarray
+):
     assert evaluator.sums is not None
     sums = evaluator.sums
 
@@ -87,7 +95,9 @@ def _check_measures(evaluator: Evaluator, result: Any) -> None:
     if unknown := [name for name in result if name not in names]:
         raise ValueError(f"summarise gave {unknown[0]!r}, which is none of the measures {', '.join(names)}")
     if names[0] not in result:
-        raise ValueError(f"summarise left out {names[0]!r}, by which arms are compared; it gave {', '.join(result) or 'nothing'}")
+        raise ValueError(
+            f"summarise left out {names[0]!r}, by which arms are compared; it gave {', '.join(result) or 'nothing'}"
+        )
     for measure in evaluator.measures:
         shape = jnp.shape(result.get(measure.name, 0.0))
         if len(shape) != (1 if measure.elements else 0):

@@ -149,7 +149,7 @@ class Evaluator:
       keeps: `(apply, variables, batch, key) -> {name: [b, ...]}`, pure: what is kept of each test example in evaluation.npz.
       measure: `(setting, judged, split) -> {measure: number}`, on the host: what is no sum over a split.
       fits: `(output, fields) -> None or why a player of this output cannot be judged so`; `output` is a pytree of
-        `jax.ShapeDtypeStruct`, `fields` name -> `kdgan.data.Field`.
+        `jax.ShapeDtypeStruct`, `fields` name -> `kdgan.data.Field`. "{player}" in the reason becomes players.<name>.
       samples: whether distributions are compared, by the features of `evaluate.extractor`.
       draws: `(given, output) -> {"latent", "conditional", "method"}`: how images are drawn from the player, where they are.
       watch: `(setting, judged) -> Figure or None`: images that are written while the player trains, of the first seed.
@@ -158,6 +158,7 @@ class Evaluator:
       advise: `(outputs, targets, judged) -> sentences`: what looks wrong about a frozen player's outputs [n, ...].
       notes: `(setting) -> {text: names of the measures that it is about}`: what must not be left out beside the numbers.
       heads: `(setting) -> {measure: head}`, where a head depends on the setting.
+      about: `(setting) -> {...}`: with what it measured, kept in summary.json.
       name: by which a config names it; set by `build`.
     """
 
@@ -176,6 +177,7 @@ class Evaluator:
     advise: Callable[[np.ndarray, np.ndarray, Judged], Sequence[str]] | None
     notes: Callable[[Setting], Mapping[str, Sequence[str]]] | None
     heads: Callable[[Setting], Mapping[str, str]] | None
+    about: Callable[[Setting], Mapping[str, Any]] | None
     name: str
 
     def __init__(
@@ -195,6 +197,7 @@ class Evaluator:
         advise: Callable | None = None,
         notes: Callable | None = None,
         heads: Callable | None = None,
+        about: Callable | None = None,
         name: str = "",
     ):
         """Raises ValueError: no measure, one named twice, or neither `sums` with `summarise` nor `measure`."""
@@ -208,7 +211,9 @@ class Evaluator:
         if sums is None and measure is None:
             raise ValueError("Evaluator(...): nothing measures; give sums and summarise, or measure")
         if measures[0].elements:
-            raise ValueError(f"Evaluator(...): the first measure, {names[0]!r}, must be one number, for arms are compared by it")
+            raise ValueError(
+                f"Evaluator(...): the first measure, {names[0]!r}, must be one number, for arms are compared by it"
+            )
         values = {key: value for key, value in locals().items() if key in self.__dataclass_fields__}
         for key, value in {**values, "others": tuple(others)}.items():
             object.__setattr__(self, key, value)

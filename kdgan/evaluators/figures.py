@@ -39,9 +39,7 @@ def strip(
     return Figure("images", title, images, about, reference)
 
 
-def grid(
-    title: str, images: np.ndarray, *, rows: Sequence[str] = (), gap: int | None = None, note: str = ""
-) -> Figure:
+def grid(title: str, images: np.ndarray, *, rows: Sequence[str] = (), gap: int | None = None, note: str = "") -> Figure:
     """Images uint8 [rows, columns, h, w, c].
 
     Args:
@@ -54,14 +52,14 @@ def grid(
     return Figure("images", title, images, {"layout": "grid", "rows": list(rows), "gap": gap, "note": note})
 
 
-def matrix(
-    title: str, counts: np.ndarray, names: Sequence[str], *, row: str, column: str, note: str = ""
-) -> Figure:
+def matrix(title: str, counts: np.ndarray, names: Sequence[str], *, row: str, column: str, note: str = "") -> Figure:
     """Counts [seeds, k, k] of `row` (true) against `column` (predicted) classes."""
     return Figure("matrix", title, counts, {"names": list(names), "row": row, "column": column, "note": note})
 
 
-def values(title: str, numbers: np.ndarray, names: Sequence[str], *, measure: Mapping[str, Any], note: str = "") -> Figure:
+def values(
+    title: str, numbers: np.ndarray, names: Sequence[str], *, measure: Mapping[str, Any], note: str = ""
+) -> Figure:
     """Numbers [seeds, k], one for each of the names.
 
     Args:

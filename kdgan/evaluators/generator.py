@@ -40,7 +40,9 @@ def generator() -> Evaluator:
     """Fréchet and kernel distance, and on the test split precision, recall, density and coverage of what it makes."""
     return Evaluator(
         *MEASURES,
-        measure=lambda setting, judged, split: distances(setting, judged, split, drawn_from(judged.given, judged.output)),
+        measure=lambda setting, judged, split: distances(
+            setting, judged, split, drawn_from(judged.given, judged.output)
+        ),
         fits=_fits,
         samples=True,
         draws=drawn_from,
@@ -48,6 +50,7 @@ def generator() -> Evaluator:
         pictures=lambda setting, judged: pictures(setting, judged, drawn_from(judged.given, judged.output)),
         notes=notes,
         heads=heads,
+        about=about,
     )
 
 

@@ -17,17 +17,17 @@ import optax
 from kdgan import game, methods, optim, parallel
 from kdgan.data import augment
 from kdgan.norms import Norm
-from kdgan.run import checkpoint, extractors, ranges, starts
+from kdgan.run import batches as run_batches
+from kdgan.run import checkpoint, evaluators, extractors, ranges, starts
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
-from kdgan.run.players import build_modules, device_count, splits_batch
+from kdgan.run.players import build_modules, device_count, inputs_of, splits_batch, with_main_input
 from kdgan.run.program import Program
 from kdgan.run.schema import Arm, Run, Stage
 from kdgan.state import variable_shapes
 from kdgan.step import make_train_step
 
-NOT_MEASURED = ("discriminator", "adapter")  # players whose names begin so are measured only where config says so
 COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16}
 MOST_PLACES = 2**31  # of views: one is numbered by an int32
 
@@ -118,15 +118,16 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     modules, local_modules = (
         build_modules(run, arm, inputs, synchronised=over_devices) for over_devices in (True, False)
     )
-    prepare = run_inputs.make_prepare(inputs, arm.augment)
+    prepare = with_main_input(run_batches.make_prepare(inputs, arm.augment), inputs.train.inputs)
+    given = inputs_of(arm, inputs.train.fields, inputs.train.inputs)
     try:
-        example = run_inputs.example_batch(inputs, prepare, arm.batch_size)
+        example = run_batches.example_batch(inputs, prepare, arm.batch_size)
     except ValueError as error:
         raise ConfigError(f"config.data: {error}") from error
     try:
         method = methods.build(**{name: _hyperparameter(name, value, arm.steps) for name, value in arm.method.items()})
         # Modules without an axis name: shapes are traced outside of any device axis.
-        inspection = game.inspect_method(method, local_modules, example)
+        inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}
         for values in lambdas.values():
             game.check_lambdas(inspection.terms, values, method.trained)
@@ -145,16 +146,11 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
             f"{where}.method = {arm.method.get('name')!r} learns from labels; {run_inputs.no_labels(inputs)}"
         ) from error
     _check_norms(run, arm, inputs, where, inspection.norms)
-    ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
-    kinds = {name: kind for name in inspection.inputs if (kind := _kind(arm, name, inspection.outputs[name]))}
+    _check_renormalised(arm, inspection)
+    if inputs.train.image_field is not None:
+        ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
+    judged_by = evaluators.of_players(run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute], given)
     for name in inspection.inputs:
-        if kinds.get(name) == "classifier" and not inputs.has_labels:
-            raise ConfigError(
-                f"config.players.{name} is measured as a classifier, and {run_inputs.no_labels(inputs)}; or set"
-                f" players.{name}.evaluate to 'nothing'"
-            )
-        if kinds.get(name) == "classifier":
-            _check_classes(name, inspection.outputs[name], inputs.num_classes)
         has_parameters = variable_shapes(local_modules[name], inspection.inputs[name]).get("params")
         if name not in method.trained and has_parameters and any(name not in a.start for a in arms):
             raise ConfigError(
@@ -182,13 +178,15 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         steps=arm.steps,
         batch_size=arm.batch_size,
         inspection=inspection,
-        kinds=kinds,
+        evaluators=judged_by,
+        settings=_settings(arms),
         example=example,
         prepare=prepare,
         augment=arm.augment,
         views=_views(arm, inputs, where),
         # Of a stage's arms those that train the player run it in every step.
         cached=tuple(dict.fromkeys(n for n in arm.cached if n in inspection.inputs and n not in method.trained)),
+        inputs={name: fields for name, fields in given.items() if name in inspection.inputs},
     )
     _check_cached(program, where)
     return program
@@ -229,26 +227,28 @@ def _check_cached(program: Program, where: str) -> None:
         if not hasattr(output, "shape"):
             raise ConfigError(f"{field}: {name} gives {', '.join(output)}; a player that gives one array is accepted")
     try:
-        game.inspect_method(program.method, program.local_modules, program.step_example)
+        game.inspect_method(program.method, program.local_modules, program.step_example, inputs=program.inputs)
     except ValueError as error:
         raise ConfigError(f"{where}.cached = {program.cached}: {error}") from error
 
 
-def _kind(arm: Arm, name: str, output: Any) -> str | None:
-    """As what a player is measured: what its config says, else by its name and output; None: not at all."""
-    chosen = arm.players[name].evaluate
-    if chosen is not None:
-        return None if chosen == "nothing" else chosen
-    return kind_of(name, output)
-
-
-def kind_of(name: str, output: Any) -> str | None:
-    """What a player is by its name and output: "classifier", "generator", "autoencoder"; None: neither."""
-    if name.startswith(NOT_MEASURED):
-        return None
-    if isinstance(output, Mapping):
-        return "autoencoder"
-    return "generator" if len(output.shape) == 4 else "classifier"
+def _check_renormalised(arm: Arm, inspection: game.Inspection) -> None:
+    """A mean, std or size of its own is of what a player is given; what it makes lies where the data's pixels lie."""
+    for name, (args, kwargs) in inspection.inputs.items():
+        player, output = arm.players[name], inspection.outputs[name]
+        changed = {field: getattr(player, field) for field in ("mean", "std", "image_size")}
+        given = {field: value for field, value in changed.items() if value is not None}
+        if not given:
+            continue
+        field, value = next(iter(given.items()))
+        where = f"config.players.{name}.{field} = {value}"
+        if isinstance(output, Mapping):
+            raise ConfigError(
+                f"{where}: {name} decodes images, which lie where the data's pixels lie; set data.{field}"
+            )
+        if not any(getattr(leaf, "ndim", 0) == 4 for leaf in jax.tree.leaves((args, kwargs))):
+            shapes = ", ".join(str(tuple(leaf.shape)) for leaf in jax.tree.leaves((args, kwargs)))
+            raise ConfigError(f"{where}: {name} is given no images, but {shapes}; leave {field} out")
 
 
 def _check_norms(run: Run, arm: Arm, inputs: Inputs, where: str, norms: Mapping[str, Sequence[Norm]]) -> None:
@@ -278,19 +278,15 @@ def _check_norms(run: Run, arm: Arm, inputs: Inputs, where: str, norms: Mapping[
             )
 
 
-def _check_classes(name: str, output: Any, num_classes: int) -> None:
-    if len(output.shape) == 2 and 1 < output.shape[-1] < num_classes:
-        raise ConfigError(
-            f"config.players.{name}: it tells {output.shape[-1]} classes apart, the data have {num_classes}; set"
-            f" players.{name}.model_args.num_classes, or, where it knows a part of them only, players.{name}.evaluate ="
-            " 'nothing', and match that part in a method of your own"
-        )
-    if len(output.shape) != 2 or output.shape[-1] != num_classes:
-        raise ConfigError(
-            f"config.players.{name}: its output is {tuple(output.shape)}, the data have {num_classes} classes; set"
-            f" players.{name}.model_args.num_classes, or players.{name}.classes to the {num_classes} of its classes that"
-            " stand for them"
-        )
+def _settings(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
+    """Arm -> the λ's and hyper-parameters that its config gives, for a report to tell arms apart by."""
+    return {
+        arm.name: {
+            "lambdas": {player: dict(terms) for player, terms in arm.lambdas.items()},
+            "method": dict(arm.method),
+        }
+        for arm in arms
+    }
 
 
 def _hyperparameter(name: str, value: Any, steps: int) -> Any:
@@ -349,4 +345,5 @@ def make_prepared_step(
         ema=program.ema,
         compute_dtype=COMPUTE[compute],
         axis_name=axis_name,
+        inputs=program.inputs,
     )

@@ -23,7 +23,6 @@ class ConfigError(ValueError):
 
 SECTIONS = tuple(schema.hints(Config))
 _STAGE_FIELDS = tuple(schema.hints(StageFields))
-EVALUATIONS = ("classifier", "generator", "autoencoder", "nothing")
 
 
 def plain(config: Any) -> Any:
@@ -350,7 +349,24 @@ def _check_published(run: Run) -> None:
 def _check_player(name: str, player: Player) -> None:
     if player.ema is not None and not 0 < player.ema < 1:
         raise ConfigError(f"config.players.{name}.ema = {player.ema}: must be between 0 and 1, or None")
-    if player.evaluate is not None and player.evaluate not in EVALUATIONS:
+    inputs = player.inputs
+    if not all(isinstance(field, str) and field for field in inputs) or len({*inputs}) != len(inputs):
         raise ConfigError(
-            f"config.players.{name}.evaluate = {player.evaluate!r}: accepted are {', '.join(EVALUATIONS)}, or None"
+            f"config.players.{name}.inputs = {inputs}: names of fields of the data, each once, are accepted"
         )
+    for field in ("mean", "std"):
+        value = getattr(player, field)
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        bad = [n for n in numbers if isinstance(n, bool) or not isinstance(n, int | float) or not math.isfinite(n)]
+        if value == () or bad or (field == "std" and any(n <= 0 for n in numbers)):
+            wanted = "a positive number" if field == "std" else "a number"
+            raise ConfigError(
+                f"config.players.{name}.{field} = {value}: {wanted}, one for each channel, or None is accepted"
+            )
+    if player.image_size is not None:
+        sides = player.image_size if isinstance(player.image_size, tuple) else (player.image_size,) * 2
+        if len(sides) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sides):
+            raise ConfigError(
+                f"config.players.{name}.image_size = {player.image_size}: (height, width), the side of a square, or None is"
+                " accepted"
+            )

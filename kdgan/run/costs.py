@@ -167,8 +167,7 @@ def memory(run: Run, program: Program, inputs: Inputs, *, held: int, frozen: int
       together: members that step at once.
     """
     one = step_cost(run, program)
-    image = inputs.train.image
-    data = image.nbytes + inputs.train.label.nbytes if inputs.on_device and image is not None else 0
+    data = inputs.train.nbytes if inputs.on_device else 0
     return Memory(data, held * one.moving + frozen * one.frozen, together * one.working)
 
 

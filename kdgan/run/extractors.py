@@ -1,4 +1,4 @@
-"""The classifier whose features generators are measured by: found in the config, and checked before anything compiles."""
+"""The network by whose features made images are measured: found in the config, and checked before anything compiles."""
 
 import dataclasses
 import pathlib
@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from kdgan.game import call_module
 from kdgan.metrics.features import Extractor, inception_extractor, make_extractor
+from kdgan.player_inputs import MAIN
 from kdgan.run import sources
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -22,23 +23,27 @@ from kdgan.state import check_same_shapes, variable_shapes
 
 WHERE = "config.evaluate.extractor"
 INCEPTION_FEATURES = 2048
-KINDS = {"generator", "autoencoder"}  # of players that make images
+
+
+def needed(program: Program) -> bool:
+    """Whether some player of a program is measured by features of an extractor."""
+    return any(evaluator.samples for several in program.evaluators.values() for evaluator in several)
 
 
 def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -> None:
-    """Where a run has generators: there is an extractor before the first of them, and there are enough images for it.
+    """Where distributions are measured: there is an extractor before the first of them, and there are enough images for it.
 
     Raises:
       ConfigError: none is named, it does not exist, comes too late, lacks the layer, or has as many features as images.
     """
-    generating = [name for name, several in programs.items() if any(KINDS & {*p.kinds.values()} for p in several)]
-    if not generating:
+    measuring = [name for name, several in programs.items() if any(map(needed, several))]
+    if not measuring:
         return
-    first = generating[0]
+    first = measuring[0]
     spec = run.evaluate.extractor
     if (spec.stage, spec.checkpoint, spec.inception) == (None, None, None):
         raise ConfigError(
-            f"{WHERE}: stage {first} has generators, which are measured by a classifier's features, and none is named;"
+            f"{WHERE}: stage {first} makes images, which are measured by a network's features, and none is named;"
             " set .stage to an earlier stage that trains one, .checkpoint or .inception; or players.<name>.evaluate ="
             " 'nothing'"
         )
@@ -57,7 +62,7 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
     order = [stage.name for stage in run.stages]
     if name not in order or order.index(name) >= order.index(first):
         raise ConfigError(
-            f"{WHERE}.stage = {spec.stage!r}: must be a stage before {first}, where generators are measured first;"
+            f"{WHERE}.stage = {spec.stage!r}: must be a stage before {first}, where images are measured first;"
             f" those are {', '.join(order[: order.index(first)]) or 'none'}"
         )
     arms = [a for program in programs[name] for a in program.arms]
@@ -68,8 +73,17 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
         raise ConfigError(
             f"{WHERE}.player = {spec.player!r}: stage {name} has the players {', '.join(program.modules)}"
         )
+    _check_inputs(spec.player, program.inputs_of(spec.player))
     module, shapes = program.local_modules[spec.player], program.inspection.inputs[spec.player]
     _check_counts(run, inputs, _features(spec.layer, module, variable_shapes(module, shapes), shapes[0][0]))
+
+
+def _check_inputs(player: str, fields: Sequence[str]) -> None:
+    if tuple(fields) != (MAIN,):
+        raise ConfigError(
+            f"{WHERE}.player = {player!r}: it is given {', '.join(fields)}, and made images come alone; name a player that"
+            " is given image"
+        )
 
 
 def _features(layer: str, module: nn.Module, variables: Any, image: Any) -> int:
@@ -121,7 +135,8 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
     spec = run.evaluate.extractor
     if spec.player not in run.players:
         raise ConfigError(f"{WHERE}.player = {spec.player!r}: players are {', '.join(run.players)}")
-    module = build_module(spec.player, run.players[spec.player], inputs.num_classes)
+    _check_inputs(spec.player, tuple(run.players[spec.player].inputs) or inputs.train.inputs)
+    module = build_module(spec.player, run.players[spec.player], run.data, inputs.num_classes)
     image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
     try:
         shapes = variable_shapes(module, ((image,), {}))
@@ -138,7 +153,7 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
 
 
 def of_player(run: Run, module: nn.Module, variables: Variables) -> Extractor:
-    """The extractor that a classifier with these variables is."""
+    """The extractor that a network with these variables is."""
     spec = run.evaluate.extractor
     return make_extractor(
         module,

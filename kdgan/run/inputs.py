@@ -1,42 +1,26 @@
-"""The data of a run: loaded, split by seed, and handed to steps as batches of indices or of streamed images.
-
-A batch on the host is `{"index": [b]}` where the set lies on the device, `{"image": uint8 [b, h, w, c], "label": [b]}`
-where it streams; a set without labels has none. With each example go its `position` in the batch [b] and the step's
-random `key` [b, 2], so that they are split over devices as the examples are. Under "unlabelled" may stand a second batch.
-All of it is a function of (seed, stage, step): arms of one seed, one device or several, a run that went through or was
-resumed see the same augmented images.
-
-Where a stage has views (`kdgan/data/views.py`), `position` is the example's place among them and the key is theirs: the
-image is then a function of this place alone, and by the same number the outputs under "cached" are found.
-"""
+"""The data of a run: loaded, checked and split by seed. `batches.py` draws from them."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdgan import parallel
-from kdgan.data import augment, order, sources, splits, stream
-from kdgan.data.batches import gather, normalise
+from kdgan.data import arrays, sources, splits
 from kdgan.data.dataset import Dataset
 from kdgan.data.errors import ARGUMENTS, ArgumentError
-from kdgan.data.shaping import ReaderOver, numbered_as, shaped
-from kdgan.data.views import KEY, in_turn, places
+from kdgan.data.fields import LABEL, Field
+from kdgan.data.shaping import ReaderOver, matched, numbered_as, shaped
 from kdgan.run.config import ConfigError, plain
 from kdgan.run.schema import Data, Run
 
-HostBatch = dict[str, Any]
-Lookup = Callable[[np.ndarray], np.ndarray]  # places of views [b] -> outputs of a cached player [b, ...]
 # Argument of `kdgan.data.load` and `partition` -> the field of the config that it is given by.
 FIELDS = {name: f"config.data.{name}" for name in ARGUMENTS} | {
     "size": "config.data.image_size", "memory_limit": "config.data.memory_mb", "seed": "config.seed",
 }  # fmt: skip
 HANDED_OVER = "python:"  # of config.data.name: data sets handed over in Python; behind it the name of the training set
-UNLABELLED_STREAM = 1 << 16  # added to a stage's number: the unlabelled images have an order of their own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +32,7 @@ class Inputs:
       train: training set, of which `partitions` are indices.
       test: test set.
       partitions: seed -> (train, validation, unlabelled) indices into `train`.
-      on_device: whether `train` fits the device and is indexed inside the step.
+      on_device: whether `train` lies on the device and is indexed inside the step.
     """
 
     config: Data
@@ -65,12 +49,16 @@ class Inputs:
     def has_labels(self) -> bool:
         return self.train.has_labels
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether the label is a class, by which subsets are balanced."""
+        return self.has_labels and self.train.fields[LABEL].kind == "class"
+
     def device_arrays(self) -> dict[str, jax.Array]:
-        """What the step indexes: the training set as uint8, or nothing where it streams."""
+        """What the step indexes: the training set (images as uint8), or nothing where it streams."""
         if not self.on_device:
             return {}
-        label = {"label": jnp.asarray(self.train.label)} if self.has_labels else {}
-        return {"image": jnp.asarray(self.train.image), **label}
+        return {name: jnp.asarray(array) for name, array in self.train.arrays.items()}
 
 
 def handed_over(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,13 +101,12 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
             # A test split without one of the classes is numbered as the training split is.
             test = _load(data, data.test, class_names=train.class_names)
         else:
-            train, test = (
-                shaped(data_sets[split], size=data.image_size, channels=data.channels, num_classes=data.num_classes)
-                for split in ("train", "test")
-            )
-            test = numbered_as(test, train)
+            train, test = (_shaped(data, data_sets[split]) for split in ("train", "test"))
+        train, test = matched(train, numbered_as(test, train))
+        for dataset in (train, test):
+            check_finite(dataset)
         partitions = {
-            seed: splits.partition(train.label, validation=data.validation, labelled=data.labelled, seed=seed)
+            seed: splits.partition(balanced_by(train), validation=data.validation, labelled=data.labelled, seed=seed)
             for seed in run.seeds
         }
     except (ValueError, LookupError) as error:
@@ -132,8 +119,34 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
         )
     # A validation image never stands in for a training image that cannot be read, nor the other way round.
     train = train.keep_apart(next(iter(partitions.values())).validation)
-    train, test = (_reads_for_config(dataset) for dataset in (train, test))
-    return Inputs(data, train, test, partitions, on_device=train.image is not None)
+    train, test = (_reads_for_config(dataset) for dataset in (_with_note(data, train), test))
+    fits = train.in_memory and not any(field.is_ragged for field in train.fields.values())
+    return Inputs(data, train, test, partitions, on_device=fits and train.nbytes <= data.memory_mb * 2**20)
+
+
+def balanced_by(train: Dataset) -> np.ndarray:
+    """The classes [n] by which subsets of a training set are balanced: of one class all, where the label is none."""
+    if train.has_labels and train.fields[LABEL].kind == "class":
+        return train.label
+    return np.zeros(len(train), np.int32)
+
+
+def _with_note(data: Data, train: Dataset) -> Dataset:
+    """The training set, with a note that its subsets are not balanced, where there are subsets and no classes."""
+    subsets = [name for name in ("validation", "labelled") if getattr(data, name)]
+    if not subsets or (train.has_labels and train.fields[LABEL].kind == "class"):
+        return train
+    kinds = {"tags": "tags", "number": "numbers", "tokens": "tokens"}
+    why = f"the label holds {kinds[train.fields[LABEL].kind]}" if train.has_labels else "there are no labels"
+    note = f"{' and '.join(subsets)} drawn at random, balanced by nothing: {why}, no classes"
+    return dataclasses.replace(train, notes=(*train.notes, note))
+
+
+def check_finite(dataset: Dataset) -> None:
+    """Raise ValueError where a field of floats holds NaN or inf, with the first such example."""
+    for name, array in dataset.arrays.items():
+        if array.dtype == np.float32:
+            arrays.finite(name, array)
 
 
 def of_config(error: Exception) -> ConfigError:
@@ -144,18 +157,39 @@ def of_config(error: Exception) -> ConfigError:
 
 def _check_alike(data: Data, train: Dataset, test: Dataset) -> None:
     """The test split is made of what the training split is made of, or a ConfigError names what makes it so."""
-    (*size, channels), (*other_size, other_channels) = train.image_shape, test.image_shape
+    of_both = f"split {data.train!r} has {', '.join(train.fields)}, split {data.test!r} {', '.join(test.fields)}"
+    for name in dict.fromkeys([*train.fields, *test.fields]):
+        if name not in train.fields or name not in test.fields:
+            which = data.train if name not in train.fields else data.test
+            raise ConfigError(f"config.data: split {which!r} has no field {name!r}: {of_both}")
+        for what, (trained, tested, cure) in _compared(data, name, train.fields[name], test.fields[name]).items():
+            if trained != tested:
+                raise ConfigError(
+                    f"config.data: {what} of split {data.train!r} is {trained}, of split {data.test!r} {tested}{cure}"
+                )
+
+
+def _compared(data: Data, name: str, train: Field, test: Field) -> dict[str, tuple[Any, Any, str]]:
+    """What has to agree between the splits of a field: in words, both values, and how to make them agree."""
+    if train.kind != test.kind:
+        return {f"the kind of {name!r}": (train.kind, test.kind, "")}
+    if train.kind == "image":
+        whose = "images" if name == "image" else repr(name)
+        # Whole test images of any size are what a network is measured on that was trained on windows of them.
+        sides = (train.shape[:2], train.shape[:2] if test.is_ragged else test.shape[:2])
+        return {
+            f"(h, w) of {whose}": (*sides, "; set config.data.image_size=(h, w) to scale all"),
+            f"channels of {whose}": (
+                train.shape[2], test.shape[2], "; set config.data.channels to 1 or 3 to convert all",
+            ),
+        }  # fmt: skip
     cure = "; set config.data.num_classes to that of both" if data.name.startswith(HANDED_OVER) else ""
-    about = {
-        "(h, w) of images": (tuple(size), tuple(other_size), "; set config.data.image_size=(h, w) to scale all"),
-        "channels of images": (channels, other_channels, "; set config.data.channels to 1 or 3 to convert all"),
-        "num_classes": (train.num_classes, test.num_classes, cure),
+    counted = "num_classes" if name == LABEL else f"the size of {name!r}"
+    return {
+        f"the shape of {name!r}": (train.shape, test.shape, "") if train.kind != "tags" else ((), (), ""),
+        counted: (train.size, test.size, cure if train.kind == "class" else ""),
+        f"names of {name!r}": (train.names, test.names, ""),
     }
-    for what, (trained, tested, cure) in about.items():
-        if trained != tested:
-            raise ConfigError(
-                f"config.data: {what} of split {data.train!r} is {trained}, of split {data.test!r} {tested}{cure}"
-            )
 
 
 def _reads_for_config(dataset: Dataset) -> Dataset:
@@ -189,33 +223,8 @@ def _load(data: Data, split: str, class_names: Sequence[str] | None = None) -> D
     )
 
 
-def batches(
-    inputs: Inputs, *, seed: int, stage: int, batch_size: int, start: int, steps: int, views: int | None = None,
-    cached: Mapping[str, Lookup] | None = None,
-) -> Iterator[HostBatch]:  # fmt: skip
-    """This process's share of the batches of steps `start` .. `steps`−1.
-
-    Args:
-      inputs: the run's data.
-      seed: the member's.
-      stage: its number.
-      batch_size: labelled examples of all processes.
-      start: first step.
-      steps: of the stage.
-      views: fixed augmented forms of each example; None: augmented anew at every step.
-      cached: player -> its outputs by the places of views, which go with the batch under "cached"; needs views.
-    """
-    make = functools.partial(_one_stream, inputs, seed=seed, start=start, steps=steps, views=views, cached=cached or {})
-    streams = rows_of(inputs, seed, batch_size)
-    main = make(*streams[0], stage=stage)
-    if len(streams) == 1:
-        return main
-    extra = make(*streams[1], stage=stage + UNLABELLED_STREAM)
-    return ({**batch, "unlabelled": _without_label(other)} for batch, other in zip(main, extra, strict=True))
-
-
-def _without_label(batch: HostBatch) -> HostBatch:
-    return {name: value for name, value in batch.items() if name != "label"}
+def _shaped(data: Data, dataset: Dataset) -> Dataset:
+    return shaped(dataset, size=data.image_size, channels=data.channels, num_classes=data.num_classes)
 
 
 def rows_of(inputs: Inputs, seed: int, batch_size: int) -> list[tuple[np.ndarray, int]]:
@@ -224,116 +233,9 @@ def rows_of(inputs: Inputs, seed: int, batch_size: int) -> list[tuple[np.ndarray
     return [(partition.train, batch_size), *([(partition.unlabelled, extra)] if extra else [])]
 
 
-def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, cached) -> Iterator[HostBatch]:
-    share = parallel.share_of_batch(batch_size)
-    position = np.arange(batch_size, dtype=np.int32)[share]
-    if inputs.on_device:
-        rule = lambda step: rows[order.indices(len(rows), batch_size, seed=seed, stage=stage, step=step)][share]
-        examples = ((index, {"index": index}) for index in map(rule, range(start, steps)))
-    else:
-        read = stream.stream(
-            inputs.train.take(rows), batch_size=batch_size, seed=seed, stage=stage, start_step=start,
-            steps=steps - start, workers=inputs.config.workers, prefetch=inputs.config.prefetch,
-            process_index=jax.process_index(), process_count=jax.process_count(),
-        )  # fmt: skip
-        fields = ("image", "label") if inputs.has_labels else ("image",)
-        examples = ((rows[batch["index"]], {name: batch[name] for name in fields}) for batch in read)
-    for step, (index, batch) in zip(range(start, steps), examples, strict=True):
-        if views is None:
-            place, key = position, _key_data(seed, stage, step)
-        else:
-            view = in_turn(len(rows), batch_size, views=views, step=step)[share]
-            place, key = places(index, view, len(inputs.train)), KEY
-        outputs = {"cached": {name: lookup(place) for name, lookup in cached.items()}} if cached else {}
-        key = np.broadcast_to(key, (len(position), 2))
-        yield {**batch, "position": np.asarray(place, np.int32), "key": key, **outputs}
-
-
-def _key_data(seed: int, stage: int, step: int) -> np.ndarray:
-    """The step's key, [2]; the counter's second word sets it apart from the order of the epochs (`data/order.py`)."""
-    generator = np.random.Philox(key=np.array([seed, stage], np.uint64), counter=np.array([0, 1, step, 0], np.uint64))
-    return generator.random_raw(1).view(np.uint32)
-
-
-def _wrapped(key: jax.Array) -> jax.Array:
-    """The step's random key, of two words whatever generator $JAX_DEFAULT_PRNG_IMPL names."""
-    return jax.random.wrap_key_data(key[0], impl="threefry2x32")
-
-
 def no_labels(inputs: Inputs) -> str:
     """What is to be done about data without labels."""
     return (
         f"the images of {inputs.config.name!r} (split {inputs.config.train!r}) have no labels: put them into one"
         " sub-folder for each class"
     )
-
-
-def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable[[HostBatch, Mapping], dict[str, Any]]:
-    """`prepare(host_batch, device_arrays) -> batch` on the device: index, normalise, augment, mix.
-
-    Raises:
-      ConfigError: unknown augmentation, or a field that it does not take.
-    """
-    try:
-        change, mix = augment.make_augment(spec), augment.make_mix(spec)
-    except ValueError as error:
-        raise ConfigError(f"config.data.augment: {error}") from error
-    if mix is not None and not inputs.has_labels:
-        raise ConfigError(f"config.data.augment = {dict(spec)}: mixup and cutmix mix labels; {no_labels(inputs)}")
-    mean, std = inputs.config.mean, inputs.config.std
-
-    def examples(raw, arrays):
-        return gather(arrays, raw["index"]) if "index" in raw else raw
-
-    def augmented(image, raw) -> jax.Array:
-        changed = change(_wrapped(raw["key"]), raw["position"], jnp.asarray(normalise(image)))
-        return jnp.asarray(normalise(changed, mean=mean, std=std))
-
-    def outputs(raw):
-        return {"cached": raw["cached"]} if "cached" in raw else {}
-
-    def prepare(raw: HostBatch, arrays: Mapping) -> dict[str, Any]:
-        found = examples(raw, arrays)
-        image, label = augmented(found["image"], raw), found.get("label")
-        if mix is not None:
-            key = jax.random.fold_in(_wrapped(raw["key"]), raw["position"][0])  # differs by device
-            image, label = mix(key, image, jax.nn.one_hot(label, inputs.num_classes))
-        batch = {"image": image, **({} if label is None else {"label": label}), **outputs(raw)}
-        if "unlabelled" in raw:
-            extra = raw["unlabelled"]
-            batch["unlabelled"] = {"image": augmented(examples(extra, arrays)["image"], extra), **outputs(extra)}
-        return batch
-
-    return prepare
-
-
-def example_batch(inputs: Inputs, prepare: Callable, batch_size: int) -> dict[str, Any]:
-    """Shapes of a prepared batch, for initialisation and inspection."""
-    host: HostBatch = {"image": np.zeros((batch_size, *inputs.train.image_shape), np.uint8)}
-    if inputs.has_labels:
-        host["label"] = np.zeros(batch_size, np.int32)
-    extras = lambda size: {"position": np.zeros(size, np.int32), "key": np.zeros((size, 2), np.uint32)}
-    raw = {**host, **extras(batch_size)}
-    if extra := inputs.config.unlabelled_batch_size:
-        raw["unlabelled"] = {"image": np.zeros((extra, *inputs.train.image_shape), np.uint8), **extras(extra)}
-    return jax.eval_shape(lambda raw: prepare(raw, {}), raw)
-
-
-def view_batch(inputs: Inputs, place: np.ndarray) -> HostBatch:
-    """The views at these places [b], read from the set, for `prepare` to make as it makes them in a step."""
-    index = place % len(inputs.train)
-    key = np.broadcast_to(KEY, (len(place), 2))
-    label = {"label": inputs.train.label[index]} if inputs.has_labels else {}
-    return {"image": inputs.train.fetch(index), **label, "position": np.asarray(place, np.int32), "key": key}
-
-
-def evaluation_batches(dataset: Dataset, rows: Sequence[int] | np.ndarray, batch_size: int) -> Iterator[HostBatch]:
-    """All of `rows`, each once: the last batch is filled up and its `mask` is 0 there."""
-    rows = np.asarray(rows)
-    size = min(batch_size, len(rows))
-    for start in range(0, len(rows), size):
-        chunk = rows[start : start + size]
-        mask = np.arange(size) < len(chunk)
-        chunk = np.concatenate([chunk, np.repeat(chunk[:1], size - len(chunk))])
-        label = {"label": dataset.label[chunk]} if dataset.has_labels else {}
-        yield {"image": dataset.fetch(chunk), **label, "mask": mask}

@@ -12,6 +12,8 @@ import optax
 from flax import linen as nn
 
 from kdgan import game
+from kdgan.evaluators import Evaluator, Measure
+from kdgan.player_inputs import MAIN
 from kdgan.run import schema
 from kdgan.state import TrainState
 
@@ -38,11 +40,13 @@ class Program:
       steps: of each member.
       batch_size: over all devices.
       inspection: the players' inputs and outputs, and the terms.
-      kinds: measured player -> "classifier", "generator" or "autoencoder".
+      evaluators: measured player -> what it is judged by.
+      settings: arm -> {"lambdas", "method"} as its config has them.
       example: shapes of a prepared batch, without what is cached.
       prepare: host batch, data set on the device -> batch.
       augment: its augmentation, as the config has it.
       views: fixed augmented forms of each example (`kdgan/data/views.py`); None: augmented anew at every step.
+      inputs: player -> the fields that it is given, of those that are given others than the field `image` alone.
       shared: frozen players that are the same for every seed.
       sources: arm -> player -> what it starts from, of those that start from a checkpoint.
       cached: frozen players whose outputs are computed beforehand (`run/teacher_outputs.py`) and come with the batch.
@@ -60,12 +64,14 @@ class Program:
     steps: int
     batch_size: int
     inspection: game.Inspection
-    kinds: Mapping[str, str]
+    evaluators: Mapping[str, tuple[Evaluator, ...]]
+    settings: Mapping[str, Mapping[str, Any]]
     example: Mapping[str, Any]
     prepare: Callable
     augment: Mapping[str, Any]
     views: int | None
     cached: tuple[str, ...]
+    inputs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     shared: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
@@ -86,12 +92,32 @@ class Program:
         found = {name: self.inspection.outputs[name] for name in self.cached}
         return {name: jax.ShapeDtypeStruct((len(image), *o.shape[1:]), np.float32) for name, o in found.items()}
 
+    def draws(self, player: str) -> Mapping[str, Any] | None:
+        """How images are drawn from a player (`Evaluator.draws`); None where it makes none of noise."""
+        given, output = self.inspection.inputs[player], self.inspection.outputs[player]
+        ways = (evaluator.draws for evaluator in self.evaluators.get(player, ()) if evaluator.draws is not None)
+        return next((way(given, output) for way in ways), None)
+
     def latent(self, player: str) -> int:
-        """Dimension of the noise that a player which makes images is given; of the latents that an autoencoder decodes."""
-        if self.kinds[player] == "autoencoder":
-            return self.inspection.outputs[player]["mean"].shape[-1]
+        """Dimension of the noise that a player is given which makes images of it; 0 of others."""
+        drawn = self.draws(player)
+        return 0 if drawn is None else drawn["latent"]
+
+    def measures(self, player: str) -> tuple[Measure, ...]:
+        """What a player is measured by, in order: the first is what its arms are compared by."""
+        return tuple(measure for evaluator in self.evaluators.get(player, ()) for measure in evaluator.measures)
+
+    def inputs_of(self, player: str) -> tuple[str, ...]:
+        """The fields that a player is given."""
+        return self.inputs.get(player, (MAIN,))
+
+    def places_of_inputs(self, player: str) -> range | None:
+        """At which places a method passes the player its inputs in its first call; None: it is called with others."""
         args, _ = self.inspection.inputs[player]
-        return args[0].shape[-1]
+        shapes = [(value.shape[1:], value.dtype) if hasattr(value, "shape") else None for value in args]
+        wanted = [(self.example[field].shape[1:], self.example[field].dtype) for field in self.inputs_of(player)]
+        starts = (i for i in range(len(shapes)) if shapes[i : i + len(wanted)] == wanted)
+        return next((range(i, i + len(wanted)) for i in starts), None)
 
     @property
     def lead(self) -> str:

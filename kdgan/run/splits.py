@@ -4,14 +4,14 @@ Where there is no validation split, `training` gives some of the first seed's tr
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from kdgan.data.dataset import Dataset
-from kdgan.run import inputs as run_inputs
+from kdgan.run import batches as run_batches
 from kdgan.run.inputs import Inputs
 from kdgan.run.schema import Run
 
@@ -19,16 +19,19 @@ TRAINING = 1_000  # examples of `training`, at most
 
 
 class Splits:
-    """Rows, labels, images and evaluation batches of the splits."""
+    """Rows, labels, images and evaluation batches of the splits; where images differ in size, those of one size together."""
 
     def __init__(self, run: Run, inputs: Inputs):
         partition = next(iter(inputs.partitions.values()))
         validation, training = partition.validation, partition.train
         some = np.unique(np.linspace(0, len(training) - 1, min(len(training), TRAINING)).astype(np.int64))
         self._rows: Mapping[str, tuple[Dataset, np.ndarray]] = {
-            "validation": (inputs.train, validation),
-            "test": (inputs.test, np.arange(len(inputs.test))),
-            "training": (inputs.train, training[some]),
+            split: (dataset, run_batches.by_shape(dataset, rows))
+            for split, dataset, rows in (
+                ("validation", inputs.train, validation),
+                ("test", inputs.test, np.arange(len(inputs.test))),
+                ("training", inputs.train, training[some]),
+            )
         }
         self._batch_size = min(run.evaluate.batch_size, max(len(validation), len(inputs.test)))
         self._batches: dict[str, list] = {}
@@ -37,8 +40,14 @@ class Splits:
         return len(self._rows[split][1])
 
     def labels(self, split: str) -> np.ndarray:
+        """[n, ...]: classes, tags or numbers."""
         dataset, rows = self._rows[split]
         return dataset.label[rows]
+
+    def examples(self, split: str, positions, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Field -> [n, ...], as the data have it; None: all fields."""
+        dataset, rows = self._rows[split]
+        return dataset.examples(rows[positions], names)
 
     def images(self, split: str, positions) -> np.ndarray:
         """uint8 [n, h, w, c]."""
@@ -46,19 +55,22 @@ class Splits:
         return dataset.fetch(rows[positions])
 
     def batches(self, split: str) -> Iterable[Mapping[str, Any]]:
-        """image, label and mask; kept on the device where the set lies in memory, else read again each time."""
+        """Fields and mask; kept on the device where the set lies in memory, else read again each time."""
         dataset, rows = self._rows[split]
         if split in self._batches:
             return self._batches[split]
-        batches = run_inputs.evaluation_batches(dataset, rows, self._batch_size)
-        if dataset.image is None:
+        batches = run_batches.evaluation_batches(dataset, rows, self._batch_size)
+        if not dataset.in_memory:
             return batches
         self._batches[split] = [jax.device_put(batch) for batch in batches]
         return self._batches[split]
 
     def fingerprint(self, split: str) -> str:
-        """Of the split's rows and of its first images: what a cache of features is kept under."""
+        """Of the split's rows and of its first images, or examples: what a cache of features is kept under."""
         dataset, rows = self._rows[split]
         digest = hashlib.sha256(np.ascontiguousarray(rows, np.int64).tobytes())
-        digest.update(np.ascontiguousarray(dataset.fetch(rows[:256])).tobytes())
+        names = None if dataset.image_field is None else (dataset.image_field,)
+        for row in rows[:256]:  # one by one: images may differ in size
+            for array in dataset.examples([row], names).values():
+                digest.update(np.ascontiguousarray(array).tobytes())
         return f"{dataset.split or split}-{digest.hexdigest()[:16]}"

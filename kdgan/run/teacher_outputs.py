@@ -22,10 +22,12 @@ import numpy as np
 import kdgan
 from kdgan import files, parallel
 from kdgan.data import views
+from kdgan.data.fields import LABEL
 from kdgan.metrics import cost
+from kdgan.run import batches as run_batches
 from kdgan.run import build
-from kdgan.run import inputs as run_inputs
-from kdgan.run.inputs import Inputs, Lookup
+from kdgan.run.batches import Lookup
+from kdgan.run.inputs import Inputs, rows_of
 from kdgan.run.program import Program, Variables, digest
 from kdgan.run.schema import Run
 from kdgan.state import variable_shapes
@@ -96,7 +98,8 @@ class Tables:
     def _table(
         self, program: Program, name: str, player: str, variables: Variables, places: np.ndarray, on_disk: bool
     ) -> Table:
-        augmented = json.dumps([program.augment, self._run.parallel.compute], sort_keys=True, default=str)
+        others = [program.inputs[name]] if name in program.inputs else []
+        augmented = json.dumps([program.augment, self._run.parallel.compute, *others], sort_keys=True, default=str)
         key = hashlib.sha256(f"{player} {augmented} ".encode() + places.tobytes()).hexdigest()
         if key not in self._made:
             blocks = lambda: self._outputs(program, name, variables, places)
@@ -114,7 +117,7 @@ class Tables:
         for start in range(0, len(places), count):
             chunk = places[start : start + count]
             filled = np.concatenate([chunk, np.repeat(chunk[:1], count - len(chunk))])
-            yield np.asarray(run(own, run_inputs.view_batch(self._inputs, filled)), np.float32)[: len(chunk)]
+            yield np.asarray(run(own, run_batches.view_batch(self._inputs, filled)), np.float32)[: len(chunk)]
 
     def _from_file(self, key: str, shape: tuple[int, ...], blocks: Callable[[], Iterator[np.ndarray]]) -> np.ndarray:
         """The outputs mapped from their file, which is written, whole or not at all, where there is none."""
@@ -131,9 +134,12 @@ class Tables:
         """A digest of the training set as it is read and normalised."""
         train, config = self._inputs.train, self._inputs.config
         found = hashlib.sha256(f"{config.name} {config.train} {config.mean} {config.std} ".encode())
-        found.update(np.ascontiguousarray(train.label).tobytes())
-        some = np.unique(np.linspace(0, len(train) - 1, FINGERPRINT).astype(np.int64))
-        found.update(np.ascontiguousarray(train.fetch(some) if train.image is None else train.image).tobytes())
+        found.update(np.zeros(len(train), np.int32).tobytes() if train.label is None else train.label.tobytes())
+        for name in (name for name in train.fields if name not in (LABEL, train.image_field)):
+            found.update(name.encode() + np.ascontiguousarray(train.arrays[name]).tobytes())
+        if train.image_field is not None:
+            some = np.unique(np.linspace(0, len(train) - 1, FINGERPRINT).astype(np.int64))
+            found.update(np.ascontiguousarray(train.fetch(some) if train.image is None else train.image).tobytes())
         return found.hexdigest()
 
 
@@ -147,10 +153,10 @@ def _npy(shape: tuple[int, ...], blocks: Iterator[np.ndarray]) -> Iterator[bytes
 
 
 def forward(run: Run, program: Program, name: str) -> Callable[[Variables, Any], Any]:
-    """`forward(variables, batch) -> outputs [b, ...]` of a cached player on `batch["image"]`, in evaluation mode."""
+    """`forward(variables, batch) -> outputs [b, ...]` of a player on its inputs, in evaluation mode."""
     step = make_eval_step(
         {name: program.local_modules[name]}, lambda outputs, batch: outputs[name],
-        compute_dtype=build.COMPUTE[run.parallel.compute],
+        compute_dtype=build.COMPUTE[run.parallel.compute], inputs={name: program.inputs_of(name)},
     )  # fmt: skip
     return lambda variables, batch: step({name: variables}, batch)
 
@@ -160,7 +166,7 @@ def drawn(inputs: Inputs, program: Program, seeds: Sequence[int]) -> np.ndarray:
     each = [
         views.drawn(rows, count, views=program.views or 1, steps=program.steps, size=len(inputs.train))
         for seed in seeds
-        for rows, count in run_inputs.rows_of(inputs, seed, program.batch_size)
+        for rows, count in rows_of(inputs, seed, program.batch_size)
     ]
     return np.unique(np.concatenate(each))
 
@@ -180,6 +186,7 @@ def flops(run: Run, program: Program, name: str, places: int) -> float | None:
     shapes = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
     model_state = {kind: tree for kind, tree in shapes.items() if kind != "params"}
     variables = {"params": shapes.get("params", {}), "model_state": model_state}
-    image = jax.ShapeDtypeStruct((1, *program.example["image"].shape[1:]), np.float32)
-    one = cost.flops(forward(run, program, name), variables, {"image": image})
+    fields = {field: program.example[field] for field in program.inputs_of(name)}
+    example = {field: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype) for field, leaf in fields.items()}
+    one = cost.flops(forward(run, program, name), variables, example)
     return None if one is None else one * places

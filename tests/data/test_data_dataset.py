@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kdgan.data.dataset import Dataset, from_arrays
+from kdgan.data import Dataset, from_arrays
 
 IMAGE = np.arange(5 * 2 * 3 * 1, dtype=np.uint8).reshape(5, 2, 3, 1)
 LABEL = np.array([0, 2, 1, 2, 0])
 
 
 def lazy(dataset: Dataset) -> Dataset:
-    return dataclasses.replace(dataset, image=None, reader=lambda indices: IMAGE[indices])
+    return dataclasses.replace(dataset, arrays={"label": dataset.label}, reader=lambda indices: IMAGE[indices])
 
 
 def test_from_arrays_keeps_what_it_is_given():

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from kdgan import data
-from kdgan.data import dataset
 from kdgan.data import fingerprint as prints
 from kdgan.data.fingerprint import differences, fingerprint
 
@@ -93,7 +92,7 @@ def test_beyond_the_limit_names_sizes_and_a_sample_are_compared(folder, monkeypa
 
 def test_a_set_without_classes_is_known_by_its_images():
     images = np.arange(27, dtype=np.uint8).reshape(3, 3, 3, 1)
-    of = lambda images: fingerprint(dataset.Dataset("images", np.zeros(3, np.int32), 0, (), (3, 3, 1), images))
+    of = lambda images: fingerprint(data.from_fields({"image": images}))
     assert of(images)["classes"] == {}
     assert differences(of(images), of(images.copy()), "training set") == []
     assert len(differences(of(images), of(images[::-1]), "training set")) == 1

@@ -10,8 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from kdgan.data import order
-from kdgan.data.dataset import Dataset, from_arrays
+from kdgan.data import Dataset, from_arrays, order
 from kdgan.data.stream import stream
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (23, 3, 4, 1), np.uint8)
@@ -26,7 +25,7 @@ class Reader:
         return IMAGE[indices]
 
 
-LAZY = Dataset("lazy", MEMORY.label, 5, MEMORY.class_names, (3, 4, 1), reader=Reader())
+LAZY = Dataset("lazy", MEMORY.fields, {"label": MEMORY.label}, reader=Reader())
 
 
 def check(batches, steps, *, seed=0, stage=0, batch_size=6):
@@ -110,7 +109,7 @@ def test_an_error_of_the_reader_arrives():
     def broken(indices):
         raise ValueError("image 7.png cannot be read")
 
-    dataset = Dataset("broken", MEMORY.label, 5, MEMORY.class_names, (3, 4, 1), reader=broken)
+    dataset = Dataset("broken", MEMORY.fields, {"label": MEMORY.label}, reader=broken)
     with pytest.raises(ValueError, match=r"7\.png cannot be read"):
         next(stream(dataset, batch_size=2, steps=3))
 

@@ -130,7 +130,7 @@ def test_images_in_no_folder_are_a_set_without_labels(tmp_path, memory_limit):
     (tmp_path / "train" / ".cache").mkdir()
     dataset = load(f"folder:{tmp_path}", "train", memory_limit=memory_limit)
     assert (dataset.has_labels, dataset.num_classes, dataset.class_names) == (False, 0, ())
-    assert (dataset.label == 0).all()
+    assert dataset.label is None
     assert sorted(dataset.fetch(range(5))[:, 0, 0, 0].tolist()) == list(range(5))
     assert len(load(f"folder:{tmp_path / 'train'}", "all[:60%]", memory_limit=memory_limit)) == 3
     assert len(load(f"folder:{tmp_path}", "test")) == 1

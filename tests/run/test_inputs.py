@@ -10,6 +10,7 @@ from configs import common
 from kdgan import files, game, report
 from kdgan.data import from_arrays, sources
 from kdgan.data.errors import UnreadableImageWarning
+from kdgan.run import batches as run_batches
 from kdgan.run import build, explain, replaced, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
@@ -204,16 +205,16 @@ def test_a_resumed_run_sees_the_same_image_in_its_place(folder):
     later = load(streaming)  # as a resumed run loads it: header and end are whole
     common_fields = dict(seed=0, stage=0, batch_size=8, steps=6)
     with pytest.warns(UnreadableImageWarning, match=r"3\.png cannot be read"):
-        first = list(run_inputs.batches(inputs, start=0, **common_fields))
+        first = list(run_batches.batches(inputs, start=0, **common_fields))
     with pytest.warns(UnreadableImageWarning):
-        rest = list(run_inputs.batches(later, start=2, **common_fields))
+        rest = list(run_batches.batches(later, start=2, **common_fields))
     for one, other in zip(first[2:], rest, strict=True):
         np.testing.assert_array_equal(one["image"], other["image"])
     validation = inputs.partitions[0].validation
     held_out = {image.tobytes() for image in inputs.train.fetch(validation)}
     assert not any(image.tobytes() in held_out for batch in first for image in batch["image"])
     # What is computed once of each image is computed of the same one.
-    view = run_inputs.view_batch(later, inputs.partitions[0].train)
+    view = run_batches.view_batch(later, inputs.partitions[0].train)
     by_place = dict(zip(inputs.partitions[0].train.tolist(), view["image"], strict=True))
     seen = {image.tobytes() for batch in first for image in batch["image"]}
     assert seen == {image.tobytes() for image in by_place.values()}
@@ -274,7 +275,7 @@ def test_a_generator_learns_from_images_without_labels(folder, tmp_path):
     report.text(tmp_path / "run")
     assert report.write(tmp_path / "run").exists()
     made.data.memory_mb = 0
-    batch = next(run_inputs.batches(load(made), seed=0, stage=0, batch_size=8, start=0, steps=1))
+    batch = next(run_batches.batches(load(made), seed=0, stage=0, batch_size=8, start=0, steps=1))
     assert set(batch) == {"image", "position", "key"}
 
 
@@ -305,7 +306,7 @@ def test_whoever_needs_labels_is_refused_by_name(folder):
         only=dict(method=dict(name=f"{__name__}.unsupervised"), lambdas=dict(student=dict(entropy=1.0)))
     )
     message = refused(student, stage=True)
-    assert message.startswith("config.players.student is measured as a classifier")
+    assert message.startswith("config.players.student is judged as 'classifier'")
     assert cure in message
 
 

@@ -13,7 +13,8 @@ from configs import common
 from kdgan import methods
 from kdgan.data import splits
 from kdgan.game import Method, Move
-from kdgan.run import build, checkpoint, explain, tables, train
+from kdgan.run import batches as run_batches
+from kdgan.run import build, checkpoint, explain, teacher_outputs, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
 
@@ -126,7 +127,7 @@ def misalignment(run, inputs, program, found, variables):
     apply, prepare = jax.jit(program.local_modules["teacher"].apply), jax.jit(program.prepare)
     worst = 0.0
     for seed in run.seeds:
-        batches = run_inputs.batches(
+        batches = run_batches.batches(
             inputs, seed=seed, stage=1, batch_size=8, start=0, steps=STEPS, views=program.views, cached=found[seed]
         )
         for raw in batches:

@@ -1,0 +1,223 @@
+"""The batches of a run: drawn on the host as indices or as streamed examples, and prepared on the device.
+
+A batch on the host is `{"index": [b]}` where the set lies on the device, and its fields (`kdgan/data/fields.py`) where it
+streams: `{"image": uint8 [b, h, w, c], "label": [b]}`. With each example go its `position` in the batch [b] and the step's
+random `key` [b, 2], so that they are split over devices as the examples are. Under "unlabelled" may stand a second batch,
+of all fields but the label. All of it is a function of (seed, stage, step): arms of one seed, one device or several, a run
+that went through or was resumed see the same augmented images. Fields that hold no images reach a step as they are.
+
+Where a stage has views (`kdgan/data/views.py`), `position` is the example's place among them and the key is theirs: the
+image is then a function of this place alone, and by the same number the outputs under "cached" are found.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdgan import parallel
+from kdgan.data import augment, order, stream
+from kdgan.data.batches import gather, normalise
+from kdgan.data.dataset import Dataset
+from kdgan.data.fields import LABEL
+from kdgan.data.views import KEY, in_turn, places
+from kdgan.run.config import ConfigError
+from kdgan.run.inputs import Inputs, no_labels, rows_of
+
+HostBatch = dict[str, Any]
+Lookup = Callable[[np.ndarray], np.ndarray]  # places of views [b] -> outputs of a cached player [b, ...]
+UNLABELLED_STREAM = 1 << 16  # added to a stage's number: the unlabelled examples have an order of their own
+MIXED = ("class", "tags")  # labels that mixup and cutmix mix
+
+
+def batches(
+    inputs: Inputs, *, seed: int, stage: int, batch_size: int, start: int, steps: int, views: int | None = None,
+    cached: Mapping[str, Lookup] | None = None,
+) -> Iterator[HostBatch]:  # fmt: skip
+    """This process's share of the batches of steps `start` .. `steps`−1.
+
+    Args:
+      inputs: the run's data.
+      seed: the member's.
+      stage: its number.
+      batch_size: labelled examples of all processes.
+      start: first step.
+      steps: of the stage.
+      views: fixed augmented forms of each example; None: augmented anew at every step.
+      cached: player -> its outputs by the places of views, which go with the batch under "cached"; needs views.
+    """
+    make = functools.partial(_one_stream, inputs, seed=seed, start=start, steps=steps, views=views, cached=cached or {})
+    streams = rows_of(inputs, seed, batch_size)
+    main = make(*streams[0], stage=stage)
+    if len(streams) == 1:
+        return main
+    extra = make(*streams[1], stage=stage + UNLABELLED_STREAM)
+    return ({**batch, "unlabelled": _without_label(other)} for batch, other in zip(main, extra, strict=True))
+
+
+def _without_label(batch: HostBatch) -> HostBatch:
+    return {name: value for name, value in batch.items() if name != LABEL}
+
+
+def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, cached) -> Iterator[HostBatch]:
+    share = parallel.share_of_batch(batch_size)
+    position = np.arange(batch_size, dtype=np.int32)[share]
+    if inputs.on_device:
+        rule = lambda step: rows[order.indices(len(rows), batch_size, seed=seed, stage=stage, step=step)][share]
+        examples = ((index, {"index": index}) for index in map(rule, range(start, steps)))
+    else:
+        read = stream.stream(
+            inputs.train.take(rows), batch_size=batch_size, seed=seed, stage=stage, start_step=start,
+            steps=steps - start, workers=inputs.config.workers, prefetch=inputs.config.prefetch,
+            process_index=jax.process_index(), process_count=jax.process_count(),
+        )  # fmt: skip
+        fields = tuple(inputs.train.fields)
+        examples = ((rows[batch["index"]], {name: batch[name] for name in fields}) for batch in read)
+    for step, (index, batch) in zip(range(start, steps), examples, strict=True):
+        if views is None:
+            place, key = position, _key_data(seed, stage, step)
+        else:
+            view = in_turn(len(rows), batch_size, views=views, step=step)[share]
+            place, key = places(index, view, len(inputs.train)), KEY
+        outputs = {"cached": {name: lookup(place) for name, lookup in cached.items()}} if cached else {}
+        key = np.broadcast_to(key, (len(position), 2))
+        yield {**batch, "position": np.asarray(place, np.int32), "key": key, **outputs}
+
+
+def _key_data(seed: int, stage: int, step: int) -> np.ndarray:
+    """The step's key, [2]; the counter's second word sets it apart from the order of the epochs (`data/order.py`)."""
+    generator = np.random.Philox(key=np.array([seed, stage], np.uint64), counter=np.array([0, 1, step, 0], np.uint64))
+    return generator.random_raw(1).view(np.uint32)
+
+
+def _wrapped(key: jax.Array) -> jax.Array:
+    """The step's random key, of two words whatever generator $JAX_DEFAULT_PRNG_IMPL names."""
+    return jax.random.wrap_key_data(key[0], impl="threefry2x32")
+
+
+def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable[[HostBatch, Mapping], dict[str, Any]]:
+    """`prepare(host_batch, device_arrays) -> batch` on the device: index, normalise, augment, mix.
+
+    Raises:
+      ConfigError: unknown augmentation, or a field that it does not take; one that these data have nothing for.
+    """
+    fields, data = inputs.train.fields, inputs.config
+    try:
+        augment.make_augment(spec)  # refuses the whole of it, whatever fields it names
+        parts = augment.by_field(spec, fields)
+        change = {name: augment.make_augment(part) for name, part in parts.items()}
+        mixes = {name: mix for name, part in parts.items() if (mix := augment.make_mix(part)) is not None}
+    except ValueError as error:
+        raise ConfigError(f"config.data.augment: {error}") from error
+    if mixes:
+        _check_mix(inputs, spec, parts)
+
+    def examples(raw, arrays):
+        return gather(arrays, raw["index"]) if "index" in raw else {n: raw[n] for n in fields if n in raw}
+
+    def augmented(name, image, raw) -> jax.Array:
+        changed = change[name](_wrapped(raw["key"]), raw["position"], jnp.asarray(normalise(image)))
+        return jnp.asarray(normalise(changed, mean=data.mean, std=data.std))
+
+    def prepared(raw, arrays, without=()) -> dict[str, Any]:
+        values = {name: value for name, value in examples(raw, arrays).items() if name not in without}
+        return {name: augmented(name, value, raw) if name in parts else value for name, value in values.items()}
+
+    def outputs(raw):
+        return {"cached": raw["cached"]} if "cached" in raw else {}
+
+    def prepare(raw: HostBatch, arrays: Mapping) -> dict[str, Any]:
+        batch = prepared(raw, arrays)
+        if mixes:
+            key = jax.random.fold_in(_wrapped(raw["key"]), raw["position"][0])  # differs by device
+            label = batch[LABEL]
+            label = jax.nn.one_hot(label, inputs.num_classes) if fields[LABEL].kind == "class" else label
+            for name, mix in mixes.items():
+                batch[name], batch[LABEL] = mix(key, batch[name], label)
+        batch |= outputs(raw)
+        if "unlabelled" in raw:
+            extra = raw["unlabelled"]
+            batch["unlabelled"] = {**prepared(extra, arrays, without=(LABEL,)), **outputs(extra)}
+        return batch
+
+    return prepare
+
+
+def _check_mix(inputs: Inputs, spec: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Mixing makes one example of two: of the images, and of all else that there is of them."""
+    where = f"config.data.augment = {dict(spec)}: mixup and cutmix mix"
+    fields = inputs.train.fields
+    if not inputs.has_labels:
+        raise ConfigError(f"{where} labels; {no_labels(inputs)}")
+    if fields[LABEL].kind not in MIXED:
+        raise ConfigError(f"{where} labels that are {' or '.join(MIXED)}; the data's label is {fields[LABEL]}")
+    mixing = [
+        {name: part[name] for name in ("mixup", "cutmix") if part.get(name) is not None} for part in parts.values()
+    ]
+    if len({repr(sorted(part.items())) for part in mixing if part}) > 1:
+        raise ConfigError(f"{where} the same fields; name in both the same")
+    mixed = {name for name, part in zip(parts, mixing, strict=True) if part}
+    left = [name for name in fields if name != LABEL and name not in mixed]
+    if left:
+        raise ConfigError(f"{where} images and labels, and {', '.join(left)} would stay those of one of the two")
+
+
+def example_batch(inputs: Inputs, prepare: Callable, batch_size: int) -> dict[str, Any]:
+    """Shapes of a prepared batch, for initialisation and inspection."""
+
+    def host(size: int, without: Sequence[str] = ()) -> HostBatch:
+        examples: dict[str, Any] = {}
+        for name, field in inputs.train.fields.items():
+            shape: tuple[Any, ...] = field.shape
+            if name not in without:
+                examples[name] = np.zeros((size, *shape), field.dtype)
+        return {**examples, "position": np.zeros(size, np.int32), "key": np.zeros((size, 2), np.uint32)}
+
+    raw = host(batch_size)
+    if extra := inputs.config.unlabelled_batch_size:
+        raw["unlabelled"] = host(extra, without=(LABEL,))
+    return jax.eval_shape(lambda raw: prepare(raw, {}), raw)
+
+
+def view_batch(inputs: Inputs, place: np.ndarray) -> HostBatch:
+    """The views at these places [b], read from the set, for `prepare` to make as it makes them in a step."""
+    index = place % len(inputs.train)
+    key = np.broadcast_to(KEY, (len(place), 2))
+    return {**inputs.train.examples(index), "position": np.asarray(place, np.int32), "key": key}
+
+
+def evaluation_batches(dataset: Dataset, rows: Sequence[int] | np.ndarray, batch_size: int) -> Iterator[HostBatch]:
+    """All of `rows`, each once, in their order: the last batch is filled up and its `mask` is 0 there.
+
+    Where images differ in size a batch ends where the size changes: rows in the order of `by_shape` make the fewest.
+    """
+    rows = np.asarray(rows)
+    for group in _of_one_shape(dataset, rows):
+        size = min(batch_size, len(group))
+        for start in range(0, len(group), size):
+            chunk = group[start : start + size]
+            mask = np.arange(size) < len(chunk)
+            chunk = np.concatenate([chunk, np.repeat(chunk[:1], size - len(chunk))])
+            yield {**dataset.examples(chunk), "mask": mask}
+
+
+def by_shape(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """The rows, those whose images have one size together, in the order in which the sizes come first."""
+    first: dict[Any, int] = {}
+    numbers = [first.setdefault(shape, len(first)) for shape in _shapes(dataset, rows)]
+    return rows[np.argsort(numbers, kind="stable")] if numbers else rows
+
+
+def _of_one_shape(dataset: Dataset, rows: np.ndarray) -> list[np.ndarray]:
+    shapes = _shapes(dataset, rows)
+    ends = [place for place in range(1, len(shapes)) if shapes[place] != shapes[place - 1]]
+    return np.split(rows, ends)
+
+
+def _shapes(dataset: Dataset, rows: np.ndarray) -> list[tuple]:
+    """The shapes of each row's images of several sizes; none where all are of one."""
+    ragged = [dataset.arrays[name] for name, field in dataset.fields.items() if field.is_ragged]
+    return [tuple(array[row].shape for array in ragged) for row in rows] if ragged else []
