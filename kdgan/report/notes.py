@@ -61,8 +61,8 @@ def of_cost(summary: Mapping[str, Any], stage: str, heads: Sequence[str], entrie
 
 def sizes(summary: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
     """Examples of each split of a stage's data, which are the run's unless the stage has its own."""
-    own = ((summary.get("stages") or {}).get(stage) or {}).get("data") or {}
-    return own.get("sizes") or (summary.get("data") or {}).get("sizes") or {}
+    of_stage = ((summary.get("stages") or {}).get(stage) or {}).get("data") or {}
+    return of_stage.get("sizes") or (summary.get("data") or {}).get("sizes") or {}
 
 
 def _basis(
