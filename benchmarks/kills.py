@@ -33,8 +33,8 @@ import jax
 import numpy as np
 
 from kdgan import config as common
+from kdgan.files import read_json
 from kdgan.run import checkpoint, monitor, train
-from kdgan.run.files import read_json
 
 ROOT = pathlib.Path(__file__).parent.parent
 EVERY = 3  # steps between checkpoints, and between evaluations

@@ -1,13 +1,12 @@
 """The plot of how time grows: three panels, against members, batch and devices, from a suite's measured curves."""
 
-import io
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.table import NAMES
+from benchmarks.names import NAMES
+from kdgan.files import write_atomic
 from kdgan.report.drawing import SERIES
-from kdgan.run.files import write_atomic
 
 AXES = {"members": "members", "batch": "examples in a batch", "devices": "devices sharing a batch"}
 NARROW = 5  # times the lowest of a panel
@@ -38,6 +37,4 @@ def draw(measured: Mapping[str, Any], path: pathlib.Path) -> None:
         axes.legend(fontsize=8, frameon=False)
     figure.axes[0].set_ylabel("ms, a step of all")
     figure.suptitle(measured["title"], fontsize=10)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_atomic(path, content.getvalue())
+    write_atomic(path, lambda file: figure.savefig(file, format="png"))

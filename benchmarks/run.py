@@ -125,7 +125,7 @@ def record(path: pathlib.Path, suite: str, part: Any, setting: Setting) -> None:
     """Put a suite's part into the results of a device; those of other suites stay as they are."""
     import jax
 
-    from kdgan.run.files import read_json, write_json
+    from kdgan.files import read_json, write_json
 
     results = read_json(path) if path.exists() else {}
     device = jax.devices()[0]

@@ -10,30 +10,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kdgan.run.files import read_json, write_atomic
+from benchmarks import plot
+from benchmarks.names import NAMES
+from kdgan.files import read_json, write_atomic
 
 FOLDER = pathlib.Path(__file__).parent
 README, RESULTS = FOLDER / "README.md", FOLDER / "results"
 BEGIN, END = "<!-- results: written by benchmarks/table.py -->", "<!-- end of results -->"
 NOTHING = "Nothing is measured yet: `make bench`."
-NAMES = {
-    "jax": "JAX by hand",
-    "jax_modules": "JAX by hand, kdgan's modules",
-    "eager": "PyTorch",
-    "channels_last": "PyTorch, channels last",
-    "compile": "`torch.compile`",
-    "compile_channels_last": "`torch.compile`, channels last",
-    "cuda_graphs": "`torch.compile`, CUDA graphs",
-    "kdgan": "kdgan",
-    "step": "kdgan's bare step",
-    "one": "kdgan, one member",
-}
 
 
 def write(readme: pathlib.Path = README, results: pathlib.Path = RESULTS) -> None:
     """Replace what stands between the marks of `readme`; plots are drawn beside the results."""
-    from benchmarks import plot
-
     sections = []
     for path in sorted(results.glob("*.json")):
         found = read_json(path)

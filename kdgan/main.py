@@ -16,7 +16,8 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
-from kdgan.run import command_line, files, interrupt
+from kdgan import files
+from kdgan.run import command_line, interrupt
 from kdgan.run.config import ConfigError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the run; a workdir remembers its own.")

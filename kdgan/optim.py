@@ -1,6 +1,6 @@
 """One optax chain per trained player; schedules of learning rates and of λ's from the same few shapes.
 
-Every function takes plain arguments; `run/stage.py` calls them with the fields of a config.
+Every function takes plain arguments; `run/build.py` calls them with the fields of a config.
 """
 
 import math

@@ -35,8 +35,6 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from kdgan.losses.arguments import at_least_float32
-
 Tree = Any  # a pytree of arrays
 Path = tuple[str, ...]
 
@@ -169,7 +167,7 @@ def factorise(kernel: Float[Array, "*window i o"], rank: int) -> tuple[Array, Ar
       ValueError: a rank outside that range.
     """
     *window, inputs, outputs = kernel.shape
-    matrix = at_least_float32(kernel).reshape(-1, outputs)
+    matrix = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32)).reshape(-1, outputs)
     if not 1 <= rank <= min(matrix.shape):
         raise ValueError(
             f"rank is {rank}; for a kernel of shape {tuple(kernel.shape)} it accepts 1 to {min(matrix.shape)}"

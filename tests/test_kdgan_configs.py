@@ -9,7 +9,7 @@ import pytest
 import tiny  # noqa: F401 - makes configs importable
 from configs import kdgan_cifar10, kdgan_mnist, kdgan_rows, kdgan_search
 from kdgan import report
-from kdgan.run import inputs, stage, train
+from kdgan.run import build, inputs, train
 from kdgan.run.config import ConfigError, resolve
 
 
@@ -47,7 +47,7 @@ def test_any_row_can_stand_alone(row):
     config = kdgan_mnist.get_config(f"n=100,rows={row}")
     config.data.name, config.data.labelled, config.data.validation = "digits", 20, 10
     run = resolve(config)
-    stage.build_all(run, inputs.load(run))
+    build.all_programs(run, inputs.load(run))
 
 
 def test_rows_of_a_table_are_updated_equally_often_on_the_same_images():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kdgan.pictures import grid, png
-from kdgan.run.files import write_atomic
+from kdgan.files import write_atomic
 
 
 def images(n, h=3, w=2, c=1):

@@ -14,9 +14,8 @@ from flax import linen as nn
 from PIL import Image
 
 import kdgan
+from kdgan.run import build, train
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
-from kdgan.run import train
 from kdgan.run.config import resolve
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -63,11 +62,11 @@ def changed(code, **names):
     return config
 
 
-def build(config, data=None):
+def built(config, data=None):
     """(inputs, programs) of a config: every mistake that a run would refuse is found here."""
     run = resolve(config if data is None else run_inputs.handed_over(config, data))
     inputs = run_inputs.load(run, data)
-    return inputs, stages.build_all(run, inputs)
+    return inputs, build.all_programs(run, inputs)
 
 
 @pytest.fixture
@@ -146,7 +145,7 @@ def test_your_data_in_class_folders(tmp_path, monkeypatch):
     assert predict.image_shape == (32, 32, 3)
     for setting in re.findall(r"`(config\.data\.\w+ = \"\S+)`", README):
         exec(setting, {"config": config})
-    inputs, _ = build(config)
+    inputs, _ = built(config)
     assert (len(inputs.train), len(inputs.test)) == (48, 12)  # of the 60 in flowers/train
 
 
@@ -158,7 +157,7 @@ def test_your_data_by_its_tfds_name(shared_data_dir, tmp_path, monkeypatch):
     config = changed(code)
     config.data.name, config.data.data_dir = name, str(shared_data_dir)
     config.data.train, config.data.test = "train[:200]", "test[:50]"
-    inputs, _ = build(config)
+    inputs, _ = built(config)
     assert (len(inputs.train), inputs.train.image_shape, inputs.num_classes) == (200, (32, 32, 3), 10)
 
 
@@ -245,7 +244,7 @@ def test_your_classes_out_of_many():
     config = changed(code)
     config.data.validation = 0
     data = kdgan.data.from_arrays(np.zeros((30, 4, 4, 1), np.uint8), np.arange(30) % 3)
-    _, programs = build(config, {"train": data, "test": data})
+    _, programs = built(config, {"train": data, "test": data})
     program = programs["distill"][-1]
     assert program.inspection.outputs["teacher"].shape == (8, 3)
     module = program.local_modules["teacher"]

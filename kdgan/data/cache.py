@@ -1,15 +1,16 @@
 """Where prepared and decoded data are kept for the next run; everything in it may be deleted at any time."""
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from kdgan import files
 
 
 def cache_dir() -> pathlib.Path:
@@ -26,27 +27,10 @@ def _path(key: Mapping[str, Any]) -> pathlib.Path:
 
 def read(key: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
     """The arrays stored under `key`, or None; a damaged file counts as absent."""
-    try:
-        with _path(key).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError):
-        return None
+    return files.read_arrays(_path(key))
 
 
 def write(key: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Store arrays under `key`, atomically; a disk that is full or read-only costs the next run time, not this one."""
-    path = _path(key)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".incomplete")
-    except OSError:
-        return
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    except OSError:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
+    with contextlib.suppress(OSError):
+        files.write_arrays(_path(key), arrays)

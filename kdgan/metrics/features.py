@@ -7,12 +7,9 @@ identifies the numbers it gives, so that the features of a whole data set are co
 import contextlib
 import dataclasses
 import hashlib
-import io
 import os
 import pathlib
 import re
-import secrets
-import zipfile
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,7 +20,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from kdgan import parallel
+from kdgan import files, parallel
 from kdgan.game import call_module
 from kdgan.metrics.generative import moments
 from kdgan.models import inception_weights
@@ -198,7 +195,8 @@ def reference(
     probabilities = [p for part in parts if (p := part["probabilities"]) is not None]
     result = Reference(features, np.concatenate(probabilities) if probabilities else None, *moments(features))
     if path is not None:
-        _write(path, result)
+        with contextlib.suppress(OSError):
+            files.write_arrays(path, {name: value for name, value in vars(result).items() if value is not None})
     return result
 
 
@@ -224,28 +222,8 @@ def _fingerprint(module: nn.Module, variables: Any, layer: str) -> str:
 
 def _read(path: pathlib.Path) -> Reference | None:
     """What the file holds, or None where there is none that is whole."""
+    stored = files.read_arrays(path) or {}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return Reference(
-                features=stored["features"],
-                probabilities=stored.get("probabilities"),
-                mean=stored["mean"],
-                covariance=stored["covariance"],
-            )
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError):
+        return Reference(stored["features"], stored.get("probabilities"), stored["mean"], stored["covariance"])
+    except KeyError:
         return None
-
-
-def _write(path: pathlib.Path, result: Reference) -> None:
-    arrays = {name: value for name, value in vars(result).items() if value is not None}
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content.getbuffer())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from kdgan import files
 from kdgan.report import differences, figures, findings, heat, images, rendering, sections, tables, training
 from kdgan.report.entries import comparisons
 from kdgan.report.read import Results, read
 from kdgan.report.style import CSS
-from kdgan.run import files
 
 MOST_GRIDS = 4  # tables of two hyper-parameters, beyond which the page alone has them
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kdgan.evaluators import older
+from kdgan import files, older
 from kdgan.report.entries import arm_records
 from kdgan.report.measured import Measured, described
-from kdgan.run import files
 
 
 @dataclasses.dataclass(frozen=True)

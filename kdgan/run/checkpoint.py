@@ -27,8 +27,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from kdgan.files import expanded, jsonable, read_json, write_json
 from kdgan.run import leaves
-from kdgan.run.files import expanded, jsonable, read_json, write_json
 
 Tree = Any
 

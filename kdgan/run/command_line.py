@@ -20,7 +20,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, FieldReference
 
-from kdgan.run import files, schema
+from kdgan import files
+from kdgan.run import schema
 from kdgan.run.config import ConfigError
 
 

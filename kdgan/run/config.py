@@ -1,7 +1,7 @@
 """A config checked: `resolve(config)` turns nested mappings into a `Run` (`run/schema.py`), or raises one clear error.
 
 Fields, types and defaults stand in `run/schema.py`, each once; what a config leaves out has its default. Nothing is computed
-and nothing is built: that a method or a model exists is checked where it is built (`run/stage.py`).
+and nothing is built: that a method or a model exists is checked where it is built (`run/build.py`).
 """
 
 import dataclasses
@@ -12,8 +12,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdgan.files import expanded
 from kdgan.run import schema
-from kdgan.run.files import expanded
 from kdgan.run.schema import Arm, Config, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start
 
 
@@ -23,7 +23,6 @@ class ConfigError(ValueError):
 
 SECTIONS = tuple(schema.hints(Config))
 _STAGE_FIELDS = tuple(schema.hints(StageFields))
-EVALUATIONS = ("classifier", "generator", "autoencoder", "nothing")
 
 
 def plain(config: Any) -> Any:
@@ -350,7 +349,3 @@ def _check_published(run: Run) -> None:
 def _check_player(name: str, player: Player) -> None:
     if player.ema is not None and not 0 < player.ema < 1:
         raise ConfigError(f"config.players.{name}.ema = {player.ema}: must be between 0 and 1, or None")
-    if player.evaluate is not None and player.evaluate not in EVALUATIONS:
-        raise ConfigError(
-            f"config.players.{name}.evaluate = {player.evaluate!r}: accepted are {', '.join(EVALUATIONS)}, or None"
-        )

@@ -10,8 +10,7 @@ from flax import linen as nn
 
 from kdgan.game import call_module
 from kdgan.metrics import cost
-from kdgan.run import players, tables
-from kdgan.run import stage as stages
+from kdgan.run import build, players, tables
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program
 from kdgan.run.schema import Run
@@ -86,7 +85,7 @@ def step_cost(run: Run, program: Program) -> StepCost:
 
 @functools.lru_cache(maxsize=128)  # asked for by the explanation, by the choice of chunks and by the summary
 def _step_cost(program: Program, compute: str, devices: int) -> StepCost:
-    step = stages.make_prepared_step(program, program.local_modules, compute)
+    step = build.make_prepared_step(program, program.local_modules, compute)
 
     def halves(moving, frozen, batch):
         return step(moving.join(frozen), batch)[0].split()[0]

@@ -3,7 +3,7 @@
 import pathlib
 from typing import Any
 
-from kdgan.run import files
+from kdgan import files
 from kdgan.run.config import ConfigError
 
 FORMAT = 2  # 1 had no workdir.json

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdgan.run import files, formats
+from kdgan import files
+from kdgan.run import formats
 from kdgan.run.config import ConfigError, plain
 
 if TYPE_CHECKING:

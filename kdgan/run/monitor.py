@@ -15,8 +15,8 @@ from typing import Any, SupportsFloat
 import numpy as np
 
 from kdgan import parallel
+from kdgan.files import jsonable, write_atomic
 from kdgan.run import progress
-from kdgan.run.files import jsonable, write_atomic
 
 METRICS, EVENTS = "metrics.jsonl", "tensorboard"
 RESERVED = ("step", "stage", "arm", "seed", "split")

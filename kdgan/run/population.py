@@ -12,9 +12,8 @@ import numpy as np
 from kdgan import parallel
 from kdgan.models.patches import by_patches
 from kdgan.parallel import Runner
-from kdgan.run import costs, players
+from kdgan.run import build, costs, players
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program, Variables
 from kdgan.run.schema import Run, Stage
@@ -233,7 +232,7 @@ def _memory(run: Run, program: Program, inputs: Inputs) -> costs.Memory:
 
 def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
     """The runner for `parallel.members`, `parallel.devices` and k steps per call."""
-    step = stages.make_step(run, program)
+    step = build.make_step(run, program)
     step = by_patches(step) if convolves_by_patches(run, program) else step
     step = parallel.many_steps(step) if k > 1 else step
     members: dict[str, Any] = {"seeds": len(run.seeds), "arms": len(program.arms)}

@@ -8,10 +8,9 @@ from typing import Any
 
 from kdgan import parallel
 from kdgan.data import Dataset
+from kdgan.run import build, explain, fingerprints, measures
 from kdgan.run import claim as claims
-from kdgan.run import explain, fingerprints
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.config import ConfigError, plain, resolve
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program
@@ -38,8 +37,12 @@ class Prepared:
     def explanation(self) -> str:
         return explain.explain(self.run, self.inputs, self.programs)
 
-    def players(self) -> dict[str, Any]:
-        return describe_players(self.run, self.inputs, self.programs)
+    def described(self) -> dict[str, Any]:
+        """File of the workdir -> its content: what the players are, and what the numbers of a run mean."""
+        return {
+            claims.PLAYERS: describe_players(self.run, self.inputs, self.programs),
+            claims.MEASURES: measures.describe(self.run, self.programs),
+        }
 
 
 def prepare(
@@ -61,7 +64,7 @@ def prepare(
     known = claims.Record() if workdir is None else claims.read(workdir)
     run = fingerprints.redirected(resolve(config), workdir, known.inputs)
     inputs = run_inputs.load(run, data)
-    programs = stages.build_all(run, inputs)
+    programs = build.all_programs(run, inputs)
     if workdir is None:
         return Prepared(run, inputs, programs, None)
     prints = fingerprints.of(resolve(config), run, inputs, programs)

@@ -8,7 +8,7 @@ import os
 import pathlib
 from typing import Any
 
-from kdgan.run import files
+from kdgan import files
 from kdgan.run.inputs import Inputs
 
 FILE = "replaced.json"

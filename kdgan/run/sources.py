@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdgan.run import checkpoint, files
+from kdgan import files
+from kdgan.run import checkpoint
 from kdgan.run.program import AVERAGE, BEST, Variables
 from kdgan.run.schema import Start
 

@@ -20,12 +20,11 @@ import jax
 import numpy as np
 
 import kdgan
-from kdgan import parallel
+from kdgan import files, parallel
 from kdgan.data import views
 from kdgan.metrics import cost
-from kdgan.run import files
+from kdgan.run import build
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.inputs import Inputs, Lookup
 from kdgan.run.program import Program, Variables, digest
 from kdgan.run.schema import Run
@@ -151,7 +150,7 @@ def forward(run: Run, program: Program, name: str) -> Callable[[Variables, Any],
     """`forward(variables, batch) -> outputs [b, ...]` of a cached player on `batch["image"]`, in evaluation mode."""
     step = make_eval_step(
         {name: program.local_modules[name]}, lambda outputs, batch: outputs[name],
-        compute_dtype=stages.COMPUTE[run.parallel.compute],
+        compute_dtype=build.COMPUTE[run.parallel.compute],
     )  # fmt: skip
     return lambda variables, batch: step({name: variables}, batch)
 

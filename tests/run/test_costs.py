@@ -12,9 +12,8 @@ import players as small
 import tiny
 from configs import common
 from kdgan.metrics import cost
-from kdgan.run import costs, explain, latency, population, train
+from kdgan.run import build, costs, explain, latency, population, train
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.config import resolve
 from kdgan.run.program import Program
 
@@ -22,7 +21,7 @@ from kdgan.run.program import Program
 def prepared(config):
     run = resolve(config)
     inputs = run_inputs.load(run)
-    return run, inputs, stages.build_all(run, inputs)
+    return run, inputs, build.all_programs(run, inputs)
 
 
 def weights(rate):

@@ -4,16 +4,15 @@ import pytest
 
 import tiny
 from configs import common
-from kdgan.run import explain
+from kdgan.run import build, explain
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.config import resolve
 
 
 def explained(config):
     run = resolve(config)
     loaded = run_inputs.load(run)
-    return explain.explain(run, loaded, stages.build_all(run, loaded))
+    return explain.explain(run, loaded, build.all_programs(run, loaded))
 
 
 RULES = {

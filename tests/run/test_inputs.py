@@ -7,12 +7,11 @@ from PIL import Image
 
 import tiny
 from configs import common
-from kdgan import game, report
+from kdgan import files, game, report
 from kdgan.data import from_arrays, sources
 from kdgan.data.errors import UnreadableImageWarning
-from kdgan.run import explain, files, replaced, train
+from kdgan.run import build, explain, replaced, train
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.config import ConfigError, resolve
 
 SIDE = 8
@@ -59,7 +58,7 @@ def load(config):
 def explained(config):
     run = resolve(config)
     loaded = run_inputs.load(run)
-    return explain.explain(run, loaded, stages.build_all(run, loaded))
+    return explain.explain(run, loaded, build.all_programs(run, loaded))
 
 
 def refused(config, stage=False):

@@ -12,9 +12,8 @@ import players as small
 import tiny
 from configs import common
 from kdgan.report.tables import results_table
-from kdgan.run import checkpoint, explain, extractors, modes, sources, train
+from kdgan.run import build, checkpoint, explain, extractors, modes, sources, train
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.config import ConfigError, resolve
 
 KD = dict(method=dict(name="kd"), lambdas=dict(student=dict(ce=0.1, kd=0.9)))
@@ -39,7 +38,7 @@ def built(config):
     """(run, inputs, programs)."""
     run = resolve(config)
     inputs = run_inputs.load(run)
-    return run, inputs, stages.build_all(run, inputs)
+    return run, inputs, build.all_programs(run, inputs)
 
 
 def source_of(config, player="teacher"):

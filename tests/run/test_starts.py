@@ -8,9 +8,8 @@ import pytest
 
 import tiny
 from configs import common
+from kdgan.run import build, starts, train
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
-from kdgan.run import starts, train
 from kdgan.run.config import ConfigError, resolve
 from kdgan.state import variable_shapes
 from kdgan.transfer import transfer
@@ -23,7 +22,7 @@ CUT = dict(**OF_TEACHER, transfer="uniform", scale=0.5)
 def built(config):
     """(run, last stage, its only program)."""
     run = resolve(config)
-    programs = stages.build_all(run, run_inputs.load(run))
+    programs = build.all_programs(run, run_inputs.load(run))
     (program,) = programs[run.stages[-1].name]
     return run, run.stages[-1], program
 

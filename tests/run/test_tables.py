@@ -13,9 +13,8 @@ from configs import common
 from kdgan import methods
 from kdgan.data import splits
 from kdgan.game import Method, Move
-from kdgan.run import checkpoint, explain, tables, train
+from kdgan.run import build, checkpoint, explain, tables, train
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
 from kdgan.run.config import ConfigError, resolve
 
 STEPS = (
@@ -107,7 +106,7 @@ def parts(config, inputs=None):
     """(run, inputs, first program of the stage that distills) of a config."""
     run = resolve(config)
     inputs = inputs or run_inputs.load(run)
-    return run, inputs, stages.build_all(run, inputs)["distill"][0]
+    return run, inputs, build.all_programs(run, inputs)["distill"][0]
 
 
 def teacher(program, seed):
@@ -203,7 +202,7 @@ def test_without_augmentation_each_example_has_one_view():
 def test_an_explanation_says_what_is_cached_its_size_and_its_cost():
     run = resolve(config())
     inputs = run_inputs.load(run)
-    text = explain.explain(run, inputs, stages.build_all(run, inputs))
+    text = explain.explain(run, inputs, build.all_programs(run, inputs))
     assert f"distill: {STEPS} steps of 8, each example in 3 views" in text
     # 2 · 1,357 images of 10 numbers of 4 bytes; 1,210 operations each
     assert "cached    teacher        2 tables of 1,357 images, 106 KiB in memory, made by 3.28 MFLOP" in text

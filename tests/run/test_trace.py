@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import tiny
-from kdgan.run import inputs, train
-from kdgan.run import stage as stages
+from kdgan.run import build, inputs, train
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.population import steps_per_call
 
@@ -52,7 +51,7 @@ def test_several_steps_a_call_stop_at_the_marks_of_a_profile():
     config.evaluate.every = config.log.every = 20
     config.parallel.steps_per_call = 10
     run = resolve(config)
-    (program,) = stages.build(run, run.stages[0], inputs.load(run))
+    (program,) = build.stage_programs(run, run.stages[0], inputs.load(run))
     assert [steps_per_call(run, stage, program, 0) for stage in run.stages] == [10, 10]
     config.profile.steps = (5, 15)
     run = resolve(config)

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from kdgan.run import files
+from kdgan import files
 
 
 def test_writes_text_and_bytes_into_new_folders(tmp_path):
@@ -21,6 +21,10 @@ def test_writes_text_and_bytes_into_new_folders(tmp_path):
     files.write_atomic(str(tmp_path / "a" / "c.bin"), b"\x00\xff")
     assert (tmp_path / "a" / "b.txt").read_bytes() == b"\xce\xbb\n"
     assert (tmp_path / "a" / "c.bin").read_bytes() == b"\x00\xff"
+    files.write_atomic(tmp_path / "a" / "c.bin", (bytes([i]) for i in range(3)))
+    assert (tmp_path / "a" / "c.bin").read_bytes() == b"\x00\x01\x02"
+    files.write_atomic(tmp_path / "a" / "c.bin", lambda file: file.write(b"from a function"))
+    assert (tmp_path / "a" / "c.bin").read_bytes() == b"from a function"
     assert sorted(os.listdir(tmp_path / "a")) == ["b.txt", "c.bin"]
 
 
@@ -51,6 +55,49 @@ def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path, monkeypatch,
         files.write_atomic(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_function_that_fails_halfway_leaves_the_old_content_and_nothing_else(tmp_path):
+    def half(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    files.write_atomic(tmp_path / "file", "old")
+    with pytest.raises(KeyboardInterrupt):
+        files.write_atomic(tmp_path / "file", half)
+    assert (tmp_path / "file").read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_arrays_come_back_and_damage_counts_as_absence(tmp_path, compressed):
+    path, arrays = tmp_path / "a" / "x.npz", {"count": np.arange(300), "image": np.ones((3, 0, 2), np.uint8)}
+    assert files.read_arrays(path) is None
+    files.write_arrays(path, arrays, compressed=compressed)
+    content = path.read_bytes()
+    assert (len(content) < 300 * 8) == compressed
+    for stored in (files.read_arrays(path), np.load(path)):
+        assert set(stored) == set(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(stored[name], array)
+            assert stored[name].dtype == array.dtype
+    flipped = (
+        content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in range(100, 300, 40)
+    )  # in an array
+    for damaged in (content[:-40], b"", *flipped):
+        path.write_bytes(damaged)
+        assert files.read_arrays(path) is None
+
+
+def test_nothing_else_writes_a_file_under_another_name_first():
+    """Renaming into place stands here, and where whole folders move: checkpoints, and what is put aside."""
+    package = pathlib.Path(files.__file__).parent
+    renaming = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if any(f"{call}(" in path.read_text() for call in ("os.replace", "os.rename", "mkstemp", "NamedTemporaryFile"))
+    }
+    assert renaming == {"files.py", "run/checkpoint.py", "run/claim.py"}
 
 
 def test_stale_temporary_files_of_the_same_path_go(tmp_path):
@@ -92,8 +139,8 @@ def test_survives_sigkill(tmp_path):
     path = tmp_path / "file"
     files.write_atomic(path, "start")
     code = (
-        f"import sys; sys.path.insert(0, {str(pathlib.Path(files.__file__).parents[2])!r})\n"
-        "from kdgan.run import files\n"
+        f"import sys; sys.path.insert(0, {str(pathlib.Path(files.__file__).parents[1])!r})\n"
+        "from kdgan import files\n"
         f"for i in range(10**6): files.write_atomic({str(path)!r}, str(i % 10) * 100_000); print('.', flush=True)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

@@ -7,22 +7,21 @@ from flax import linen as nn
 
 import tiny
 from configs import common
+from kdgan.run import build, starts
 from kdgan.run import inputs as run_inputs
-from kdgan.run import stage as stages
-from kdgan.run import starts
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.schema import Start
 
 
-def build(config, stage=1):
+def built(config, stage=1):
     run = resolve(config)
-    return run, stages.build_all(run, run_inputs.load(run))[run.stages[stage].name]
+    return run, build.all_programs(run, run_inputs.load(run))[run.stages[stage].name]
 
 
 def test_arms_that_differ_in_lambdas_only_make_one_program():
     kd = lambda weight: dict(method=dict(name="kd"), lambdas=dict(student=dict(ce=0.1, kd=weight)))
     other = dict(method=dict(name="kd", temperature=2.0), lambdas=dict(student=dict(ce=0.1, kd=0.5)))
-    _, programs = build(tiny.config(arms=common.named(a=kd(0.5), b=kd(0.9), c=other)))
+    _, programs = built(tiny.config(arms=common.named(a=kd(0.5), b=kd(0.9), c=other)))
     assert [program.arms for program in programs] == [("a", "b"), ("c",)]
     assert programs[0].lambdas["b"] == {"student": {"ce": 0.1, "kd": 0.9}}
 
@@ -33,7 +32,7 @@ def test_lambdas_and_hyperparameters_take_schedules_over_the_stage():
         method=dict(name="kd", temperature=dict(kind="linear", start=4.0, end=1.0)),
         lambdas=dict(student=dict(ce=1.0, kd=ramp)),
     )
-    _, (program,) = build(tiny.config(arms=common.named(kd=arm)))
+    _, (program,) = built(tiny.config(arms=common.named(kd=arm)))
     schedule = program.schedules["student"]["kd"]
     assert [float(schedule(step)) for step in (0, 1, 4)] == [0.0, 0.25, 1.0]
     assert program.lambdas["kd"]["student"]["kd"] == 1.0
@@ -98,7 +97,7 @@ def test_each_mistake_is_one_clear_error_before_compilation(change, message, mon
     change(config)
     monkeypatch.setattr(jax, "jit", None)  # nothing may be compiled on the way
     with pytest.raises(ConfigError, match=message):
-        build(config)
+        built(config)
 
 
 DEEP = {"model": "vgg8", "model_args": {"features": (2, 2, 2, 2, 2), "pools": 3}}  # its stage 4 has maps of 1×1 pixel
@@ -133,7 +132,7 @@ def test_batch_norm_over_one_value_is_refused_by_its_layer(options, message, mon
     config = with_deep(**options)
     monkeypatch.setattr(jax, "jit", None)
     with pytest.raises(ConfigError, match=message):
-        build(config)
+        built(config)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,7 @@ def test_batch_norm_over_one_value_is_refused_by_its_layer(options, message, mon
     ],
 )
 def test_batch_norm_over_two_values_and_frozen_players_pass(options):
-    build(with_deep(**options))
+    built(with_deep(**options))
 
 
 def test_images_without_labels_count_where_the_player_sees_them():
@@ -156,10 +155,10 @@ def test_images_without_labels_count_where_the_player_sees_them():
     with pytest.raises(
         ConfigError, match=r"batch_size = 1, config.data.unlabelled_batch_size = 3: student learns nothing"
     ):
-        build(config)
+        built(config)
     kd = dict(method=dict(name="kd", unlabelled=True), lambdas=dict(student=dict(ce=0.1, kd=0.9)))
     set_field("stages.distill.arms", common.named(scratch=kd))(config)
-    _, (program,) = build(config)
+    _, (program,) = built(config)
     assert {norm.values for norm in program.inspection.norms["student"] if norm.path == "stage4/bn1"} == {4}
 
 
@@ -178,14 +177,14 @@ def test_group_norm_over_one_value_is_refused_at_any_batch_size():
     config = tiny.config()
     set_field("players.student", {"model": f"{__name__}.GroupNormed"})(config)
     with pytest.raises(ConfigError, match=r"players.student: its GroupNorm norm has an input of shape \(8, 1, 1, 4\)"):
-        build(config)
+        built(config)
 
 
 def test_classes_map_a_teachers_label_space_onto_the_datas():
     config = tiny.config()
     set_field("players.teacher.model_args", {"hidden": (8,), "num_classes": 12})(config)
     set_field("players.teacher.classes", tuple(range(2, 12)))(config)
-    _, programs = build(config)
+    _, programs = built(config)
     assert programs[1].inspection.outputs["teacher"].shape == (8, 10)
 
 

@@ -1,4 +1,7 @@
-"""Writing files so that a reader never sees half of one: into a temporary file beside it, then renamed over it."""
+"""Writing files so that a reader never sees half of one: into a temporary file beside it, then renamed over it.
+
+The only file of the project that does so. It imports nothing of the project, so that all of it may import this.
+"""
 
 import contextlib
 import json
@@ -8,12 +11,14 @@ import pathlib
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 
-# A writer that was killed leaves its temporary file. None takes this long over one file, so an older one is nobody's.
+# A writer that was killed leaves its temporary file. None writes for so long without a pause: an older file is orphaned.
 STALE_SECONDS = 60.0
 
 
@@ -36,8 +41,10 @@ def folder(path: str | os.PathLike) -> pathlib.Path:
     return pathlib.Path(expanded(path))
 
 
-def write_atomic(path: str | os.PathLike, data: bytes | str | Iterable[bytes]) -> None:
-    """Make `data` (text as UTF-8, or piece by piece) the content of `path`, on the disk, or leave what was there.
+def write_atomic(path: str | os.PathLike, data: bytes | str | Iterable[bytes] | Callable[[BinaryIO], Any]) -> None:
+    """Make `data` the content of `path`, on the disk, or leave what was there.
+
+    `data` is bytes, text (UTF-8), bytes piece by piece, or a function that writes to the open file it is given.
 
     Missing folders are made, a link is followed, and temporary files of killed writers of the same path are removed.
 
@@ -48,10 +55,14 @@ def write_atomic(path: str | os.PathLike, data: bytes | str | Iterable[bytes]) -
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    data = data.encode() if isinstance(data, str) else data
     try:
         with open(temporary, "xb") as file:
-            file.writelines([data] if isinstance(data, bytes) else data)
+            if callable(data):
+                data(file)
+            elif isinstance(data, bytes | str):
+                file.write(data.encode() if isinstance(data, str) else data)
+            else:
+                file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
@@ -59,6 +70,21 @@ def write_atomic(path: str | os.PathLike, data: bytes | str | Iterable[bytes]) -
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
+    """`write_atomic` of named arrays as an `.npz`."""
+    save: Callable[..., None] = np.savez_compressed if compressed else np.savez
+    write_atomic(path, lambda file: save(file, **arrays))
+
+
+def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray] | None:
+    """The arrays of an `.npz`, or None where there is no file, or one that is damaged: what a cache is read by."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError):
+        return None
 
 
 def write_json(path: str | os.PathLike, obj: Any) -> None:
