@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdgan.pictures import grid, png
 from kdgan.files import write_atomic
+from kdgan.pictures import grid, png
 
 
 def images(n, h=3, w=2, c=1):
