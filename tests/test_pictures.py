@@ -8,6 +8,7 @@ import pytest
 from kdgan.run.files import write_atomic
 from PIL import Image
 
+from kdgan.files import write_atomic
 from kdgan.pictures import grid, png
 
 

@@ -35,7 +35,7 @@ class Curve:
 
 
 def gather(metrics: Iterable[Mapping[str, Any]], stage: str, split: str, key: str) -> dict[str, Curve]:
-    """Arm -> its curve of `key` ("student/accuracy") in a stage and split.
+    """Arm -> its curve of `key` ("student/loss") in a stage and split.
 
     Where a member logged a step twice, as a run that was killed after logging does, the later line counts.
     """
@@ -75,7 +75,7 @@ def keys(metrics: Iterable[Mapping[str, Any]], stage: str, split: str) -> list[s
 
 
 def player_and_name(key: str) -> tuple[str, str]:
-    """Of "student (moving average)/nll": ("student, moving average", "nll")."""
+    """Of "student (moving average)/loss": ("student, moving average", "loss")."""
     entry, _, name = key.rpartition("/")
     player, variant = split_name(entry)
     return (f"{player}, {variant}" if variant else player), name
@@ -104,11 +104,11 @@ def looked_at(
     first: list[Logged] = []
     further: list[Logged] = []
     for player in players:
-        own = [key for key in logged["validation"] if key.rpartition("/")[0] == player]
+        names = [key for key in logged["validation"] if key.rpartition("/")[0] == player]
         order = [f"{player}/{name}" for name in (measured or {}).get(split_name(player)[0], ())]
-        own.sort(key=lambda key, order=order: order.index(key) if key in order else len(order))  # type: ignore[misc]
-        first += [("validation", key) for key in own[:2]]
-        further += [("validation", key) for key in own[2:]]
+        names.sort(key=lambda key, order=order: order.index(key) if key in order else len(order))  # type: ignore[misc]
+        first += [("validation", key) for key in names[:2]]
+        further += [("validation", key) for key in names[2:]]
         if f"{player}/{OBJECTIVE}" in logged["train"]:
             first.append(("train", f"{player}/{OBJECTIVE}"))
     return first, further

@@ -26,7 +26,7 @@ from kdgan.report.table import Cell, Column, Row, Table, of_columns
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """`arm` minus `other` in one measure, paired over seeds, in the unit shown (accuracies in points of a per cent).
+    """`arm` minus `other` in one measure, paired over seeds, in the unit shown (of per cents in points).
 
     Attributes:
         arm, other: their names.

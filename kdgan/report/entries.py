@@ -87,8 +87,8 @@ def compared(summary: Mapping[str, Any], stage: str | None = None) -> tuple[str 
 
 def cost_of(summary: Mapping[str, Any], stage: str, player: str) -> Mapping[str, Any]:
     """Parameters, FLOPs and latency of a player; it may have another size in another stage."""
-    own = (((summary.get("stages") or {}).get(stage) or {}).get("cost") or {}).get(player)
-    return own or (summary.get("cost") or {}).get(player) or {}
+    of_stage = (((summary.get("stages") or {}).get(stage) or {}).get("cost") or {}).get(player)
+    return of_stage or (summary.get("cost") or {}).get(player) or {}
 
 
 def training_of(summary: Mapping[str, Any], entry: Entry, what: str = "train_flops") -> Any:

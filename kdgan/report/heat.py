@@ -62,11 +62,11 @@ def heats(summary: Mapping[str, Any], stage: str) -> list[Heat]:
         return []
     chosen = choice.chosen_arm(summary, stage)
     splits = {"validation": choice.on_validation(summary, stage, player, arms), "test": arms}
-    found = [
+    drawn = [
         _heat(grid, split, measured, records, chosen)
         for grid in settings.grids(summary, stage) for split, records in splits.items()
     ]  # fmt: skip
-    return [heat for heat in found if np.isfinite(heat.means).any()]
+    return [heat for heat in drawn if np.isfinite(heat.means).any()]
 
 
 def _heat(
@@ -95,7 +95,7 @@ def grid_table(heat: Heat) -> Table:
 
 
 def title(heat: Heat) -> str:
-    """What the numbers are: "accuracy in % on the validation split, mean over seeds"."""
+    """What the numbers are: the measure, its unit and the split."""
     unit = f" in {heat.measured.unit}" if heat.measured.unit else ""
     what = f"{heat.measured.head}{unit} on the {heat.split} split, mean over seeds"
     return what[0].upper() + what[1:]

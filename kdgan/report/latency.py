@@ -16,16 +16,16 @@ def head(batch: int) -> str:
 
 def per_example(cost: Mapping[str, Any], batch: int) -> Any:
     """Milliseconds for each example of a call of so many; None where it was not timed."""
-    found = cost.get("latency_ms")
-    if isinstance(found, Mapping):
-        return found.get(str(batch))
-    return found if batch == 1 else None  # an older version timed a batch of one alone
+    timed = cost.get("latency_ms")
+    if isinstance(timed, Mapping):
+        return timed.get(str(batch))
+    return timed if batch == 1 else None  # an older version timed a batch of one alone
 
 
 def is_call_overhead(cost: Mapping[str, Any], batch: int) -> bool:
     """Whether a call took under twice an empty one."""
-    each, empty = per_example(cost, batch), cost.get("empty_call_ms")
-    return numbers.is_number(each) and numbers.is_number(empty) and each * batch < EMPTY_CALLS * empty
+    time, empty = per_example(cost, batch), cost.get("empty_call_ms")
+    return numbers.is_number(time) and numbers.is_number(empty) and time * batch < EMPTY_CALLS * empty
 
 
 def notes(summary: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -36,9 +36,9 @@ def notes(summary: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) -> lis
     device = (summary.get("environment") or {}).get("device")
     sizes = "1 example" if batches == [1] else f"{' or '.join(map(str, batches))} examples over their number"
     on = f", on {device}" if device else ""
-    found = [f"Latency: wall time of a call of {sizes}, nothing subtracted{on}"]
+    lines = [f"Latency: wall time of a call of {sizes}, nothing subtracted{on}"]
     marked = [cost for cost in costs for batch in batches if is_call_overhead(cost, batch)]
     if marked:
         empty = numbers.milliseconds(marked[0]["empty_call_ms"])
-        found.append(f"{MARK}: call overhead, under twice an empty call, which takes {empty}")
-    return found
+        lines.append(f"{MARK}: call overhead, under twice an empty call, which takes {empty}")
+    return lines

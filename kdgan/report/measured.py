@@ -51,7 +51,7 @@ class Measured:
 
     @property
     def on_test(self) -> str:
-        """What it is called where a number of it stands in a sentence: "test accuracy"."""
+        """What it is called where a number of it stands in a sentence: a share is told of the test split."""
         return f"test {self.head}" if self.percent else self.head
 
     @property
@@ -90,7 +90,7 @@ def _measured(name: str, record: Mapping[str, Any]) -> Measured:
         scale=scale,
         unit=str(record.get("unit") or ""),
         higher_is_better=record.get("better") != "lower",
-        digits=_digits(record.get("digits", 3)),
+        digits=_digits(record.get("digits") or ([2, 1, 2] if record.get("unit") == "%" else 3)),
         bounds=(low, high),
         note=str(record.get("note") or "").rstrip("."),
         column=bool(record.get("column", True)),

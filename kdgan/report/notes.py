@@ -32,7 +32,8 @@ def of_quality(
     for measured in shown:
         texts = [note.get("text") for note in written
                  if measured.name in note["measures"] and note.get("split") != "validation"]  # fmt: skip
-        result += [text.rstrip(".") for text in (*texts, measured.note) if text and text.rstrip(".") not in result]
+        told = dict.fromkeys(text.rstrip(".") for text in (*texts, measured.note) if text)
+        result += [text for text in told if text not in result]
     lower = [measured.head for measured in shown if not measured.higher_is_better]
     if lower:
         result.append(f"Lower is better for {numbers.listed(lower)}")
@@ -61,8 +62,8 @@ def of_cost(summary: Mapping[str, Any], stage: str, heads: Sequence[str], entrie
 
 def sizes(summary: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
     """Examples of each split of a stage's data, which are the run's unless the stage has its own."""
-    own = ((summary.get("stages") or {}).get(stage) or {}).get("data") or {}
-    return own.get("sizes") or (summary.get("data") or {}).get("sizes") or {}
+    of_stage = ((summary.get("stages") or {}).get(stage) or {}).get("data") or {}
+    return of_stage.get("sizes") or (summary.get("data") or {}).get("sizes") or {}
 
 
 def _basis(

@@ -12,13 +12,13 @@ def notes(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[str]:
     for entry in entries:
         if not entry.variant and (text := _text(entry)):
             lines.setdefault(text, []).append(entry.label)
-    found = [f"{', '.join(labels)}: {text}" for text, labels in lines.items()]
+    said = [f"{', '.join(labels)}: {text}" for text, labels in lines.items()]
     if not is_recorded(summary):
-        found.append(
+        said.append(
             "An older version wrote this summary, without where players came from: frozen ones may stand once per arm;"
             " --mode=evaluate writes it anew"
         )
-    return found
+    return said
 
 
 def _text(entry: Entry) -> str:

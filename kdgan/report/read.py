@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kdgan import files
-from kdgan.report import older
+from kdgan import files, older
 from kdgan.report.entries import arm_records
 from kdgan.report.measured import Measured, described
 

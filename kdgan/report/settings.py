@@ -57,8 +57,8 @@ def varying(summary: Mapping[str, Any], stage: str) -> list[Setting]:
 def grids(summary: Mapping[str, Any], stage: str) -> list[Grid]:
     """The sweeps of a stage in which exactly two things vary, and nearly every combination of them has an arm."""
     settings = _settings(summary, stage)
-    found = (_grid(settings, arms) for arms in _sweeps(settings))
-    return [grid for grid in found if grid is not None]
+    squares = (_grid(settings, arms) for arms in _sweeps(settings))
+    return [grid for grid in squares if grid is not None]
 
 
 def text(value: Any) -> str:
@@ -73,16 +73,16 @@ Key = tuple[str, ...]
 
 def _settings(summary: Mapping[str, Any], stage: str) -> dict[str, dict[Key, Any]]:
     """Arm -> its settings by (player, term) of a λ, or (hyper-parameter,) of its method."""
-    found: dict[str, dict[Key, Any]] = {}
+    result: dict[str, dict[Key, Any]] = {}
     for arm, record in arm_records(summary, stage).items():
         settings = record.get("settings") or {}
-        own: dict[Key, Any] = {
+        weights: dict[Key, Any] = {
             (player, term): weight
             for player, terms in (settings.get("lambdas") or {}).items()
             for term, weight in terms.items()
         }
-        found[arm] = own | {(name,): value for name, value in (settings.get("method") or {}).items()}
-    return found
+        result[arm] = weights | {(name,): value for name, value in (settings.get("method") or {}).items()}
+    return result
 
 
 def _head(settings: Mapping[str, Mapping[Key, Any]], keys: Sequence[Key]) -> str:

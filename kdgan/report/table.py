@@ -10,7 +10,7 @@ class Cell:
 
     Attributes:
         text: what stands in the table.
-        mean: the number behind it, in the unit shown (accuracies in per cent); None where there is none.
+        mean: the number behind it, in the unit shown; None where there is none.
         ci95: half width of its 95 % interval, in the same unit; None with one seed.
         best: the number by which its arm was chosen among the others.
         known: False where the row has no such number at all, which is other than one that diverged.

@@ -53,7 +53,10 @@ def results_tables(summary: Mapping[str, Any], stage: str | None = None) -> list
         [head for group in groups for head, _ in group], entries, chosen,
     )  # fmt: skip
     if (more := len(settings.varying(summary, stage)) - settings.MOST) > 0:
-        said = (*said, f"{numbers.plural(more, 'further setting')} of the arms vary; the config has them")
+        said = (
+            *said,
+            f"{numbers.plural(more, 'further setting')} of arms {'varies' if more == 1 else 'vary'}; the config has them",
+        )
     if left_out:
         said = (*said, "Variants, as each player's best by validation, are left out; summary.json has them")
     marked = chosen.words if chosen is not None and chosen.of > 1 else ""
@@ -107,10 +110,10 @@ def _groups(shown_measures: Sequence[Measured], entries: Sequence[Entry]) -> lis
     groups: list[list[Measured]] = []
     for measured in shown_measures:
         players = [entry for entry in entries if measured.name in entry.metrics]
-        own = [group for group in groups
+        joins = [group for group in groups
                if any(other.name in entry.metrics for entry in players for other in group)]  # fmt: skip
-        joined = [*(other for group in own for other in group), measured]
-        groups = [group for group in groups if group not in own] + [joined]
+        joined = [*(other for group in joins for other in group), measured]
+        groups = [group for group in groups if group not in joins] + [joined]
     order = list(shown_measures)
     return sorted(([m for m in order if m in group] for group in groups), key=lambda group: order.index(group[0]))
 

@@ -8,7 +8,8 @@ from scipy import stats
 from test_report_tables import small_summary
 from test_report_workdir import make_summary
 
-from kdgan.report import differences, findings, measured, older
+from kdgan import older
+from kdgan.report import differences, findings, measured
 
 ACCURACY, NLL = measured.of({"measures": older.MEASURES})[:2]
 

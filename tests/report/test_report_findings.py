@@ -8,9 +8,9 @@ from test_report_tables import small_summary
 from test_report_workdir import as_older, make_evaluation, make_summary, make_workdir, summarised
 
 from kdgan import report
+from kdgan.older import upgraded
 from kdgan.report import differences, figures, findings, tables
 from kdgan.report.choice import chosen_arm
-from kdgan.report.older import upgraded
 from kdgan.report.read import Results
 
 CLAIMS = re.compile(r"\b(better|worse|above|below)\b")

@@ -15,8 +15,8 @@ from test_report_workdir import (
     with_measures,
 )
 
-from kdgan import report
-from kdgan.report import curves, differences, drawing, findings, measured, older, palette, plots, rendering, tables
+from kdgan import older, report
+from kdgan.report import curves, differences, drawing, findings, measured, palette, plots, rendering, tables
 from kdgan.report.entries import comparisons, cost_of, shown
 from kdgan.report.read import Results
 

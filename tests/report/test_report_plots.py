@@ -11,8 +11,8 @@ from scipy import stats
 from sklearn.metrics import confusion_matrix
 from test_report_workdir import make_evaluation, make_metrics
 
-from kdgan import pictures
-from kdgan.report import curves, drawing, images, matrix, measured, older, plots
+from kdgan import older, pictures
+from kdgan.report import curves, drawing, images, matrix, measured, plots
 
 ACCURACY = measured.of({"measures": older.MEASURES})[0]
 

@@ -10,8 +10,8 @@ from PIL import Image
 from test_report_generators import STAGES, digits, distances, make_generator_summary, make_generator_workdir
 from test_report_page import page_of
 
-from kdgan import report
-from kdgan.report import images, older
+from kdgan import older, report
+from kdgan.report import images
 from kdgan.report.read import read
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kdgan.report.older import upgraded
+from kdgan.older import upgraded
 from kdgan.report.read import read
 
 SEEDS = 5
