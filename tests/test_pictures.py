@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from kdgan.run.files import write_atomic
 from PIL import Image
 
 from kdgan.files import write_atomic

@@ -44,7 +44,7 @@ def check(
     no_sum = "is no sum over examples; those of two {} must be {}; sum, and divide in summarise"
     _compare(no_sum.format("halves", "that of the whole"), jax.tree.map(np.add, *halves), whole)
     twice = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf]), (batch, output, dict(others or {})))
-    doubled = _sums(evaluator, *twice, np.ones(2 * size, bool))
+    doubled = _sums(evaluator, twice[0], twice[1], twice[2], np.ones(2 * size, bool))
     _compare(no_sum.format("equal batches", "twice that of one"), doubled, jax.tree.map(lambda leaf: 2 * leaf, whole))
     spoilt = jax.tree.map(lambda leaf: _spoilt(leaf, rows), output)
     kept, spoilt = (_sums(evaluator, batch, out, others, rows) for out in (output, spoilt))
