@@ -9,7 +9,7 @@ from flax import linen as nn
 from kdgan import models, parallel
 from kdgan.models.heads import SelectClasses
 from kdgan.models.renormalised import Renormalised
-from kdgan.player_inputs import MAIN, UNLABELLED
+from kdgan.player import MAIN, UNLABELLED
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.schema import Arm, Data, Player, Run
