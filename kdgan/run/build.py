@@ -120,7 +120,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     )
     prepare = run_batches.make_prepare(inputs, arm.augment)
     try:
-        example = run_batches.example_batch(inputs, prepare, arm.batch_size)
+        example = run_batches.example_batch(inputs, prepare, arm.batch_size, arm.augment)
     except ValueError as error:
         raise ConfigError(f"config.data: {error}") from error
     try:
