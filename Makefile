@@ -6,13 +6,17 @@ BIN = $(VENV)/bin
 VERSION = $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/$(VERSION).txt
 
-.PHONY: demo test lint types bench constraints clean
+.PHONY: demo test test-all lint types bench constraints clean
 
 demo: $(VENV)/.run
 	$(BIN)/python -m kdgan.main --config=configs/quickstart.py --workdir=runs/quickstart
 
 test: lint types
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# The same, with every method under every way of running.
+test-all: lint types
+	$(BIN)/python -m pytest -n auto --dist worksteal --all-ways
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,21 +1,16 @@
-"""Ways to run a pure step: the only file that names jit, pmap, scan over steps, vmap over members, process start-up.
+"""One member's pure step, compiled: jit, pmap over devices, scan over steps; and the processes of a run.
 
-All of them give the same numbers to float32 rounding. `jit` and `pmap` run one member; a `Runner` runs a population:
-its members in turn through one compiled step, a seed's arms one behind the other in one program, side by side under `vmap`,
-or one on each device. A step may take further arguments behind the batch (a data set on the device): they are shared by all
-members and devices.
-
-Frozen players are kept apart from what a step changes: they are neither donated nor copied, and under `vmap` or unrolled
-the arms of one seed share one frozen teacher, so that it runs once for all of them.
+All ways give the same numbers to float32 rounding. A step may take further arguments behind the batch (a data set on the
+device): they are shared by all devices. Frozen players are kept apart from what a step changes: they are neither donated
+nor copied. How several members run stands in `kdgan/members.py`.
 """
 
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kdgan.state import TrainState
@@ -136,17 +131,19 @@ def _compiler_options() -> dict[str, Any] | None:
     return CPU_OPTIONS
 
 
-def _on_split(step: Step) -> Callable:
-    """`step` on a state in its two halves, returning only the half that changes."""
+def on_halves(step: Step) -> Callable:
+    """`step` on a state in its two halves (`TrainState.split`), returning only the half that changes."""
 
-    def split_step(moving, frozen, batch, *shared):
+    def halves_step(moving, frozen, batch, *shared):
         state, metrics = step(moving.join(frozen), batch, *shared)
         return state.split()[0], metrics
 
-    return split_step
+    return halves_step
 
 
-def _rejoin(program: Callable) -> Step:
+def on_whole(program: Callable) -> Step:
+    """The inverse of `on_halves`, of a compiled program."""
+
     @functools.wraps(program)
     def step(state: TrainState, batch, *shared):
         moving, frozen = state.split()
@@ -162,7 +159,7 @@ def jit(step: Step, *, donate: bool = True) -> Step:
 
     The trained half of the state is donated: do not use it after the call.
     """
-    return _rejoin(compiled(_on_split(step), donate=(0,) if donate else ()))
+    return on_whole(compiled(on_halves(step), donate=(0,) if donate else ()))
 
 
 def pmap(
@@ -182,11 +179,11 @@ def pmap(
     """
     count = len(devices) if devices is not None else jax.local_device_count()
     program = jax.pmap(
-        _on_split(step), axis_name=BATCH_AXIS, devices=devices,
+        on_halves(step), axis_name=BATCH_AXIS, devices=devices,
         in_axes=(None, None, batch_axis, *[None] * shared), out_axes=(None, None),
         donate_argnums=(0,) if donate else (),
     )  # fmt: skip
-    rejoined = _rejoin(program)
+    whole_step = on_whole(program)
 
     def split_batch(leaf):
         check_batch_size(leaf.shape[batch_axis], count)
@@ -194,7 +191,7 @@ def pmap(
         return leaf.reshape(shape)
 
     def pmapped(state, batch, *shared):
-        return rejoined(state, jax.tree.map(split_batch, batch), *shared)
+        return whole_step(state, jax.tree.map(split_batch, batch), *shared)
 
     pmapped.compiled = program  # type: ignore[attr-defined]
     return pmapped
@@ -203,6 +200,11 @@ def pmap(
 def replicate(tree: Any, devices: Sequence[Any] | None = None) -> Any:
     """`tree` whole on each device, where `pmap` expects what it does not split: placed once, not at every call."""
     return _place(tree, devices, jax.sharding.PartitionSpec())
+
+
+def one_on_each(tree: Any, devices: Sequence[Any]) -> Any:
+    """`tree` split along the leading axis of its leaves, of which each device gets one entry."""
+    return _place(tree, devices, jax.sharding.PartitionSpec(BATCH_AXIS))
 
 
 def _place(tree: Any, devices: Sequence[Any] | None, spec: jax.sharding.PartitionSpec) -> Any:
@@ -217,205 +219,6 @@ def local(tree: Any) -> Any:
     return jax.tree.map(
         lambda leaf: jax.device_put(leaf, first) if isinstance(leaf, jax.Array) and len(leaf.devices()) > 1 else leaf,
         tree,
-    )
-
-
-class Runner(NamedTuple):
-    """One way of running the members (seeds × arms) of a population through one compiled step.
-
-    Attributes:
-      chunks: members, as indices into seed-major order, that are advanced together.
-      pack: states of a chunk's members -> what `step` takes.
-      unpack: the inverse.
-      pack_batch: batches of a chunk's members (members of one seed share theirs) -> what `step` takes.
-      step: `(packed, batch, *shared) -> (packed, metrics)`.
-      unpack_metrics: what `step` gave as metrics of a chunk, fetched to the host -> one dict per member.
-    """
-
-    chunks: tuple[tuple[int, ...], ...]
-    pack: Callable[[Sequence[TrainState]], Any]
-    unpack: Callable[[Any], list[TrainState]]
-    pack_batch: Callable[[Sequence[Any]], Any]
-    step: Callable
-    unpack_metrics: Callable[[Any], list[dict[str, np.ndarray]]]
-
-
-def _only(items: Sequence[Any]) -> Any:
-    return items[0]
-
-
-def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
-def _stack_host(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
-
-
-def in_turn(step: Step, *, seeds: int, arms: int, place: Callable[[Any], Any] = lambda state: state) -> Runner:
-    """Members one after another through one compiled step (of `jit` or `pmap`): what suits a CPU.
-
-    Args:
-      step: compiled step of one member.
-      seeds: number of seeds.
-      arms: number of arms.
-      place: puts a state where the step wants it (`replicate` under `pmap`).
-    """
-    return Runner(
-        chunks=tuple((i,) for i in range(seeds * arms)),
-        pack=lambda states: place(_only(states)),
-        unpack=lambda packed: [packed],
-        pack_batch=_only,
-        step=step,
-        unpack_metrics=lambda metrics: [dict(metrics)],
-    )
-
-
-def unrolled(step: Step, *, seeds: int, arms: int, arms_per_chunk: int | None = None) -> Runner:
-    """A seed's arms one behind the other in one program, which computes once what they have in common: batch and teacher.
-
-    Unlike under `vmap`, their convolutions stay as they are; unlike in turn, the program grows with the arms.
-
-    Args:
-      step: pure step of one member.
-      seeds: number of seeds.
-      arms: number of arms.
-      arms_per_chunk: how many arms are in one program (all by default); a divisor of `arms`, so that one program serves.
-    """
-    size = arms_per_chunk or arms
-    if arms % size:
-        raise ValueError(f"arms_per_chunk = {size} must divide the {arms} arms")
-    one = _on_split(step)
-
-    def each(moving, frozen, batch, *shared):
-        found = [one(own, frozen, batch, *shared) for own in moving]
-        return [own for own, _ in found], [metrics for _, metrics in found]
-
-    program = compiled(each, donate=(0,))
-
-    def advance(packed, batch, *shared):
-        moving, frozen = packed
-        moving, metrics = program(moving, frozen, batch, *shared)
-        return (moving, frozen), metrics
-
-    advance.compiled = program  # type: ignore[attr-defined]
-
-    def pack(states):
-        halves = [state.split() for state in states]
-        return [moving for moving, _ in halves], halves[0][1]
-
-    return Runner(
-        chunks=tuple(tuple(range(i, i + size)) for i in range(0, seeds * arms, size)),
-        pack=pack,
-        unpack=lambda packed: [moving.join(packed[1]) for moving in packed[0]],
-        pack_batch=_only,
-        step=advance,
-        unpack_metrics=lambda metrics: [dict(own) for own in metrics],
-    )
-
-
-def side_by_side(
-    step: Step,
-    *,
-    seeds: int,
-    arms: int,
-    seeds_per_chunk: int | None = None,
-    wrap: Callable[[Step], Step] = jit,
-    place: Callable[[Any], Any] = lambda state: state,
-    shared: int = 0,
-    common: Sequence[str] = (),
-) -> Runner:
-    """Members under `vmap`: seeds outside, arms inside; the arms of a seed share its batch and its frozen players.
-
-    Args:
-      step: pure step of one member.
-      seeds: number of seeds.
-      arms: number of arms.
-      seeds_per_chunk: how many seeds run together (all by default); a divisor of `seeds`, so that one program serves.
-      wrap: `jit`, or a `pmap` over devices that splits each member's batch.
-      place: puts a packed state where the step wants it (`replicate` under `pmap`).
-      shared: number of further arguments.
-      common: frozen players that are the same for every seed (from one checkpoint): they run once for all.
-    """
-    per_chunk = seeds_per_chunk or seeds
-    if seeds % per_chunk:
-        raise ValueError(f"seeds_per_chunk = {per_chunk} must divide the {seeds} seeds")
-
-    def member_axes(frozen):
-        return {kind: {name: None if name in common else 0 for name in players} for kind, players in frozen.items()}
-
-    def population_step(state: TrainState, batch, *shared_arguments):
-        moving, frozen = state.split()
-        nothing = (None,) * shared
-        over_arms = jax.vmap(_on_split(step), in_axes=(0, None, None, *nothing))
-        over_seeds = jax.vmap(over_arms, in_axes=(0, member_axes(frozen), 0, *nothing))
-        moving, metrics = over_seeds(moving, frozen, batch, *shared_arguments)
-        return moving.join(frozen), metrics
-
-    def pack(states):
-        halves = [state.split() for state in states]
-        by_seed = [_stack([moving for moving, _ in halves[i : i + arms]]) for i in range(0, len(halves), arms)]
-        firsts = [frozen for _, frozen in halves[::arms]]
-        frozen = {
-            kind: {
-                name: firsts[0][kind][name] if name in common else _stack([f[kind][name] for f in firsts])
-                for name in firsts[0][kind]
-            }
-            for kind in firsts[0]
-        }
-        return place(_stack(by_seed).join(frozen))
-
-    def unpack(packed):
-        moving, frozen = packed.split()
-        states = []
-        for s in range(per_chunk):
-            own = {
-                kind: {
-                    name: tree if name in common else jax.tree.map(lambda leaf, s=s: leaf[s], tree)
-                    for name, tree in players.items()
-                }
-                for kind, players in frozen.items()
-            }
-            states += [jax.tree.map(lambda leaf, s=s, a=a: leaf[s, a], moving).join(own) for a in range(arms)]
-        return states
-
-    size = per_chunk * arms
-    return Runner(
-        chunks=tuple(tuple(range(i, i + size)) for i in range(0, seeds * arms, size)),
-        pack=pack,
-        unpack=unpack,
-        pack_batch=lambda batches: _stack_host(batches[::arms]),
-        step=wrap(population_step),
-        unpack_metrics=lambda metrics: [
-            {name: value[s, a] for name, value in metrics.items()} for s in range(per_chunk) for a in range(arms)
-        ],
-    )
-
-
-def over_devices(
-    step: Step, *, seeds: int, arms: int, devices: Sequence[Any] | None = None, shared: int = 0, donate: bool = True
-) -> Runner:
-    """One member on each device; more members than devices go in rounds, the last filled up with repeats."""
-    devices = list(devices if devices is not None else jax.local_devices())
-    members = seeds * arms
-    width = min(len(devices), members)
-    program = jax.pmap(
-        _on_split(step), axis_name=BATCH_AXIS, devices=devices[:width], in_axes=(0, 0, 0, *[None] * shared),
-        donate_argnums=(0,) if donate else (),
-    )  # fmt: skip
-    fill = lambda items: [*items, *[items[0]] * (width - len(items))]
-
-    def unpack(packed):
-        host = [jax.tree.map(lambda leaf, i=i: leaf[i], packed) for i in range(width)]
-        return local(host)
-
-    return Runner(
-        chunks=tuple(tuple(range(i, min(i + width, members))) for i in range(0, members, width)),
-        pack=lambda states: _place(_stack(fill(states)), devices[:width], jax.sharding.PartitionSpec(BATCH_AXIS)),
-        unpack=unpack,
-        pack_batch=lambda batches: _stack_host(fill(batches)),
-        step=_rejoin(program),
-        unpack_metrics=lambda metrics: [{name: value[i] for name, value in metrics.items()} for i in range(width)],
     )
 
 

@@ -16,6 +16,7 @@ from flax import linen as nn
 from flax import struct
 
 from kdgan import game
+from kdgan.player import Names
 
 Tree = Any
 
@@ -56,6 +57,7 @@ class TrainState:
         model_state: Mapping[str, Tree] | None = None,
         ema: Any = (),
         inspection: game.Inspection | None = None,
+        inputs: Names | None = None,
     ) -> "TrainState":
         """Players that the method calls, initialised from `key` unless given in `params` (and `model_state`).
 
@@ -69,13 +71,14 @@ class TrainState:
           params: player -> parameters to start from. A frozen player needs them, unless it is a function without any.
           model_state: player -> mutable collections to start from.
           ema: names of the players whose parameters are averaged.
-          inspection: what `game.inspect_method` found of the same method, modules and batch, where it is known.
+          inspection: what `game.inspect_method` found of the same method, modules, batch and inputs, where it is known.
+          inputs: player -> the fields that it is given, as in `make_train_step`.
 
         Raises:
           ValueError: λ's do not match the terms, optimizers not the trained players, or given parameters not a module.
           game.MissingPlayerError: the method needs a player that is not in `modules`.
         """
-        inspection = inspection or game.inspect_method(method, modules, batch)
+        inspection = inspection or game.inspect_method(method, modules, batch, inputs=inputs)
         game.check_lambdas(inspection.terms, lambdas, method.trained)
         if set(optimizers) != set(method.trained):
             raise ValueError(
@@ -83,9 +86,9 @@ class TrainState:
                 " give one chain per trained player"
             )
         given, given_state = dict(params or {}), dict(model_state or {})
-        for name, inputs in inspection.inputs.items():
+        for name, called in inspection.inputs.items():
             frozen = name not in method.trained and name not in given
-            if frozen and jax.tree.leaves(variable_shapes(modules[name], inputs).get("params", {})):
+            if frozen and jax.tree.leaves(variable_shapes(modules[name], called).get("params", {})):
                 raise ValueError(f"{name!r} is frozen in this method: pass its parameters in params[{name!r}]")
         all_params, all_state = {}, {}
         for name in inspection.inputs:

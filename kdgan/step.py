@@ -14,7 +14,7 @@ import optax
 from flax import linen as nn
 
 from kdgan import game
-from kdgan.cached import cached_players, with_all_images
+from kdgan.player import MAIN, Names, PlayerInputs, cached_players
 from kdgan.state import TrainState
 
 Metrics = dict[str, Any]
@@ -29,6 +29,7 @@ def make_train_step(
     ema: Mapping[str, float] | None = None,
     compute_dtype: Any = None,
     axis_name: str | None = None,
+    inputs: Names | None = None,
 ) -> Callable[[TrainState, game.Batch], tuple[TrainState, Metrics]]:
     """The step of a method: `step(state, batch) -> (state, metrics)`, pure; it composes with jit, vmap, scan and pmap.
 
@@ -42,8 +43,10 @@ def make_train_step(
       compute_dtype: e.g. `jnp.bfloat16`: players compute in it on float32 parameters; losses stay float32.
       axis_name: name of the mapped device axis under pmap: gradients, metrics and mutable collections are averaged
         over it, and random numbers differ by device.
+      inputs: player -> the fields of the batch that it is given where the method passes `batch["image"]`, e.g.
+        `{"teacher": ("image", "text")}`; a player that is not named is given what the method passes.
 
-    A player whose outputs the batch carries (`kdgan/cached.py`) is not run, and need not be in the state.
+    A player whose outputs the batch carries (`kdgan/player.py`) is not run, and need not be in the state.
 
     Returns:
       The step. Its metrics are float32 scalars: `{player}/{term}` (unweighted), `{player}/loss` (the objective) and
@@ -55,17 +58,17 @@ def make_train_step(
     def mean_over_devices(tree):
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
-    def make_move(move: game.Move, state: TrainState, lambdas, batch, cached, key):
+    def make_move(move: game.Move, state: TrainState, lambdas, given: PlayerInputs, cached, key):
         still = {name: tree for name, tree in state.params.items() if name not in move.players}
 
         def objective(moving):
             players = game.bind(
                 modules, {**still, **moving}, state.model_state, step=state.step, key=key, trained=trained,
-                moving=move.players, compute_dtype=compute_dtype, cached=cached,
+                moving=move.players, compute_dtype=compute_dtype, cached=cached, inputs=given,
             )  # fmt: skip
             terms = {
                 name: jnp.mean(value.astype(jnp.float32))
-                for name, value in move.terms(players, batch, game.fold_in_name(key, "terms")).items()
+                for name, value in move.terms(players, given.batch, game.fold_in_name(key, "terms")).items()
             }
             loss = sum((lambdas[move.lead][name] * value for name, value in terms.items()), jnp.float32(0))
             updates = {name: players[name].model_state for name in move.players if name in state.model_state}
@@ -89,13 +92,13 @@ def make_train_step(
         if axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         lambdas, metrics = scheduled(state.lambdas, schedules, state.step)
-        batch = with_all_images(batch)
-        cached = cached_players(batch, modules, trained)
+        given = PlayerInputs(batch, inputs)
+        cached = cached_players(given, modules, trained)
         start = state
         for i, move in enumerate(method.moves):
             for repeat in range(move.repeats):
                 move_key = jax.random.fold_in(jax.random.fold_in(key, i), repeat)
-                state, found = make_move(move, state, lambdas, batch, cached, move_key)
+                state, found = make_move(move, state, lambdas, given, cached, move_key)
                 metrics |= mean_over_devices(found)
         averages = {
             name: _moving_average(start.ema[name], state.params[name], decay, start.step) for name, decay in ema.items()
@@ -103,6 +106,15 @@ def make_train_step(
         return dataclasses.replace(state, step=start.step + 1, ema={**start.ema, **averages}), metrics
 
     return train_step
+
+
+def on_raw(step: Callable, prepare: Callable) -> Callable:
+    """`step(state, raw, arrays)`: the step on the batch that `prepare(raw, arrays)` gives, in one program."""
+
+    def prepared_step(state, raw, arrays):
+        return step(state, prepare(raw, arrays))
+
+    return prepared_step
 
 
 def scheduled(lambdas, schedules, step) -> tuple[dict, Metrics]:
@@ -126,27 +138,30 @@ def make_eval_step(
     measure: Callable[[Mapping[str, Any], game.Batch], Any],
     *,
     compute_dtype: Any = None,
+    inputs: Names | None = None,
 ) -> Callable[[Mapping[str, Any], game.Batch], Any]:
     """`eval_step(variables, batch) -> measure(outputs, batch)`, every player in evaluation mode.
 
     Args:
       modules: player -> Flax module.
-      measure: of `{player: output on batch["image"]}` and the batch; sums over a batch are exact where they are
+      measure: of `{player: output on its inputs}` and the batch; sums over a batch are exact where they are
         weighed by `batch["mask"]`.
       compute_dtype: as in `make_train_step`.
+      inputs: as in `make_train_step`; without them players are given `batch["image"]`.
 
     Returns:
       The step; its `variables` are `{player: {"params": tree, "model_state": tree}}`.
     """
 
-    def run(name: str, variables: Mapping[str, Any], x):
+    def run(name: str, variables: Mapping[str, Any], given: PlayerInputs):
         player = game.Player(
             name, modules[name], variables["params"], variables.get("model_state", {}), key=None, train=False,
-            moves=False, compute_dtype=compute_dtype,
+            moves=False, compute_dtype=compute_dtype, inputs=given,
         )  # fmt: skip
-        return player(x)
+        return player(given.batch[MAIN])
 
     def eval_step(variables, batch):
-        return measure({name: run(name, variables[name], batch["image"]) for name in modules}, batch)
+        given = PlayerInputs(batch, inputs)
+        return measure({name: run(name, variables[name], given) for name in modules}, batch)
 
     return eval_step

@@ -22,6 +22,12 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--all-ways", action="store_true", help="every method under every way of running, not under one of them in turn"
+    )
+
+
 @pytest.fixture(scope="session")
 def shared_data_dir() -> pathlib.Path:
     """The folder of prepared TFDS data sets named by KDGAN_DATA_DIR; skips where there is none."""

@@ -42,6 +42,21 @@ class Plain(nn.Module):
         return nn.Dense(CLASSES, name="head")(x)
 
 
+class Reads(nn.Module):
+    """Any number of arrays [b, ...], whole numbers among them, to logits, or to scores [b]; smooth."""
+
+    width: int = 5
+    scores: bool = False
+    num_classes: int = CLASSES
+
+    @nn.compact
+    def __call__(self, *fields):
+        x = jnp.concatenate([field.reshape(len(field), -1).astype(jnp.result_type(*fields)) for field in fields], -1)
+        x = nn.tanh(nn.Dense(self.width, name="hidden")(x))
+        x = nn.Dense(1 if self.scores else self.num_classes, name="head")(x)
+        return x[:, 0] if self.scores else x
+
+
 class Judge(nn.Module):
     """Scores a vector of outputs: [b]."""
 
@@ -100,6 +115,9 @@ class Coder(nn.Module):
         mean = self.mean(x)
         return {"mean": mean, "log_variance": self.log_variance(x), "decoded": self.decode(mean)}
 
+    def encode(self, image):
+        return self.mean(image.reshape(len(image), -1))
+
     def decode(self, z):
         return self.decoder(z).reshape(-1, 4, 4, 1)
 
@@ -115,25 +133,27 @@ def batch(size: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def ones(method: game.Method, modules, example) -> dict[str, dict[str, float]]:
+def ones(method: game.Method, modules, example, inputs=None) -> dict[str, dict[str, float]]:
     """λ 1 for every term of a method."""
-    terms = game.inspect_method(method, modules, example).terms
+    terms = game.inspect_method(method, modules, example, inputs=inputs).terms
     return {player: dict.fromkeys(names, 1.0) for player, names in terms.items()}
 
 
-def make_state(method, modules, *, rate=0.1, optimizers=None, lambdas=None, seed=0, example=None, ema=()) -> TrainState:
+def make_state(
+    method, modules, *, rate=0.1, optimizers=None, lambdas=None, seed=0, example=None, ema=(), inputs=None
+) -> TrainState:
     """A state whose frozen players are initialised, too."""
     example = batch() if example is None else example
     optimizers = optimizers or {name: optax.sgd(rate) for name in method.trained}
-    inputs = game.inspect_method(method, modules, example).inputs
+    called = game.inspect_method(method, modules, example, inputs=inputs).inputs
     frozen = {}
-    for name in inputs:
+    for name in called:
         if name not in method.trained:
-            args, kwargs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), inputs[name])
+            args, kwargs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), called[name])
             frozen[name] = modules[name].init(jax.random.key(99), *args, **kwargs)
     return TrainState.create(
         method, modules, optimizers, example, key=jax.random.key(seed),
-        lambdas=lambdas or ones(method, modules, example),
+        lambdas=lambdas or ones(method, modules, example, inputs), inputs=inputs,
         params={name: variables.get("params", {}) for name, variables in frozen.items()},
         model_state={
             name: {kind: tree for kind, tree in variables.items() if kind != "params"} for name, variables in frozen.items()

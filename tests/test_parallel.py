@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import players as small
-from kdgan import methods, parallel
+from kdgan import members, methods, parallel
 from kdgan.step import make_train_step
 
 STEPS = 3
@@ -107,7 +107,7 @@ KD_MODULES = {"student": small.Plain(), "teacher": small.Plain(7)}
 LAMBDAS = [{"student": {"ce": 1.0, "kd": 0.0}}, {"student": {"ce": 0.1, "kd": 2.0}}]
 
 
-def members(common: bool):
+def six_members(common: bool):
     """Six members, three seeds by two arms; each seed has its own teacher unless it is common to all."""
     states = []
     for seed in range(3):
@@ -123,7 +123,7 @@ def members(common: bool):
 @pytest.fixture(scope="module", params=[False, True], ids=["own teachers", "one teacher"])
 def reference(request):
     step = parallel.jit(step_of(KD, KD_MODULES))
-    runs = [jax.device_get(run(step, state, seed=i // 2)) for i, state in enumerate(members(request.param))]
+    runs = [jax.device_get(run(step, state, seed=i // 2)) for i, state in enumerate(six_members(request.param))]
     assert step.compiled._cache_size() == 1  # λ's, keys and teachers are arguments: nothing is compiled again
     return request.param, runs
 
@@ -133,16 +133,16 @@ def make_runners(common):
     step, split = step_of(KD, KD_MODULES), step_of(KD, KD_MODULES, axis_name=parallel.BATCH_AXIS)
     shared = ("teacher",) if common else ()
     return {
-        "in turn": parallel.in_turn(parallel.jit(step), **size),
-        "in turn, batch over devices": parallel.in_turn(parallel.pmap(split), place=parallel.replicate, **size),
-        "unrolled": parallel.unrolled(step, **size),
-        "unrolled, one arm at a time": parallel.unrolled(step, arms_per_chunk=1, **size),
-        "vmap": parallel.side_by_side(step, common=shared, **size),
-        "vmap, one seed at a time": parallel.side_by_side(step, common=shared, seeds_per_chunk=1, **size),
-        "vmap, batch over devices": parallel.side_by_side(
+        "in turn": members.in_turn(parallel.jit(step), **size),
+        "in turn, batch over devices": members.in_turn(parallel.pmap(split), place=parallel.replicate, **size),
+        "unrolled": members.unrolled(step, **size),
+        "unrolled, one arm at a time": members.unrolled(step, arms_per_chunk=1, **size),
+        "vmap": members.side_by_side(step, common=shared, **size),
+        "vmap, one seed at a time": members.side_by_side(step, common=shared, seeds_per_chunk=1, **size),
+        "vmap, batch over devices": members.side_by_side(
             split, common=shared, wrap=lambda s: parallel.pmap(s, batch_axis=1), place=parallel.replicate, **size
         ),
-        "a member on each device": parallel.over_devices(step, **size),
+        "a member on each device": members.over_devices(step, **size),
     }
 
 
@@ -150,7 +150,7 @@ def make_runners(common):
 def test_every_way_of_running_members_gives_the_same_numbers(reference, name):
     common, expected = reference
     runner = make_runners(common)[name]
-    states = members(common)
+    states = six_members(common)
     arrived, metrics = {}, {}
     for chunk in runner.chunks:
         packed = runner.pack([states[i] for i in chunk])
@@ -171,7 +171,7 @@ def test_under_vmap_a_shared_teacher_is_paid_once():
     """FLOPs of the compiled program: two arms of a seed cost less than twice one, by the teacher's forward pass."""
 
     def flops(arms):
-        runner = parallel.side_by_side(step_of(KD, KD_MODULES), seeds=1, arms=arms)
+        runner = members.side_by_side(step_of(KD, KD_MODULES), seeds=1, arms=arms)
         states = [small.make_state(KD, KD_MODULES, lambdas=LAMBDAS[i % 2]) for i in range(arms)]
         moving, frozen = runner.pack(states).split()
         batch = runner.pack_batch([small.batch()] * arms)
@@ -185,7 +185,7 @@ def test_unrolled_a_shared_teacher_is_paid_once():
     """FLOPs after optimisation, by which what the arms have in common is one: two arms of a seed less a teacher's pass."""
 
     def flops(arms):
-        runner = parallel.unrolled(step_of(KD, KD_MODULES), seeds=1, arms=arms)
+        runner = members.unrolled(step_of(KD, KD_MODULES), seeds=1, arms=arms)
         states = [small.make_state(KD, KD_MODULES, lambdas=LAMBDAS[i % 2]) for i in range(arms)]
         compiled = runner.step.compiled.lower(*runner.pack(states), runner.pack_batch([small.batch()] * arms)).compile()
         return compiled.cost_analysis()["flops"]
@@ -193,7 +193,7 @@ def test_unrolled_a_shared_teacher_is_paid_once():
     teacher_forward = 2 * 8 * (16 * 7 + 7 * 3)
     assert flops(2) <= 2 * flops(1) - teacher_forward
     with pytest.raises(ValueError, match="arms_per_chunk = 2 must divide the 3 arms"):
-        parallel.unrolled(step_of(KD, KD_MODULES), seeds=1, arms=3, arms_per_chunk=2)
+        members.unrolled(step_of(KD, KD_MODULES), seeds=1, arms=3, arms_per_chunk=2)
 
 
 def test_frozen_players_are_neither_donated_nor_changed():

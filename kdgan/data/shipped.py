@@ -35,7 +35,7 @@ def read_shipped(name: str, split: str) -> Dataset:
 
     bunch = getattr(datasets, f"load_{name}")()
     table, label = np.asarray(bunch.data), np.asarray(bunch.target)
-    # Raw words of a bit generator, as in `order.py`: the order is the same under every NumPy.
+    # Raw words of a bit generator, as in `batches.indices_of_step`: the order is the same under every NumPy.
     order = np.argsort(np.random.Philox(key=0).random_raw(len(table)), kind="stable")
     place = np.arange(len(table))
     rows_of = {"train": order[place % 5 != 0], "test": order[place % 5 == 0], "all": order}

@@ -10,9 +10,9 @@ import numpy as np
 
 from kdgan import parallel
 from kdgan.data.batches import normalise
-from kdgan.evaluators import generator
 from kdgan.evaluators.evaluator import Evaluator, Judged, Measure, Setting
 from kdgan.evaluators.figures import Figure, grid
+from kdgan.evaluators.generator import MEASURES, NOISE_SEED, about, distances, heads, notes, pictures, shown
 from kdgan.game import call_module
 from kdgan.methods.vae import elbo_terms
 
@@ -26,26 +26,26 @@ def autoencoder() -> Evaluator:
     def measure(setting: Setting, judged: Judged, split: str) -> dict[str, Any]:
         drawn = drawn_from(judged.given, judged.output)
         return {
-            **generator.distances(setting, judged, split, drawn),
+            **distances(setting, judged, split, drawn),
             "elbo": measure_elbo(setting, judged, split),
         }
 
-    def pictures(setting: Setting, judged: Judged) -> list[Figure]:
+    def pictured(setting: Setting, judged: Judged) -> list[Figure]:
         drawn = drawn_from(judged.given, judged.output)
-        return [*generator.pictures(setting, judged, drawn), _reconstructions(setting, judged)]
+        return [*pictures(setting, judged, drawn), reconstructions(setting, judged)]
 
     return Evaluator(
         ELBO,
-        *generator.MEASURES,
+        *MEASURES,
         measure=measure,
         fits=_fits,
         samples=True,
         draws=drawn_from,
-        watch=lambda setting, judged: generator.shown(setting, judged, drawn_from(judged.given, judged.output)),
-        pictures=pictures,
-        notes=generator.notes,
-        heads=generator.heads,
-        about=generator.about,
+        watch=lambda setting, judged: shown(setting, judged, drawn_from(judged.given, judged.output)),
+        pictures=pictured,
+        notes=notes,
+        heads=heads,
+        about=about,
     )
 
 
@@ -76,7 +76,7 @@ def measure_elbo(setting: Setting, judged: Judged, split: str) -> float:
 
         setting.memo[key] = parallel.compiled(total)
     size = setting.splits.size(split)
-    keys = jax.random.split(jax.random.key(generator.NOISE_SEED[split]), size)
+    keys = jax.random.split(jax.random.key(NOISE_SEED[split]), size)
     sums = [
         setting.memo[key](judged.variables, batch, each)
         for batch, each in zip(setting.splits.batches(split), keys, strict=False)
@@ -84,7 +84,7 @@ def measure_elbo(setting: Setting, judged: Judged, split: str) -> float:
     return float(np.sum(jax.device_get(sums))) / size
 
 
-def _reconstructions(setting: Setting, judged: Judged) -> Figure:
+def reconstructions(setting: Setting, judged: Judged) -> Figure:
     images = setting.splits.images("test", np.arange(RECONSTRUCTIONS))
     decoded = _reconstruct(judged.module)(
         judged.variables, np.asarray(normalise(images, mean=setting.mean, std=setting.std))

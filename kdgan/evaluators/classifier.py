@@ -68,13 +68,13 @@ def _fits(output: Any, fields: Mapping[str, Any]) -> str | None:
     shape = tuple(output.shape) if hasattr(output, "shape") else None
     if shape is not None and len(shape) == 2 and 1 < shape[-1] < label.size:
         return (
-            f"it tells {shape[-1]} classes apart, the data have {label.size}; set its model_args.num_classes, or, where it"
-            " knows a part of them only, its evaluate = 'nothing', and match that part in a method of your own"
+            f"it tells {shape[-1]} classes apart, the data have {label.size}; set {{player}}.model_args.num_classes, or,"
+            " where it knows a part of them only, {player}.evaluate = 'nothing', and match that part in a method of your own"
         )
     if shape is None or len(shape) != 2 or shape[-1] != label.size:
         return (
-            f"its output is {shape if shape is not None else ', '.join(output)}, the data have {label.size} classes; set its"
-            f" model_args.num_classes, or its classes to the {label.size} of its classes that stand for them"
+            f"its output is {shape if shape is not None else ', '.join(output)}, the data have {label.size} classes; set"
+            f" {{player}}.model_args.num_classes, or {{player}}.classes to the {label.size} of its classes that are meant"
         )
     return None
 

@@ -149,7 +149,7 @@ class Evaluator:
       keeps: `(apply, variables, batch, key) -> {name: [b, ...]}`, pure: what is kept of each test example in evaluation.npz.
       measure: `(setting, judged, split) -> {measure: number}`, on the host: what is no sum over a split.
       fits: `(output, fields) -> None or why a player of this output cannot be judged so`; `output` is a pytree of
-        `jax.ShapeDtypeStruct`, `fields` name -> `kdgan.data.Field`.
+        `jax.ShapeDtypeStruct`, `fields` name -> `kdgan.data.Field`. "{player}" in the reason becomes players.<name>.
       samples: whether distributions are compared, by the features of `evaluate.extractor`.
       draws: `(given, output) -> {"latent", "conditional", "method"}`: how images are drawn from the player, where they are.
       watch: `(setting, judged) -> Figure or None`: images that are written while the player trains, of the first seed.

@@ -7,15 +7,18 @@ pulls.
 
 Logits may be of any float type and are computed on as float32 (float64 where they are), so [b] comes back as such. They
 must be finite: to rule a class out, give it a large negative logit (-1e9), not -inf, for 0·inf is not a number.
+
+At the end stands what every loss asks of its arguments: at least float32, a positive temperature, the same classes.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Integer, PRNGKeyArray, Real
-
-from kdgan.losses.arguments import at_least_float32, check_same_classes, check_temperature
 
 
 def cross_entropy(
@@ -184,3 +187,37 @@ def perturb_logits(
     chosen = jax.random.uniform(chosen_key, (logits.shape[0], 1)) < ratio
     noise = jnp.asarray(sigma, logits.dtype) * jax.random.normal(noise_key, logits.shape, logits.dtype)
     return logits * (1 + jnp.where(chosen, noise, 0))
+
+
+def at_least_float32(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """bfloat16 and float16 become float32, since a sum of exponentials needs its 24 bits; float64 stays."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def check_temperature(temperature: Real[ArrayLike, ""], name: str = "temperature") -> None:
+    """Raises ValueError for a temperature that is not positive and finite.
+
+    Only Python and NumPy numbers are looked at: a JAX scalar (a schedule's value inside a compiled step) has no value
+    yet, and reading it would stall the device. Whoever builds the schedule checks its ends by this function.
+    """
+    if isinstance(temperature, (int, float, np.number, np.ndarray)) and not 0 < float(temperature) < math.inf:
+        raise ValueError(
+            f"{name} is {temperature}; it must be a positive, finite number (1 leaves the logits as they are)"
+        )
+
+
+def check_same_classes(student_logits: Float[Array, "b k"], teacher_logits: Float[Array, "n c"]) -> None:
+    """Raises ValueError unless both have the same shape [b, k]; left alone, a batch of one or one class would
+    broadcast.
+    """
+    if student_logits.shape[1] != teacher_logits.shape[1]:
+        raise ValueError(
+            f"student_logits has shape {student_logits.shape} and teacher_logits {teacher_logits.shape}: "
+            f"{student_logits.shape[1]} and {teacher_logits.shape[1]} classes. Both must be over the same classes; "
+            "config.players.<name>.classes maps the classes of one player to those of the other"
+        )
+    if student_logits.shape != teacher_logits.shape:
+        raise ValueError(
+            f"student_logits has shape {student_logits.shape} and teacher_logits {teacher_logits.shape}: "
+            "both must come from the same batch"
+        )

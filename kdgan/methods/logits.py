@@ -7,9 +7,6 @@ is matched on the unlabelled images of the batch (`data.unlabelled_batch_size`),
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax.numpy as jnp
-
-from kdgan.cached import ALL_IMAGES
 from kdgan.game import Batch, Method, Move, Players
 from kdgan.losses import logits as losses
 
@@ -48,11 +45,9 @@ def images(batch: Batch, unlabelled: bool) -> Any:
     """The images on which outputs are matched: the labelled ones first, then the unlabelled where asked for."""
     if not unlabelled:
         return batch["image"]
-    if "unlabelled" not in batch:
+    if "all" not in batch:
         raise ValueError("method.unlabelled = True needs data.unlabelled_batch_size > 0 (the batch has no such images)")
-    if ALL_IMAGES in batch:  # the step's, the same array in each move
-        return batch[ALL_IMAGES]
-    return jnp.concatenate([batch["image"], batch["unlabelled"]["image"]])
+    return batch["all"]["image"]
 
 
 def _matching(

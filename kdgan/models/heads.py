@@ -39,7 +39,7 @@ class SelectClasses(nn.Module):
         Raises:
           ValueError: an index is outside [0, n).
         """
-        logits = self.module(*args, **_training_switch(self.module, train), **kwargs)
+        logits = self.module(*args, **training_switch(self.module, train), **kwargs)
         known = logits.shape[-1]
         outside = [index for index in self.classes if not 0 <= index < known]
         if outside:
@@ -50,7 +50,8 @@ class SelectClasses(nn.Module):
         return logits[..., jnp.asarray(self.classes)]
 
 
-def _training_switch(module: nn.Module, train: bool) -> dict[str, bool]:
+def training_switch(module: nn.Module, train: bool) -> dict[str, bool]:
+    """The keyword argument by which a module is told that it trains; none where it has no such switch."""
     known = {"train": train, "training": train, "is_training": train}
     known |= {"deterministic": not train, "use_running_average": not train}
     parameters = inspect.signature(type(module).__call__).parameters

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdgan import parallel
-from kdgan.data import alike, augment, order, stream, windows
-from kdgan.data.batches import gather, normalise
+from kdgan.data import alike, augment, stream, windows
+from kdgan.data.batches import gather, indices_of_step, normalise
 from kdgan.data.dataset import Dataset
 from kdgan.data.fields import LABEL
 from kdgan.data.views import KEY, in_turn, places
@@ -77,7 +77,7 @@ def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, c
     position = np.arange(batch_size, dtype=np.int32)[share]
     examples: Iterator[tuple[np.ndarray, HostBatch]]
     if inputs.on_device or cut:
-        rule = lambda step: rows[order.indices(len(rows), batch_size, seed=seed, stage=stage, step=step)][share]
+        rule = lambda step: rows[indices_of_step(len(rows), batch_size, seed=seed, stage=stage, step=step)][share]
         examples = ((index, {"index": index}) for index in map(rule, range(start, steps)))
     else:
         read = stream.stream(
@@ -101,7 +101,7 @@ def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, c
 
 
 def _key_data(seed: int, stage: int, step: int) -> np.ndarray:
-    """The step's key, [2]; the counter's second word sets it apart from the order of the epochs (`data/order.py`)."""
+    """The step's key, [2]; the counter's second word sets it apart from the order of the epochs (`indices_of_step`)."""
     generator = np.random.Philox(key=np.array([seed, stage], np.uint64), counter=np.array([0, 1, step, 0], np.uint64))
     return generator.random_raw(1).view(np.uint32)
 

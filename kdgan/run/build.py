@@ -22,11 +22,11 @@ from kdgan.run import checkpoint, evaluators, extractors, ranges, starts
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
-from kdgan.run.players import build_modules, device_count, splits_batch
+from kdgan.run.players import build_modules, device_count, inputs_of, splits_batch, with_main_input
 from kdgan.run.program import Program
 from kdgan.run.schema import Arm, Run, Stage
 from kdgan.state import variable_shapes
-from kdgan.step import make_train_step
+from kdgan.step import make_train_step, on_raw
 
 COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16}
 MOST_PLACES = 2**31  # of views: one is numbered by an int32
@@ -118,7 +118,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     modules, local_modules = (
         build_modules(run, arm, inputs, synchronised=over_devices) for over_devices in (True, False)
     )
-    prepare = run_batches.make_prepare(inputs, arm.augment)
+    prepare = with_main_input(run_batches.make_prepare(inputs, arm.augment), inputs.train.inputs)
+    given = inputs_of(arm, inputs.train.fields, inputs.train.inputs)
     try:
         example = run_batches.example_batch(inputs, prepare, arm.batch_size, arm.augment)
     except ValueError as error:
@@ -126,7 +127,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     try:
         method = methods.build(**{name: _hyperparameter(name, value, arm.steps) for name, value in arm.method.items()})
         # Modules without an axis name: shapes are traced outside of any device axis.
-        inspection = game.inspect_method(method, local_modules, example)
+        inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}
         for values in lambdas.values():
             game.check_lambdas(inspection.terms, values, method.trained)
@@ -145,8 +146,10 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
             f"{where}.method = {arm.method.get('name')!r} learns from labels; {run_inputs.no_labels(inputs)}"
         ) from error
     _check_norms(run, arm, inputs, where, inspection.norms)
-    ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
-    judged_by = evaluators.of_players(run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute])
+    _check_renormalised(arm, inspection)
+    if inputs.train.image_field is not None:
+        ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
+    judged_by = evaluators.of_players(run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute], given)
     for name in inspection.inputs:
         has_parameters = variable_shapes(local_modules[name], inspection.inputs[name]).get("params")
         if name not in method.trained and has_parameters and any(name not in a.start for a in arms):
@@ -183,6 +186,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         views=_views(arm, inputs, where),
         # Of a stage's arms those that train the player run it in every step.
         cached=tuple(dict.fromkeys(n for n in arm.cached if n in inspection.inputs and n not in method.trained)),
+        inputs={name: fields for name, fields in given.items() if name in inspection.inputs},
     )
     _check_cached(program, where)
     return program
@@ -223,9 +227,28 @@ def _check_cached(program: Program, where: str) -> None:
         if not hasattr(output, "shape"):
             raise ConfigError(f"{field}: {name} gives {', '.join(output)}; a player that gives one array is accepted")
     try:
-        game.inspect_method(program.method, program.local_modules, program.step_example)
+        game.inspect_method(program.method, program.local_modules, program.step_example, inputs=program.inputs)
     except ValueError as error:
         raise ConfigError(f"{where}.cached = {program.cached}: {error}") from error
+
+
+def _check_renormalised(arm: Arm, inspection: game.Inspection) -> None:
+    """A mean, std or size of its own is of what a player is given; what it makes lies where the data's pixels lie."""
+    for name, (args, kwargs) in inspection.inputs.items():
+        player, output = arm.players[name], inspection.outputs[name]
+        changed = {field: getattr(player, field) for field in ("mean", "std", "image_size")}
+        given = {field: value for field, value in changed.items() if value is not None}
+        if not given:
+            continue
+        field, value = next(iter(given.items()))
+        where = f"config.players.{name}.{field} = {value}"
+        if isinstance(output, Mapping):
+            raise ConfigError(
+                f"{where}: {name} decodes images, which lie where the data's pixels lie; set data.{field}"
+            )
+        if not any(getattr(leaf, "ndim", 0) == 4 for leaf in jax.tree.leaves((args, kwargs))):
+            shapes = ", ".join(str(tuple(leaf.shape)) for leaf in jax.tree.leaves((args, kwargs)))
+            raise ConfigError(f"{where}: {name} is given no images, but {shapes}; leave {field} out")
 
 
 def _check_norms(run: Run, arm: Arm, inputs: Inputs, where: str, norms: Mapping[str, Sequence[Norm]]) -> None:
@@ -307,7 +330,7 @@ def make_step(run: Run, program: Program) -> Callable:
     """`step(state, host_batch, device_arrays) -> (state, metrics)` of one member."""
     axis_name = parallel.BATCH_AXIS if splits_batch(run) else None
     step = make_prepared_step(program, program.modules, run.parallel.compute, axis_name=axis_name)
-    return lambda state, raw, arrays: step(state, program.prepare(raw, arrays))
+    return on_raw(step, program.prepare)
 
 
 def make_prepared_step(
@@ -322,4 +345,5 @@ def make_prepared_step(
         ema=program.ema,
         compute_dtype=COMPUTE[compute],
         axis_name=axis_name,
+        inputs=program.inputs,
     )

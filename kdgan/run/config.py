@@ -259,6 +259,8 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
         if dataclasses.is_dataclass(origin) and isinstance(value, Mapping):
             return _build(option, value, path)
         if origin is Sequence and isinstance(value, list | tuple):
+            if typing.get_args(option) == (str,) and not all(isinstance(item, str) for item in value):
+                raise ConfigError(f"config.{path} = {value!r}: names (str) are accepted")
             return tuple(value)
         if origin is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
@@ -349,3 +351,24 @@ def _check_published(run: Run) -> None:
 def _check_player(name: str, player: Player) -> None:
     if player.ema is not None and not 0 < player.ema < 1:
         raise ConfigError(f"config.players.{name}.ema = {player.ema}: must be between 0 and 1, or None")
+    inputs = player.inputs
+    if "" in inputs or len({*inputs}) != len(inputs):
+        raise ConfigError(
+            f"config.players.{name}.inputs = {inputs}: names of fields of the data, each once, are accepted"
+        )
+    for field in ("mean", "std"):
+        value = getattr(player, field)
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        bad = [n for n in numbers if isinstance(n, bool) or not isinstance(n, int | float) or not math.isfinite(n)]
+        if value == () or bad or (field == "std" and any(n <= 0 for n in numbers)):
+            wanted = "a positive number" if field == "std" else "a number"
+            raise ConfigError(
+                f"config.players.{name}.{field} = {value}: {wanted}, one for each channel, or None is accepted"
+            )
+    if player.image_size is not None:
+        sides = player.image_size if isinstance(player.image_size, tuple) else (player.image_size,) * 2
+        if len(sides) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sides):
+            raise ConfigError(
+                f"config.players.{name}.image_size = {player.image_size}: (height, width), the side of a square, or None is"
+                " accepted"
+            )

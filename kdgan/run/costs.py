@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from kdgan.game import call_module
 from kdgan.metrics import cost
-from kdgan.run import build, players, tables
+from kdgan.run import build, players, teacher_outputs
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program
 from kdgan.run.schema import Run
@@ -136,8 +136,8 @@ def training_flops(run: Run, program: Program, inputs: Inputs) -> float | None:
     What is cached counts whole for each member, though several may share it.
     """
     per_step = step_cost(run, program).flops
-    count = len(tables.drawn(inputs, program, run.seeds[:1])) if program.cached else 0
-    made = [tables.flops(run, program, name, count) for name in program.cached]
+    count = len(teacher_outputs.drawn(inputs, program, run.seeds[:1])) if program.cached else 0
+    made = [teacher_outputs.flops(run, program, name, count) for name in program.cached]
     return None if per_step is None or None in made else per_step * program.steps + sum(filter(None, made))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
+from kdgan import parallel
 from kdgan.data.cache import cache_dir
 from kdgan.evaluators import Evaluator, Judged, Setting
 from kdgan.run import build, extractors
@@ -66,7 +66,7 @@ class Evaluation:
         self._run, self._inputs, self._programs = run, inputs, programs
         self._compute = build.COMPUTE[run.parallel.compute]
         self.splits = Splits(run, inputs)
-        self._forward: dict[nn.Module, Callable] = {}
+        self._forward: dict[Any, Callable] = {}
         self._totals: dict[Any, Callable] = {}
         everyone = [program for several in programs.values() for program in several]
         self.samples = any(map(extractors.needed, everyone))
@@ -116,7 +116,7 @@ class Evaluation:
 
     def outputs(self, program: Program, player: str, variables: Variables, split: str) -> Outputs:
         """A player's output on each evaluation batch of a split."""
-        forward = self._forward_of(program.local_modules[player])
+        forward = self._forward_of(program, player)
         return [forward(variables, batch) for batch in self.splits.batches(split)]
 
     def measure(
@@ -152,8 +152,8 @@ class Evaluation:
         return result
 
     def _sum(self, program, player, variables, split, evaluators, others, keep) -> tuple[dict, dict]:
-        forward = self._forward_of(program.local_modules[player])
-        totals = self._totals_of(program.local_modules[player], tuple(evaluators), keep)
+        forward = self._forward_of(program, player)
+        totals = self._totals_of(program, player, tuple(evaluators), keep)
         key, batches = jax.random.key(KEYS[split]), []
         for i, batch in enumerate(self.splits.batches(split)):
             given = {name: outputs[i] for name, outputs in others.items()}
@@ -165,13 +165,16 @@ class Evaluation:
         size, parts = self.splits.size(split), [kept for _, kept in fetched]
         return sums, {name: np.concatenate([part[name] for part in parts])[:size] for name in parts[0]}
 
-    def _forward_of(self, module: nn.Module) -> Callable:
-        if module not in self._forward:
-            self._forward[module] = make_forward(module, self._inputs.config, self._compute)
-        return self._forward[module]
+    def _forward_of(self, program: Program, player: str) -> Callable:
+        key = module, inputs = program.local_modules[player], program.inputs_of(player)
+        if key not in self._forward:
+            self._forward[key] = make_forward(module, self._inputs.config, self._compute, inputs)
+        return self._forward[key]
 
-    def _totals_of(self, module: nn.Module, evaluators: tuple[Evaluator, ...], keep: bool) -> Callable:
-        key = module, evaluators, keep
+    def _totals_of(self, program: Program, player: str, evaluators: tuple[Evaluator, ...], keep: bool) -> Callable:
+        module, inputs = program.local_modules[player], program.inputs_of(player)
+        key = module, inputs, evaluators, keep
         if key not in self._totals:
-            self._totals[key] = make_totals(module, evaluators, self._inputs.config, self._compute, keep=keep)
+            totals = make_totals(module, evaluators, self._inputs.config, self._compute, inputs, keep=keep)
+            self._totals[key] = parallel.compiled(totals)
         return self._totals[key]

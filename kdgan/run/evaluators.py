@@ -15,6 +15,7 @@ from flax import linen as nn
 from kdgan import evaluators
 from kdgan.evaluators import Evaluator
 from kdgan.game import Inspection
+from kdgan.player import MAIN
 from kdgan.run import batches as run_batches
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
@@ -28,8 +29,9 @@ NOTHING = "nothing"
 
 
 def of_players(
-    run: Run, arm: Arm, inspection: Inspection, modules: Mapping[str, nn.Module], inputs: Inputs, compute_dtype: Any
-) -> dict[str, tuple[Evaluator, ...]]:
+    run: Run, arm: Arm, inspection: Inspection, modules: Mapping[str, nn.Module], inputs: Inputs, compute_dtype: Any,
+    given: Mapping[str, Sequence[str]],
+) -> dict[str, tuple[Evaluator, ...]]:  # fmt: skip
     """Player -> its evaluators, of the players that are measured.
 
     Args:
@@ -39,6 +41,7 @@ def of_players(
       modules: player -> module without a device axis.
       inputs: the run's data.
       compute_dtype: in which players compute.
+      given: player -> the fields that it is given, where they are not the field `image` alone.
 
     Raises:
       ConfigError: an evaluator that does not exist, or cannot judge what the player gives on these data; a measure that two
@@ -50,7 +53,7 @@ def of_players(
         if several is None:
             several = default(name, inspection.inputs[name], output, inputs)
         for evaluator in several:
-            _check(evaluator, name, inspection, modules[name], inputs, compute_dtype)
+            _check(evaluator, name, inspection, modules[name], inputs, compute_dtype, given.get(name, (MAIN,)))
         if several:
             chosen[name] = several
     _check_measures(chosen)
@@ -93,14 +96,16 @@ def _built(name: str, arguments: str) -> Evaluator:
 
 
 def _check(
-    evaluator: Evaluator, player: str, inspection: Inspection, module: nn.Module, inputs: Inputs, compute_dtype: Any
-) -> None:
+    evaluator: Evaluator, player: str, inspection: Inspection, module: nn.Module, inputs: Inputs, compute_dtype: Any,
+    given: Sequence[str],
+) -> None:  # fmt: skip
     output, fields = inspection.outputs[player], inputs.train.fields
     reason = evaluator.fits(output, fields)
     if reason is not None:
+        said = reason.replace("{player}", f"players.{player}")
         hint = f"; {run_inputs.no_labels(inputs)}" if not inputs.has_labels and "label" in reason else ""
         raise ConfigError(
-            f"config.players.{player} is judged as {evaluator.name!r}: {reason}{hint}; or set players.{player}.evaluate to"
+            f"config.players.{player} is judged as {evaluator.name!r}: {said}{hint}; or set players.{player}.evaluate to"
             f" {NOTHING!r}"
         )
     if evaluator.sums is None:
@@ -112,15 +117,15 @@ def _check(
         "model_state": {k: v for k, v in variables.items() if k != "params"},
     }
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
-    totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, keep=True)
+    totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, given, keep=True)
     try:
         jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         shapes = ", ".join(f"{name} {list(np.shape(value)[1:])}" for name, value in raw.items() if name != "mask")
-        given = jax.tree.map(lambda leaf: list(leaf.shape[1:]), output)
+        made = jax.tree.map(lambda leaf: list(leaf.shape[1:]), output)
         said = str(error).splitlines()[0] if str(error) else ""
         raise ConfigError(
-            f"config.players.{player}.evaluate = {evaluator.name!r}: it cannot judge an output of {given} an example on data"
+            f"config.players.{player}.evaluate = {evaluator.name!r}: it cannot judge an output of {made} an example on data"
             f" of {shapes}: {type(error).__name__}: {said}"
         ) from error
 

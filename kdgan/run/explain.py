@@ -9,7 +9,7 @@ import numpy as np
 
 from kdgan import optim
 from kdgan.data.dataset import Dataset
-from kdgan.run import costs, ranges, tables
+from kdgan.run import costs, ranges, teacher_outputs
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import how_members_run, memory
 from kdgan.run.program import Program
@@ -33,16 +33,21 @@ def _lines(label: str, rows: Sequence[str]) -> str:
 def _data(inputs: Inputs) -> str:
     partition = next(iter(inputs.partitions.values()))
     data = inputs.config
+    label = inputs.train.fields.get("label")
+    chosen = "all labelled" if data.labelled is None else "labelled (drawn by seed)"
     if inputs.has_classes:
-        classes = f"{inputs.num_classes} class" + ("" if inputs.num_classes == 1 else "es")
-        chosen = "all labelled" if data.labelled is None else "labelled (class-balanced, drawn by seed)"
+        what = f"{inputs.num_classes} class" + ("" if inputs.num_classes == 1 else "es")
+        chosen = chosen.replace("(drawn", "(class-balanced, drawn")
+    elif label is not None:
+        what = f"label {label}"
     else:
-        classes = "no labels"
+        what = "no labels"
         chosen = "without labels" if data.labelled is None else "without labels (drawn by seed)"
-    h, w, c = inputs.train.image_shape
+    shape = "×".join("?" if side is None else str(side) for side in inputs.train.image_shape)
     rows = [
-        f"{data.name}: {classes}, images {h}×{w}×{c};"
-        f" train {len(partition.train):,} {chosen}, validation {len(partition.validation):,}, test {len(inputs.test):,}"
+        f"{data.name}: {what}{f', images {shape}' if shape else ''};"
+        f" train {len(partition.train):,} {chosen}, validation {len(partition.validation):,}, test {len(inputs.test):,}",
+        "fields: " + ", ".join(f"{name} ({field}, {field.dtype})" for name, field in inputs.train.fields.items()),
     ]
     if data.unlabelled_batch_size:
         rows.append(f"{len(partition.unlabelled):,} unlabelled, {data.unlabelled_batch_size} per step")
@@ -108,6 +113,7 @@ def _stage(run: Run, stage: Stage, programs: Sequence[Program], inputs: Inputs) 
     if (views := max(program.views or 1 for program in programs)) > 1:
         head += f", each example in {views} views"
     blocks = ["", _lines("stage", [head]), _lines("players", _players(stage, programs))]
+    blocks.append(_lines("inputs", _taken(programs)))
     blocks.append(_lines("moves", _moves(programs)))
     if cached := _cached(run, programs, inputs):
         blocks.append(_lines("cached", cached))
@@ -137,6 +143,33 @@ def _players(stage: Stage, programs: Sequence[Program]) -> list[str]:
                     row if name not in {n for _, n in rows} else f"{row} [{', '.join(program.arms)}]"
                 )
     return list(dict.fromkeys([*rows.values(), *(row for program in programs for row in _ranges(program))]))
+
+
+def _taken(programs: Sequence[Program]) -> list[str]:
+    """What each player is called with: fields of the data by their names, else types and shapes."""
+    rows: dict[str, list[str]] = {}
+    for program in programs:
+        for name in program.modules:
+            rows.setdefault(f"{name:<14} {', '.join(_arguments(program, name))}", []).extend(program.arms)
+    names = [row.split()[0] for row in rows]
+    return [row if names.count(row.split()[0]) == 1 else f"{row} [{', '.join(arms)}]" for row, arms in rows.items()]
+
+
+def _arguments(program: Program, name: str) -> list[str]:
+    args, kwargs = program.inspection.inputs[name]
+    given = program.places_of_inputs(name)
+    shown: list[str] = []
+    for i, value in enumerate(args):
+        if given is not None and i in range(given.start, given.stop):
+            value = program.example[program.inputs_of(name)[i - given.start]]
+            shown.append(f"{program.inputs_of(name)[i - given.start]} {_shape(value)}")
+        else:
+            shown += [_shape(leaf) for leaf in jax.tree.leaves(value)]
+    return [*shown, *(f"{key}={_shape(leaf)}" for key, value in kwargs.items() for leaf in jax.tree.leaves(value))]
+
+
+def _shape(leaf: Any) -> str:
+    return f"{leaf.dtype} [{', '.join(map(str, ('b', *leaf.shape[1:])))}]"
 
 
 def _ranges(program: Program) -> list[str]:
@@ -218,10 +251,10 @@ def _cached(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
         for name in program.cached:
             # A player of each seed has a table of its own.
             count, seeds = (1, run.seeds) if name in program.shared else (len(run.seeds), run.seeds[:1])
-            images = len(tables.drawn(inputs, program, seeds))
-            size = tables.size(program, name, count * images)
-            where = "in the workdir" if tables.lies_on_disk(run, size) else "in memory"
-            operations = tables.flops(run, program, name, count * images)
+            images = len(teacher_outputs.drawn(inputs, program, seeds))
+            size = teacher_outputs.size(program, name, count * images)
+            where = "in the workdir" if teacher_outputs.lies_on_disk(run, size) else "in memory"
+            operations = teacher_outputs.flops(run, program, name, count * images)
             made = "" if operations is None else f", made by {operations / 1e6:.3g} MFLOP before the first step"
             row = f"{name:<14} {_count(count, 'table')} of {images:,} images, {_bytes(size)} {where}{made}"
             arms.setdefault(row, []).extend(program.arms)

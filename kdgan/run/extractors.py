@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from kdgan.game import call_module
 from kdgan.metrics.features import Extractor, inception_extractor, make_extractor
+from kdgan.player import MAIN
 from kdgan.run import sources
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -72,8 +73,17 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
         raise ConfigError(
             f"{WHERE}.player = {spec.player!r}: stage {name} has the players {', '.join(program.modules)}"
         )
+    _check_inputs(spec.player, program.inputs_of(spec.player))
     module, shapes = program.local_modules[spec.player], program.inspection.inputs[spec.player]
     _check_counts(run, inputs, _features(spec.layer, module, variable_shapes(module, shapes), shapes[0][0]))
+
+
+def _check_inputs(player: str, fields: Sequence[str]) -> None:
+    if tuple(fields) != (MAIN,):
+        raise ConfigError(
+            f"{WHERE}.player = {player!r}: it is given {', '.join(fields)}, and made images come alone; name a player that"
+            " is given image"
+        )
 
 
 def _features(layer: str, module: nn.Module, variables: Any, image: Any) -> int:
@@ -125,7 +135,8 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
     spec = run.evaluate.extractor
     if spec.player not in run.players:
         raise ConfigError(f"{WHERE}.player = {spec.player!r}: players are {', '.join(run.players)}")
-    module = build_module(spec.player, run.players[spec.player], inputs.num_classes)
+    _check_inputs(spec.player, tuple(run.players[spec.player].inputs) or inputs.train.inputs)
+    module = build_module(spec.player, run.players[spec.player], run.data, inputs.num_classes)
     image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
     try:
         shapes = variable_shapes(module, ((image,), {}))

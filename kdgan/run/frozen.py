@@ -13,7 +13,7 @@ import numpy as np
 from kdgan import parallel
 from kdgan.evaluators import Measure
 from kdgan.run import batches as run_batches
-from kdgan.run import tables
+from kdgan.run import teacher_outputs
 from kdgan.run.evaluate import Evaluation
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import Population
@@ -176,16 +176,16 @@ def cause(
     One whose outputs were not finite in the step before either is none: the loss was finite with them.
     """
     program = population.program
-    names = [name for name in frozen(program) if _sees_images_alone(program, name)]
+    names = [name for name in frozen(program) if _is_given_its_inputs_alone(program, name)]
     if not names:
         return ""
     state = population.states()[population.members.index((seed, arm))]
 
     def not_finite(name: str, step: int) -> tuple[int, int]:
         """(images of the step on which the player's outputs are not finite, images)."""
-        forward, variables, finite = tables.forward(run, program, name), variables_of(state, name), []
-        for image in _images(inputs, arrays, stage, program, seed, step):
-            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(forward(variables, {"image": image}))]
+        forward, variables, finite = teacher_outputs.forward(run, program, name), variables_of(state, name), []
+        for part in _parts(inputs, arrays, stage, program, seed, step):
+            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(forward(variables, part))]
             finite.append(np.all([np.isfinite(leaf).reshape(len(leaf), -1).all(-1) for leaf in leaves], axis=0))
         return int((~np.concatenate(finite)).sum()), sum(map(len, finite))
 
@@ -199,16 +199,17 @@ def cause(
     return ""
 
 
-def _sees_images_alone(program: Program, name: str) -> bool:
+def _is_given_its_inputs_alone(program: Program, name: str) -> bool:
     args, kwargs = program.inspection.inputs[name]
-    return len(args) == 1 and not kwargs and args[0].shape[1:] == program.example["image"].shape[1:]
+    return not kwargs and program.places_of_inputs(name) == range(len(args))
 
 
-def _images(inputs: Inputs, arrays: Any, stage: Stage, program: Program, seed: int, step: int) -> list[jax.Array]:
-    """The prepared images of a seed's step, labelled and unlabelled."""
+def _parts(inputs: Inputs, arrays: Any, stage: Stage, program: Program, seed: int, step: int) -> list[dict[str, Any]]:
+    """The prepared batches of a seed's step, labelled and unlabelled."""
     (raw,) = run_batches.batches(
         inputs, seed=seed, stage=stage.index, batch_size=program.batch_size, start=step, steps=step + 1,
         views=program.views, spec=program.augment,
     )  # fmt: skip
     batch = parallel.compiled(program.prepare)(raw, arrays)
-    return [part["image"] for part in (batch, batch.get("unlabelled")) if part is not None]
+    parts = [batch, *([batch["unlabelled"]] if "unlabelled" in batch else [])]
+    return [{name: value for name, value in part.items() if name != "unlabelled"} for part in parts]

@@ -1,13 +1,18 @@
-"""The players of an arm as Flax modules, and the devices over which their batches are split."""
+"""The players of an arm as Flax modules, what each is given, and the devices over which their batches are split."""
+
+from collections.abc import Callable, Collection, Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from kdgan import models, parallel
 from kdgan.models.heads import SelectClasses
+from kdgan.models.renormalised import Renormalised
+from kdgan.player import MAIN, UNLABELLED
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
-from kdgan.run.schema import Arm, Player, Run
+from kdgan.run.schema import Arm, Data, Player, Run
 
 
 def build_modules(run: Run, arm: Arm, inputs: Inputs, *, synchronised: bool) -> dict[str, nn.Module]:
@@ -17,10 +22,15 @@ def build_modules(run: Run, arm: Arm, inputs: Inputs, *, synchronised: bool) -> 
       ConfigError: no such model, or a field that it does not have.
     """
     axis_name = parallel.BATCH_AXIS if synchronised and splits_batch(run) else None
-    return {name: build_module(name, player, inputs.num_classes, axis_name) for name, player in arm.players.items()}
+    return {
+        name: build_module(name, player, inputs.config, inputs.num_classes, axis_name)
+        for name, player in arm.players.items()
+    }
 
 
-def build_module(name: str, player: Player, num_classes: int | None, axis_name: str | None = None) -> nn.Module:
+def build_module(
+    name: str, player: Player, data: Data, num_classes: int | None, axis_name: str | None = None
+) -> nn.Module:
     """One player's, for data of so many classes, with batch norm over `axis_name` where the config asks for it."""
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in player.model_args.items()}
     try:
@@ -31,9 +41,60 @@ def build_module(name: str, player: Player, num_classes: int | None, axis_name: 
             raise ValueError("sync_batch_norm needs a model with a field axis_name; this one has none")
         if player.sync_batch_norm and axis_name:
             module = module.clone(axis_name=axis_name)
+        module = _renormalised(module, player, data)
         return module if player.classes is None else SelectClasses(module, tuple(player.classes))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config.players.{name}: {error}") from error
+
+
+def _renormalised(module: nn.Module, player: Player, data: Data) -> nn.Module:
+    """The module, seeing images by the mean, standard deviation and size that the config gives it."""
+    if player.mean is None and player.std is None and player.image_size is None:
+        return module
+    size = player.image_size
+    return Renormalised(
+        module,
+        mean=data.mean if player.mean is None else player.mean,
+        std=data.std if player.std is None else player.std,
+        data_mean=data.mean,
+        data_std=data.std,
+        image_size=None if size is None else (size, size) if isinstance(size, int) else (size[0], size[1]),
+    )
+
+
+def inputs_of(arm: Arm, fields: Collection[str], default: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Player -> the fields that it is given, of those whose inputs are not the field `image` alone.
+
+    Args:
+      arm: whose players.
+      fields: of the data.
+      default: what a player is given whose config does not say it.
+
+    Raises:
+      ConfigError: a field that the data do not have.
+    """
+    inputs = {name: tuple(player.inputs) or tuple(default) for name, player in arm.players.items()}
+    for name, own in inputs.items():
+        absent = [field for field in own if field not in fields]
+        if absent:
+            raise ConfigError(
+                f"config.players.{name}.inputs = {own}: the data have no field {absent[0]!r}; their fields are"
+                f" {', '.join(fields)}"
+            )
+    return {name: own for name, own in inputs.items() if own != (MAIN,)}
+
+
+def with_main_input(prepare: Callable, inputs: Sequence[str]) -> Callable:
+    """`prepare` of data without a field `image`: the first of these fields stands for it, under that name."""
+
+    def prepared(raw, arrays):
+        batch = prepare(raw, arrays)
+        for part in (batch, batch.get(UNLABELLED, {})):
+            if MAIN not in part and inputs[0] in part:
+                part[MAIN] = jnp.array(part[inputs[0]], copy=True)
+        return batch
+
+    return prepare if MAIN in inputs else prepared
 
 
 def device_count(run: Run) -> int:

@@ -9,15 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdgan import parallel
+from kdgan import members, parallel
+from kdgan.members import Runner
 from kdgan.models.patches import by_patches
-from kdgan.parallel import Runner
 from kdgan.run import batches as run_batches
 from kdgan.run import build, costs, players
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program, Variables
 from kdgan.run.schema import Run, Stage
-from kdgan.run.tables import Tables
+from kdgan.run.teacher_outputs import Tables
 from kdgan.run.trace import marks
 from kdgan.state import TrainState
 
@@ -222,12 +222,12 @@ def memory(run: Run, programs: Sequence[Program], inputs: Inputs) -> costs.Memor
 
 def _memory(run: Run, program: Program, inputs: Inputs) -> costs.Memory:
     seeds, arms = len(run.seeds), len(program.arms)
-    members, chosen = seeds * arms, chosen_members(run, program)
+    held, chosen = seeds * arms, chosen_members(run, program)
     if chosen == "devices":
-        members = -(-members // min(len(jax.local_devices()), members))
+        held = -(-held // min(len(jax.local_devices()), held))
     together = {"vmap": lambda: seeds_per_chunk(run, program, inputs) * arms, "unrolled": lambda: arms_per_chunk(arms)}
-    frozen = members // arms if chosen == "vmap" else members
-    return costs.memory(run, program, inputs, held=members, frozen=frozen, together=together.get(chosen, lambda: 1)())
+    frozen = held // arms if chosen == "vmap" else held
+    return costs.memory(run, program, inputs, held=held, frozen=frozen, together=together.get(chosen, lambda: 1)())
 
 
 def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
@@ -235,7 +235,7 @@ def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
     step = build.make_step(run, program)
     step = by_patches(step) if convolves_by_patches(run, program) else step
     step = parallel.many_steps(step) if k > 1 else step
-    members: dict[str, Any] = {"seeds": len(run.seeds), "arms": len(program.arms)}
+    size: dict[str, Any] = {"seeds": len(run.seeds), "arms": len(program.arms)}
     axis = 1 if k > 1 else 0  # of the examples in a member's batch
     wrap, place = lambda step, batch_axis: parallel.jit(step), lambda state: state
     if players.splits_batch(run):
@@ -245,20 +245,20 @@ def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
         place = lambda state: parallel.replicate(state, devices)
 
     def in_turn():
-        return parallel.in_turn(wrap(step, axis), place=place, **members)
+        return members.in_turn(wrap(step, axis), place=place, **size)
 
     def unrolled():
-        return parallel.unrolled(step, arms_per_chunk=arms_per_chunk(len(program.arms)), **members)
+        return members.unrolled(step, arms_per_chunk=arms_per_chunk(len(program.arms)), **size)
 
     def vmap():
         per_chunk = seeds_per_chunk(run, program, inputs)
-        return parallel.side_by_side(
+        return members.side_by_side(
             step, seeds_per_chunk=per_chunk, wrap=lambda step: wrap(step, axis + 1), place=place, shared=1,
-            common=program.shared, **members,
+            common=program.shared, **size,
         )  # fmt: skip
 
     def devices_():
-        return parallel.over_devices(step, shared=1, **members)
+        return members.over_devices(step, shared=1, **size)
 
     ways = {"in_turn": in_turn, "unrolled": unrolled, "vmap": vmap, "devices": devices_}
     return ways[chosen_members(run, program)]()

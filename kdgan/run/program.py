@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from kdgan import game
 from kdgan.evaluators import Evaluator, Measure
+from kdgan.player import MAIN
 from kdgan.run import schema
 from kdgan.state import TrainState
 
@@ -45,9 +46,10 @@ class Program:
       prepare: host batch, data set on the device -> batch.
       augment: its augmentation, as the config has it.
       views: fixed augmented forms of each example (`kdgan/data/views.py`); None: augmented anew at every step.
+      inputs: player -> the fields that it is given, of those that are given others than the field `image` alone.
       shared: frozen players that are the same for every seed.
       sources: arm -> player -> what it starts from, of those that start from a checkpoint.
-      cached: frozen players whose outputs are computed beforehand (`run/tables.py`) and come with the batch.
+      cached: frozen players whose outputs are computed beforehand (`run/teacher_outputs.py`) and come with the batch.
     """
 
     arms: tuple[str, ...]
@@ -69,6 +71,7 @@ class Program:
     augment: Mapping[str, Any]
     views: int | None
     cached: tuple[str, ...]
+    inputs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     shared: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
@@ -103,6 +106,18 @@ class Program:
     def measures(self, player: str) -> tuple[Measure, ...]:
         """What a player is measured by, in order: the first is what its arms are compared by."""
         return tuple(measure for evaluator in self.evaluators.get(player, ()) for measure in evaluator.measures)
+
+    def inputs_of(self, player: str) -> tuple[str, ...]:
+        """The fields that a player is given."""
+        return self.inputs.get(player, (MAIN,))
+
+    def places_of_inputs(self, player: str) -> range | None:
+        """At which places a method passes the player its inputs in its first call; None: it is called with others."""
+        args, _ = self.inspection.inputs[player]
+        shapes = [(value.shape[1:], value.dtype) if hasattr(value, "shape") else None for value in args]
+        wanted = [(self.example[field].shape[1:], self.example[field].dtype) for field in self.inputs_of(player)]
+        starts = (i for i in range(len(shapes)) if shapes[i : i + len(wanted)] == wanted)
+        return next((range(i, i + len(wanted)) for i in starts), None)
 
     @property
     def lead(self) -> str:

@@ -107,6 +107,13 @@ class Player:
     optimizer: Optimizer = Optimizer()
     ema: float | None = None  # decay of a moving average of the parameters, evaluated beside them; None: none
     sync_batch_norm: bool = False  # batch norm over all devices' examples (models with an axis_name field)
+    # fields of the data that it is given, ("image", "text"), where a method passes batch["image"]; (): those of the data
+    inputs: Sequence[str] = ()
+    # of every image that it is given, also of generated ones, where they differ from data.mean and data.std
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
+    # (height, width), or a square's side, to which they are scaled for it
+    image_size: int | Sequence[int] | None = None
     # indices of its classes, in the order of the data's classes; None: as they are
     classes: Sequence[int] | None = None
     # what it is judged by: a name of kdgan.evaluators or a dotted path, dict(name=..., arguments), or several of them;

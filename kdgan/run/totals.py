@@ -8,56 +8,67 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from flax import linen as nn
 
 from kdgan import parallel
 from kdgan.data.batches import normalise
 from kdgan.evaluators import Evaluator
 from kdgan.game import Player
+from kdgan.player import MAIN, PlayerInputs
 from kdgan.run.schema import Data
 
 
 def as_players_see(data: Data, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation batch with its images normalised."""
-    return {**raw, "image": normalise(raw["image"], mean=data.mean, std=data.std)}
+    """An evaluation batch with its images, which alone are uint8, normalised."""
+    see = lambda value: normalise(value, mean=data.mean, std=data.std) if value.dtype == np.uint8 else value
+    return {name: see(value) for name, value in raw.items()}
 
 
-def make_forward(module: nn.Module, data: Data, compute_dtype: Any) -> Callable[[Any, Any], Any]:
-    """`forward(variables, raw batch) -> output` in evaluation mode, compiled."""
-    apply = make_apply(module, compute_dtype)
+def make_forward(
+    module: nn.Module, data: Data, compute_dtype: Any, inputs: Sequence[str] = (MAIN,)
+) -> Callable[[Any, Any], Any]:
+    """`forward(variables, raw batch) -> output` in evaluation mode, compiled; the player is given these fields."""
+    apply = make_apply(module, compute_dtype, inputs)
     return parallel.compiled(lambda variables, raw: apply(variables, as_players_see(data, raw)))
 
 
-def make_apply(module: nn.Module, compute_dtype: Any) -> Callable[..., Any]:
-    """`apply(variables, batch, **kwargs) -> output` in evaluation mode; in place of a batch the module's first argument."""
+def make_apply(module: nn.Module, compute_dtype: Any, inputs: Sequence[str] = (MAIN,)) -> Callable[..., Any]:
+    """`apply(variables, batch, **kwargs) -> output` in evaluation mode, of these fields of the batch.
+
+    In place of a batch it takes the module's first argument.
+    """
 
     def apply(variables, given, **kwargs):
+        batch = PlayerInputs(given, {"judged": inputs}) if isinstance(given, Mapping) else None
         player = Player(
             "judged", module, variables["params"], variables.get("model_state", {}), key=None, train=False, moves=False,
-            compute_dtype=compute_dtype,
+            compute_dtype=compute_dtype, inputs=batch,
         )  # fmt: skip
-        return player(given["image"] if isinstance(given, Mapping) else given, **kwargs)
+        return player(given if batch is None else batch.batch[MAIN], **kwargs)
 
     return apply
 
 
 def make_totals(
-    module: nn.Module, evaluators: Sequence[Evaluator], data: Data, compute_dtype: Any, *, keep: bool
-) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
-    """`totals(variables, raw, key, output, others) -> ({evaluator: sums}, {name: kept})` of one batch, compiled.
+    module: nn.Module, evaluators: Sequence[Evaluator], data: Data, compute_dtype: Any,
+    inputs: Sequence[str] = (MAIN,), *, keep: bool,
+) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:  # fmt: skip
+    """`totals(variables, raw, key, output, others) -> ({evaluator: sums}, {name: kept})` of one batch, pure.
 
     Args:
       module: of the player that is judged.
       evaluators: those of its evaluators that sum.
       data: by which images are normalised.
       compute_dtype: in which the player computes.
+      inputs: fields that the player is given.
       keep: also give what evaluators keep of each example.
 
     Returns:
       The function. `output` is what the player gives on the batch, and `others` (name -> output) what others give: neither
       runs again. On a batch of its own making an evaluator's `apply` runs the module.
     """
-    run_module = make_apply(module, compute_dtype)
+    run_module = make_apply(module, compute_dtype, inputs)
 
     def totals(variables, raw, key, output, others):
         batch = as_players_see(data, raw)
@@ -78,7 +89,7 @@ def make_totals(
                 kept |= evaluator.keeps(apply, variables, batch, own_key)
         return sums, kept
 
-    return parallel.compiled(totals)
+    return totals
 
 
 def _known(name: str, batch: Any, output: Any) -> Callable[[Any], Any]:

@@ -37,7 +37,7 @@ from kdgan.run.prepare import Prepared, failing_together, prepare
 from kdgan.run.program import Program, Variables, player_of
 from kdgan.run.schema import Run, Stage
 from kdgan.run.summary import Finished, Training
-from kdgan.run.tables import Tables
+from kdgan.run.teacher_outputs import Tables
 from kdgan.run.trace import Trace
 from kdgan.state import TrainState
 

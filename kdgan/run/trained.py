@@ -15,7 +15,9 @@ import numpy as np
 from flax import linen as nn
 
 from kdgan import files
+from kdgan.data.fields import Field
 from kdgan.evaluators import way_of
+from kdgan.player import MAIN
 from kdgan.run import build, claim, evaluators, portions
 from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
@@ -35,8 +37,8 @@ class Trained(NamedTuple):
       where: "stage distill, arm kd, seed 0, step 500", for messages.
       module: Flax module.
       variables: parameters and mutable collections of one member.
-      record: what players.json says of it: evaluators, trained, and of what makes images how it draws them.
-      data: what players.json says of the data: image_shape, num_classes, class_names.
+      record: what players.json says of it: evaluators, trained, inputs, and of what makes images how it draws them.
+      data: what players.json says of the data: image_shape, num_classes, class_names, fields.
     """
 
     run: Run
@@ -46,6 +48,17 @@ class Trained(NamedTuple):
     variables: Variables
     record: Mapping[str, Any]
     data: Mapping[str, Any]
+
+    @property
+    def inputs(self) -> dict[str, Field]:
+        """The fields that it is given, in order; of a run without such a record the images."""
+        images = {"kind": "image", "shape": self.data["image_shape"]}
+        fields = self.data.get("fields", {MAIN: images})
+        of = {name: fields[name] for name in self.record.get("inputs", (MAIN,))}
+        return {
+            name: Field(about["kind"], tuple(about["shape"]), None, tuple(about.get("names", ())), about.get("size", 0))
+            for name, about in of.items()
+        }
 
 
 class Wanted(NamedTuple):
@@ -68,6 +81,10 @@ def describe_players(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[P
         "image_shape": list(inputs.train.image_shape),
         "num_classes": inputs.num_classes,
         "class_names": list(inputs.train.class_names),
+        "fields": {
+            name: {"kind": field.kind, "shape": list(field.shape), "names": list(field.names), "size": field.size}
+            for name, field in inputs.train.fields.items()
+        },
     }
     by_stage = {
         stage.name: {arm.name: _players(program_of(programs[stage.name], arm.name), inputs) for arm in stage.arms}
@@ -88,6 +105,7 @@ def _about(program: Program, name: str, inputs: Inputs) -> dict[str, Any]:
     return {
         "evaluators": [one.name for one in several],
         "trained": name in program.method.trained,
+        "inputs": list(program.inputs_of(name)),
         **({} if drawn is None else {"draws": dict(drawn)}),
     }
 
@@ -149,7 +167,7 @@ def find(
         name=name,
         where=f"stage {at.name}, arm {which.name}, seed {seed}, step {step:,}"
         + (" (best by validation)" if best else ""),
-        module=build_module(name, which.players[name], record["data"]["num_classes"]),
+        module=build_module(name, which.players[name], run.data, record["data"]["num_classes"]),
         variables=variables,
         record=record["stages"][at.name][which.name][name],
         data=record["data"],

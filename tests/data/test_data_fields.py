@@ -93,9 +93,7 @@ def test_lists_of_several_lengths_are_padded_and_masked():
 def test_a_mask_may_be_given():
     arrays = {"text": np.arange(12).reshape(N, 2), "text_mask": np.tile([True, False], (N, 1))}
     assert kinds(**arrays) == {"text": "tokens", "text_mask": "mask"}
-    with pytest.raises(
-        ValueError, match=r"'text_mask' of kind 'mask' \[n, 3\] masks a field of that length; it is tokens 2"
-    ):
+    with pytest.raises(ValueError, match=r"'text_mask' of kind 'mask' \[n, 3\] masks a field .*; it is tokens 2"):
         data.from_fields({"text": arrays["text"], "text_mask": np.ones((N, 3), bool)})
 
 
@@ -163,7 +161,7 @@ def test_images_may_stay_on_disk_beside_fields_in_memory():
         ({"arrays": {"image": IMAGE, "label": np.zeros(5, np.int32)}}, "one length, got image 6, label 5"),
         (
             {"arrays": {"image": IMAGE, "label": np.zeros(6)}},
-            r"field 'label' of 'arrays' is int32 \[n, \], its array float64",
+            r"'label' of 'arrays' is int32 \[n, \], its array float64",
         ),
         ({"fields": {"image": Field("image", (4, 5, 3))}}, "arrays of 'arrays' without a field: label"),
         ({"fields": {}, "arrays": {}}, "data set 'arrays' has no fields"),
@@ -242,7 +240,7 @@ NAN[[3, 4], 2], INF[5, 0], HUGE[1, 1] = np.nan, -np.inf, 1e300
         ({"label": TAGS}, {"names": {"label": ["a", "b"]}}, "field 'label' has 3 tags, and 2 are named"),
         ({"label": TAGS}, {"kinds": {"label": "class"}}, r"of kind 'class' is int64 \[6, 3\]; accepted are whole numbers"),
         ({"label": IMAGE}, {}, "'label' holds image 4×5×3; images to be found are called 'target'"),
-        ({"image": IMAGE[..., 0]}, {}, r"uint8 \[6, 4, 5\], .*images need their channel: image\[\.\.\., None\]; or state one"),
+        ({"image": IMAGE[..., 0]}, {}, r"uint8 \[6, 4, 5\], .*need their channel: image\[\.\.\., None\]; or state"),
         ({"image": IMAGE / 100}, {"kinds": {"image": "image"}}, r"floating point image must lie in \[0, 1\]"),
         ({"image": np.zeros((2, 3, 32, 32), np.uint8)}, {}, r"looks like channels first.*: image\.transpose\(0, 2, 3, 1\)"),
         ({"image": IMAGE}, {"kinds": {"imge": "image"}}, "kinds: the data have no field 'imge': there are image"),
@@ -272,9 +270,7 @@ def test_whoever_needs_another_kind_says_what_is_wanted():
     with pytest.raises(ValueError, match=r"'label' holds tags .*, classes .* are wanted; where .* label\.argmax\(-1\)"):
         of_fields.expect(dataset.fields, "label", "class")
     classes = data.from_fields({"label": np.arange(N)})
-    with pytest.raises(
-        ValueError, match=r"'label' holds classes .*, tags .* are wanted; as tags .* numpy\.eye\(6\)\[label\]"
-    ):
+    with pytest.raises(ValueError, match=r"'label' holds classes .*, tags .* are wanted; .* numpy\.eye\(6\)\[label\]"):
         of_fields.expect(classes.fields, "label", "tags")
 
 

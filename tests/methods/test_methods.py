@@ -8,6 +8,7 @@ from scipy.special import log_softmax, softmax
 
 from kdgan import methods
 from kdgan.game import Players
+from kdgan.player import PlayerInputs
 
 S = np.array([[2.0, -1.0, 0.5], [0.0, 1.0, 3.0]], np.float32)
 T = np.array([[3.0, 0.0, -2.0], [1.0, 1.0, 0.0]], np.float32)
@@ -65,6 +66,7 @@ def test_matching_on_unlabelled_images_keeps_the_labels_to_the_labelled():
         "label": BATCH["label"][:1],
         "unlabelled": {"image": BATCH["image"][:1]},
     }
+    batch = PlayerInputs(batch, None).batch  # as a step hands it to a method
     found = terms("mimic", "student", batch=batch, unlabelled=True)
     assert found["ce"].shape == (1,)
     assert found["mimic"].shape == (2,)

@@ -3,13 +3,14 @@
 A method is added to `CASES` with the players that it needs, and is held to all of it.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import players as small
-from kdgan import game, methods, parallel
+from kdgan import game, members, methods, parallel
 from kdgan.models.adapters import Adapter
 from kdgan.step import make_train_step
 
@@ -88,11 +89,48 @@ def test_a_step_is_pure(case):
     assert {k: float(v) for k, v in found.items()} == {k: float(v) for k, v in metrics.items()}
 
 
-def test_devices_agree_with_one(case):
+def over_devices(make, state, name):
+    return parallel.pmap(make(axis_name=parallel.BATCH_AXIS), donate=False)(state, example(name, 0))[0]
+
+
+def in_a_scan(make, state, name):
+    batch = jax.tree.map(lambda leaf: leaf[None], example(name, 0))
+    return parallel.jit(parallel.many_steps(make()), donate=False)(state, batch)[0]
+
+
+def of_population(runner):
+    def run(make, state, name):
+        made = runner(make(), seeds=1, arms=2)
+        packed = made.pack([jax.tree.map(jnp.copy, state) for _ in range(2)])
+        return made.unpack(made.step(packed, made.pack_batch([example(name, 0)] * 2))[0])[1]
+
+    return run
+
+
+WAYS = {
+    "pmap": over_devices,
+    "scan": in_a_scan,
+    "vmap": of_population(members.side_by_side),
+    "unrolled": of_population(members.unrolled),
+}
+
+
+def test_other_ways_of_running_agree_with_jit(case, request):
+    """One of them for each method in turn, or with --all-ways (`make test-all`) every one."""
     name, method, modules, states, _ = case
-    step = parallel.pmap(make_train_step(method, modules, sgd(method), axis_name=parallel.BATCH_AXIS), donate=False)
-    state, _ = step(states[0], example(name, 0))
-    assert small.largest_difference(state.params, states[1].params) < 2e-6
+    in_turn = list(WAYS)[list(CASES).index(name) % len(WAYS)]
+    make = lambda **kwargs: make_train_step(method, modules, sgd(method), **kwargs)
+    for way in WAYS if request.config.getoption("--all-ways") else [in_turn]:
+        found = WAYS[way](make, states[0], name)
+        assert small.largest_difference(found.params, states[1].params) < 2e-6, way
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_a_step_lowers_for_an_accelerator_without_one(case, platform):
+    name, method, modules, states, _ = case
+    traced = jax.jit(make_train_step(method, modules, sgd(method))).trace(states[0], example(name))
+    lowered = traced.lower(lowering_platforms=(platform,))
+    assert len(jax.tree.leaves(lowered.out_info)) == len(jax.tree.leaves((states[1], case[-1])))
 
 
 def test_gradients_are_exactly_where_declared(case):

@@ -63,13 +63,13 @@ def test_shapes_serve_as_template(tmp_path):
     tree = {"w": jnp.arange(4, dtype=jnp.bfloat16), "key": jax.random.key(5)}
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, tree)
-        assert_same(checkpoints.restore(1, jax.eval_shape(lambda: tree)).tree, tree)
+        assert_same(checkpoints.restore_latest(jax.eval_shape(lambda: tree)).tree, tree)
 
 
 def test_without_a_template_it_is_a_nested_dict_of_numpy_arrays(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(0, everything())
-        tree = checkpoints.restore(0).tree
+        tree = checkpoints.restore_latest().tree
     assert tree["state"]["params"]["a"]["bias"].dtype == ml_dtypes.bfloat16
     np.testing.assert_array_equal(tree["state"]["params"]["a"]["kernel"], [[0, 1, 2], [3, 4, 5]])
     np.testing.assert_array_equal(tree["keys"]["one"], jax.random.key_data(jax.random.key(3)))
@@ -82,8 +82,8 @@ def test_without_a_template_it_is_a_nested_dict_of_numpy_arrays(tmp_path):
 def test_a_tree_without_arrays(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(0, {"a": {}})
-        assert checkpoints.restore(0).tree == {"a": {}}
-        assert checkpoints.restore(0, {"a": {}, "b": None}).tree == {"a": {}, "b": None}
+        assert checkpoints.restore_latest().tree == {"a": {}}
+        assert checkpoints.restore_latest({"a": {}, "b": None}).tree == {"a": {}, "b": None}
 
 
 def test_nothing_shares_memory_with_what_was_saved(tmp_path):
@@ -96,10 +96,10 @@ def test_nothing_shares_memory_with_what_was_saved(tmp_path):
             checkpoints.save(step, {"ours": ours, "theirs": theirs})
             ours += 1
             theirs = overwrite(theirs)
-        for step in range(3):
-            found = checkpoints.restore(step).tree
-            assert (found["ours"] == step).all()
-            assert (found["theirs"] == step).all()
+    for step in range(3):
+        tree = checkpoint.read(tmp_path / f"{step:08d}").tree
+        assert (tree["ours"] == step).all()
+        assert (tree["theirs"] == step).all()
 
 
 def test_on_other_devices(tmp_path):
@@ -109,19 +109,19 @@ def test_on_other_devices(tmp_path):
     tree = {"w": jnp.arange(8.0), "key": jax.random.key(0)}
     of_shape = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, jax.device_put(tree, everywhere))
-        checkpoints.save(2, jax.device_put(tree, devices[2]))
-        for step in (1, 2):
+        for step, place in enumerate((devices[2], everywhere)):
+            checkpoints.save(step, jax.device_put(tree, place))
             for template, on in (
                 (jax.tree.map(lambda x: of_shape(x, everywhere), tree), 4),
                 (jax.device_put(tree, devices[1]), 1),
             ):
-                found = checkpoints.restore(step, template).tree
-                assert_same(found, tree)
-                assert all(len(leaf.devices()) == on for leaf in jax.tree.leaves(found))
-                assert found["w"].sharding == template["w"].sharding
-        found = checkpoints.restore(1, {"w": of_shape(tree["w"], split), "key": tree["key"]}).tree
-        assert found["w"].addressable_shards[3].data.tolist() == [6.0, 7.0]
+                restored = checkpoints.restore_latest(template)
+                assert restored.step == step
+                assert_same(restored.tree, tree)
+                assert all(len(leaf.devices()) == on for leaf in jax.tree.leaves(restored.tree))
+                assert restored.tree["w"].sharding == template["w"].sharding
+        shards = checkpoints.restore_latest({"w": of_shape(tree["w"], split), "key": tree["key"]}).tree["w"]
+        assert shards.addressable_shards[3].data.tolist() == [6.0, 7.0]
 
 
 def test_a_template_that_does_not_fit(tmp_path):
@@ -193,15 +193,15 @@ def test_saving_a_step_again_replaces_it(tmp_path):
         for value in (1, 2, 3):
             checkpoints.save(5, {"x": np.full(2, value)})
         assert checkpoints.steps() == [5]
-        assert checkpoints.restore(5).tree["x"].tolist() == [3, 3]
+        assert checkpoints.restore_latest().tree["x"].tolist() == [3, 3]
 
 
-def test_a_missing_step(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
+def test_nothing_saved_means_from_the_beginning(tmp_path):
+    with Checkpoints(tmp_path / "nowhere") as checkpoints:
         assert checkpoints.restore_latest() is None
-        checkpoints.save(5, {"x": np.zeros(2)})
-        with pytest.raises(ValueError, match=r"no checkpoint of step 6 .* there are \[5\]"):
-            checkpoints.restore(6)
+        assert checkpoints.latest() is None
+    with pytest.raises(ValueError, match="no whole checkpoint in"):
+        checkpoint.read(tmp_path / "nowhere")
 
 
 def test_orbax_is_silent(tmp_path, capfd):
@@ -212,7 +212,7 @@ def test_orbax_is_silent(tmp_path, capfd):
             checkpoints.restore_latest()
             (tmp_path / "00000001" / "_METADATA").unlink()
             with pytest.raises(DamagedCheckpointError):
-                checkpoints.restore(1)
+                checkpoint.read(tmp_path / "00000001")
     assert capfd.readouterr() == ("", "")
 
 
@@ -277,6 +277,6 @@ def test_two_processes(tmp_path):
             child.kill()
     with Checkpoints(tmp_path) as checkpoints:
         template = {"w": jax.ShapeDtypeStruct((3,), np.float32, sharding=everywhere), "key": jax.random.key(0)}
-        found = checkpoints.restore(3, template).tree
+        found = checkpoints.restore_latest(template).tree
     assert len(found["w"].devices()) == 4
     assert_same(found, {"w": jnp.array([0.0, 4.0, 8.0]), "key": jax.random.key(4)})

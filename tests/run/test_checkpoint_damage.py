@@ -10,7 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from kdgan.run import checkpoint
+from kdgan.run import checkpoint, checkpoint_folder
 from kdgan.run.checkpoint import Checkpoints, DamagedCheckpointError
 from same import assert_same
 
@@ -72,16 +72,16 @@ def test_arrays_that_orbax_reads_without_complaint_are_still_checked(tmp_path, w
         checkpoints.save(1, {"x": np.zeros(3)})
         checkpoints.save(2, {"x": np.zeros(3)})
         checkpoints.wait()
-        restore = checkpoint.ocp.Checkpointer.restore
+        restore = checkpoint_folder.ocp.Checkpointer.restore
 
         def wrong(self, path):
             tree = restore(self, path)
             return {"x": tree["x"] + 1e-300} if path.name == "00000002" else tree
 
-        monkeypatch.setattr(checkpoint.ocp.Checkpointer, "restore", wrong)
+        monkeypatch.setattr(checkpoint_folder.ocp.Checkpointer, "restore", wrong)
         assert checkpoints.restore_latest().step == 1
         with pytest.raises(DamagedCheckpointError, match="x is not what was written"):
-            checkpoints.restore(2)
+            checkpoint.read(tmp_path / "00000002")
     assert "x is not what was written" in warned[0]
 
 
@@ -110,9 +110,9 @@ def test_a_full_disk_is_told_at_the_next_call(tmp_path, monkeypatch, function):
     with Checkpoints(tmp_path) as checkpoints:
         with monkeypatch.context() as patch:
             if function == "checkpointer":
-                patch.setattr(checkpoint.ocp.Checkpointer, "save", fail)
+                patch.setattr(checkpoint_folder.ocp.Checkpointer, "save", fail)
             else:
-                patch.setattr(checkpoint, "write_json", fail)
+                patch.setattr(checkpoint_folder, "write_json", fail)
             checkpoints.save(1, {"x": np.zeros(1)})
             with pytest.raises(OSError, match="no space left"):
                 checkpoints.save(2, {"x": np.zeros(1)})

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from kdgan.run import checkpoint
+from kdgan.run import checkpoint_folder
 from kdgan.run.checkpoint import Checkpoints
 from same import assert_same
 
@@ -38,7 +38,7 @@ def test_what_orbax_cannot_write_is_an_oserror_and_is_removed(tmp_path, monkeypa
             (path.parent / f"{path.name}.orbax-checkpoint-tmp").mkdir(parents=True)
             raise ValueError("RESOURCE_EXHAUSTED: no space left\nmore of it")
 
-    monkeypatch.setattr(checkpoint, "_checkpointer", Full)
+    monkeypatch.setattr(checkpoint_folder, "_checkpointer", Full)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, {"a": np.ones(3)})
     with pytest.raises(

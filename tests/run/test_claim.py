@@ -7,7 +7,7 @@ import pytest
 
 import tiny
 from configs import common
-from kdgan.run import checkpoint, interrupt, modes, monitor, prepare, train
+from kdgan.run import checkpoint_folder, interrupt, modes, monitor, prepare, train
 from kdgan.run import claim as claims
 from kdgan.run.config import ConfigError
 from kdgan.run.interrupt import DivergedError
@@ -212,7 +212,7 @@ def test_a_workdir_without_a_record_is_read_and_one_of_a_later_form_is_refused(w
             del record["metadata"][name]
         del record["crc32"]
         record["metadata"]["members"] = [[1.0, 0.1], [1.0, 0.1]]
-        path.write_text(json.dumps(record | {"crc32": checkpoint._body_checksum(record)}))
+        path.write_text(json.dumps(record | {"crc32": checkpoint_folder._body_checksum(record)}))
     plan = settled(config(seeds=3), workdir).portions["distill"]
     assert [(p.seeds, {*p.arms}, p.step) for p in plan] == [
         ((0, 1), {"scratch", "kd"}, 2),
@@ -232,7 +232,7 @@ def test_a_run_that_is_refused_before_its_first_step_leaves_the_workdir_free(tmp
         raise ConfigError("no such extractor")
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "Evaluator", refuse)
+        patch.setattr(train, "Evaluation", refuse)
         with pytest.raises(ConfigError, match="no such extractor"):
             train.train(config(), tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.lock"]

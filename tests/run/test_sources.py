@@ -12,7 +12,7 @@ import players as small
 import tiny
 from configs import common
 from kdgan.report.tables import results_table
-from kdgan.run import build, checkpoint, explain, extractors, modes, sources, train
+from kdgan.run import build, checkpoint, explain, extractors, modes, sources, starts, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
 
@@ -133,7 +133,7 @@ def test_a_student_is_cut_from_each_seeds_own_wider_teacher(taught):
     assert set(program.sources["kd"]) == {"student"}
     started = lambda seed: {"student": program.sources["kd"]["student"].of(seed), "teacher": members(taught[0])[seed]}
     for seed, expected in enumerate(members(taught[0])):
-        state = stages.starts.create_state(program, run.stages[-1], "kd", seed, started(seed))
+        state = starts.create_state(program, run.stages[-1], "kd", seed, started(seed))
         found = state.params["student"]["dense1"]["kernel"]
         np.testing.assert_array_equal(found, expected["params"]["dense1"]["kernel"][:, ::2])
 

@@ -97,7 +97,8 @@ class Tables:
     def _table(
         self, program: Program, name: str, player: str, variables: Variables, places: np.ndarray, on_disk: bool
     ) -> Table:
-        augmented = json.dumps([program.augment, self._run.parallel.compute], sort_keys=True, default=str)
+        others = [program.inputs[name]] if name in program.inputs else []
+        augmented = json.dumps([program.augment, self._run.parallel.compute, *others], sort_keys=True, default=str)
         key = hashlib.sha256(f"{player} {augmented} ".encode() + places.tobytes()).hexdigest()
         if key not in self._made:
             blocks = lambda: self._outputs(program, name, variables, places)
@@ -149,10 +150,10 @@ def _npy(shape: tuple[int, ...], blocks: Iterator[np.ndarray]) -> Iterator[bytes
 
 
 def forward(run: Run, program: Program, name: str) -> Callable[[Variables, Any], Any]:
-    """`forward(variables, batch) -> outputs [b, ...]` of a cached player on `batch["image"]`, in evaluation mode."""
+    """`forward(variables, batch) -> outputs [b, ...]` of a player on its inputs, in evaluation mode."""
     step = make_eval_step(
         {name: program.local_modules[name]}, lambda outputs, batch: outputs[name],
-        compute_dtype=build.COMPUTE[run.parallel.compute],
+        compute_dtype=build.COMPUTE[run.parallel.compute], inputs={name: program.inputs_of(name)},
     )  # fmt: skip
     return lambda variables, batch: step({name: variables}, batch)
 
@@ -182,6 +183,7 @@ def flops(run: Run, program: Program, name: str, places: int) -> float | None:
     shapes = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
     model_state = {kind: tree for kind, tree in shapes.items() if kind != "params"}
     variables = {"params": shapes.get("params", {}), "model_state": model_state}
-    image = jax.ShapeDtypeStruct((1, *program.example["image"].shape[1:]), np.float32)
-    one = cost.flops(forward(run, program, name), variables, {"image": image})
+    fields = {field: program.example[field] for field in program.inputs_of(name)}
+    example = {field: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype) for field, leaf in fields.items()}
+    one = cost.flops(forward(run, program, name), variables, example)
     return None if one is None else one * places

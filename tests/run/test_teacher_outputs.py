@@ -14,7 +14,7 @@ from kdgan import methods
 from kdgan.data import splits
 from kdgan.game import Method, Move
 from kdgan.run import batches as run_batches
-from kdgan.run import build, checkpoint, explain, tables, train
+from kdgan.run import build, checkpoint, explain, teacher_outputs, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
 
@@ -143,7 +143,7 @@ def misalignment(run, inputs, program, found, variables):
 def test_what_a_batch_carries_is_what_the_teacher_says_of_its_very_images(order, memory_mb, tmp_path):
     run, first, program = parts(config(memory_mb=memory_mb))
     variables = {seed: teacher(program, seed) for seed in run.seeds}
-    make = lambda inputs: tables.Tables(run, inputs, tmp_path).of(program, variables)
+    make = lambda inputs: teacher_outputs.Tables(run, inputs, tmp_path).of(program, variables)
     inputs = first if order is None else permuted(run, first, order)
     outdated = make(dataclasses.replace(inputs, train=first.train))  # of the first order, where files of it may lie
     found = make(inputs)
@@ -154,7 +154,7 @@ def test_what_a_batch_carries_is_what_the_teacher_says_of_its_very_images(order,
 
 def test_members_of_equal_players_share_a_table_and_others_have_their_own(tmp_path):
     run, inputs, program = parts(config())
-    made = tables.Tables(run, inputs, tmp_path)
+    made = teacher_outputs.Tables(run, inputs, tmp_path)
     shared = made.of(program, {0: teacher(program, 5), 1: teacher(program, 5)})
     assert shared[0]["teacher"] is shared[1]["teacher"]
     union = np.union1d(*(inputs.partitions[seed].train for seed in (0, 1)))
@@ -167,7 +167,7 @@ def test_members_of_equal_players_share_a_table_and_others_have_their_own(tmp_pa
 
 def test_a_file_is_used_again_for_the_same_outputs_only(tmp_path, monkeypatch):
     run, inputs, program = parts(config(memory_mb=0))
-    make = lambda inputs=inputs, program=program, number=5: tables.Tables(run, inputs, tmp_path).of(
+    make = lambda inputs=inputs, program=program, number=5: teacher_outputs.Tables(run, inputs, tmp_path).of(
         program, {0: teacher(program, number)}
     )
     first = np.array(make()[0]["teacher"].outputs)
@@ -187,7 +187,7 @@ def test_a_file_is_used_again_for_the_same_outputs_only(tmp_path, monkeypatch):
 
 
 def test_a_view_that_was_not_computed_is_no_other_one():
-    table = tables.Table(np.array([1, 4, 9]), np.array([[1.0], [4.0], [9.0]], np.float32))
+    table = teacher_outputs.Table(np.array([1, 4, 9]), np.array([[1.0], [4.0], [9.0]], np.float32))
     np.testing.assert_array_equal(table(np.array([9, 1, 1])), [[9.0], [1.0], [1.0]])
     for missing in (0, 5, 10):
         with pytest.raises(LookupError, match=f"view {missing} is not among the 3"):
@@ -197,7 +197,7 @@ def test_a_view_that_was_not_computed_is_no_other_one():
 def test_without_augmentation_each_example_has_one_view():
     run, inputs, program = parts(config(augment={"flip": None}, views=None))
     assert program.views == 1
-    assert len(tables.drawn(inputs, program, run.seeds[:1])) == 40 + 1237
+    assert len(teacher_outputs.drawn(inputs, program, run.seeds[:1])) == 40 + 1237
 
 
 def test_an_explanation_says_what_is_cached_its_size_and_its_cost():

@@ -56,7 +56,7 @@ def refusal(terms, batch, match, trained="student"):
     ("call", "match"),
     [
         (lambda players, x: players.teacher(x + 0), r"teacher\(an array \(8, 4, 4, 1\)\): teacher is cached"),
-        (lambda players, x: players.teacher(x[::-1]), "own images"),
+        (lambda players, x: players.teacher(x[::-1]), "own examples"),
         (lambda players, x: players.teacher(x, train=True), "train=True"),
         (lambda players, x: players.teacher(x, features=("conv",))[0], r"features=\('conv',\)"),
         (lambda players, x: players.teacher.stateless(x, method="decode"), "method='decode'"),
