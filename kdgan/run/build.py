@@ -121,7 +121,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     prepare = with_main_input(run_batches.make_prepare(inputs, arm.augment), inputs.train.inputs)
     given = inputs_of(arm, inputs.train.fields, inputs.train.inputs)
     try:
-        example = run_batches.example_batch(inputs, prepare, arm.batch_size)
+        example = run_batches.example_batch(inputs, prepare, arm.batch_size, arm.augment)
     except ValueError as error:
         raise ConfigError(f"config.data: {error}") from error
     try:
