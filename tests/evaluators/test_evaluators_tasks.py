@@ -152,7 +152,7 @@ def test_pictures_stand_below_each_other_in_the_size_of_the_true_image():
     splits = types.SimpleNamespace(batches=lambda split: [batch])
     setting = Setting(
         splits=splits, fields=FIELDS["restorer"], data="", mean=0.5, std=0.5, samples={}, latent=0, extractor=None,
-        extractor_from="", extractor_pixels=(0, 1), training=(lambda rows: rows, np.arange(1)), compute_dtype=None, cache=None,
+        extractor_from="", extractor_pixels=(0, 1), training=(np.asarray, np.arange(1)), compute_dtype=None, cache=None,
     )  # fmt: skip
     forward = lambda given, batch: jnp.asarray(batch["target"], jnp.float32) / 255 * 2 - 1 + given["brighter"]
     mine = evaluators.build("restorer")
