@@ -16,6 +16,7 @@ import optax
 
 from kdgan import game, methods, optim, parallel
 from kdgan.data import augment
+from kdgan.methods.labels import kind_of
 from kdgan.norms import Norm
 from kdgan.run import batches as run_batches
 from kdgan.run import checkpoint, evaluators, extractors, ranges, starts
@@ -125,7 +126,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     except ValueError as error:
         raise ConfigError(f"config.data: {error}") from error
     try:
-        method = methods.build(**{name: _hyperparameter(name, value, arm.steps) for name, value in arm.method.items()})
+        hyperparameters = {name: _hyperparameter(name, value, arm.steps) for name, value in arm.method.items()}
+        method = methods.build(of_data={"label_kind": kind_of(inputs.train.fields)}, **hyperparameters)
         # Modules without an axis name: shapes are traced outside of any device axis.
         inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}
