@@ -92,7 +92,7 @@ class EmbeddingBag(nn.Module):
 class TextCNN(nn.Module):
     """Windows of the embedded tokens through relu maps, the largest value of each, and the head (Kim 2014).
 
-    [b, t] -> logits [b, num_classes]. A map of a window of w tokens is w embeddings times a matrix, as in a convolution along
+    [b, t] -> logits [b, num_classes]. A map of a window of w tokens is w embeddings times a matrix, as a convolution along
     the text. Texts are continued by zeros on both sides, so that a short one has windows, too.
 
     Attributes:

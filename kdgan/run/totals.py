@@ -15,7 +15,7 @@ from kdgan import parallel
 from kdgan.data.batches import normalise
 from kdgan.evaluators import Evaluator
 from kdgan.game import Player
-from kdgan.player_inputs import MAIN, PlayerInputs
+from kdgan.player import MAIN, PlayerInputs
 from kdgan.run.schema import Data
 
 
@@ -71,7 +71,7 @@ def make_totals(
     run_module = make_apply(module, compute_dtype, inputs)
 
     def totals(variables, raw, key, output, others):
-        batch = as_players_see(data, raw)
+        batch = {**as_players_see(data, raw), "pixels": {"mean": data.mean, "std": data.std}}
 
         def apply(own, given, **kwargs):
             if own is variables and given is batch and not kwargs:

@@ -17,12 +17,12 @@ from flax import linen as nn
 from kdgan import files
 from kdgan.data.fields import Field
 from kdgan.evaluators import way_of
-from kdgan.player_inputs import MAIN
+from kdgan.player import MAIN
 from kdgan.run import build, claim, evaluators, portions, stage_data
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
-from kdgan.run.players import build_module
+from kdgan.run.players import build_module, sizes_of
 from kdgan.run.program import AVERAGE, Program, Variables, program_of
 from kdgan.run.schema import Arm, Data, Run, Stage
 
@@ -113,6 +113,7 @@ def _about(program: Program, name: str, inputs: Inputs) -> dict[str, Any]:
         "evaluators": [one.name for one in several],
         "trained": name in program.method.trained,
         "inputs": list(program.inputs_of(name)),
+        "sizes": sizes_of(inputs.train.fields, program.inputs_of(name)),
         **({} if drawn is None else {"draws": dict(drawn)}),
     }
 
@@ -175,12 +176,18 @@ def find(
         name=name,
         where=f"stage {at.name}, arm {which.name}, seed {seed}, step {step:,}"
         + (" (best by validation)" if best else ""),
-        module=build_module(name, which.players[name], at.data, data["num_classes"]),
+        module=build_module(name, which.players[name], at.data, _sizes(record, at.name, which.name, name)),
         variables=variables,
         record=record["stages"][at.name][which.name][name],
         data=data,
         config=at.data,
     )
+
+
+def _sizes(record: Mapping[str, Any], stage: str, arm: str, player: str) -> dict[str, int]:
+    """What a player's module takes from the data; of a run of an earlier version the number of classes."""
+    classes = {"num_classes": record["data"]["num_classes"]} if record["data"]["num_classes"] else {}
+    return record["stages"][stage][arm][player].get("sizes", classes)
 
 
 def restore_member(workdir: pathlib.Path, run: Run, stage: str, arm: str, seed: int) -> Mapping[str, Any] | None:
