@@ -16,7 +16,7 @@ from flax import linen as nn
 from flax import struct
 
 from kdgan import game
-from kdgan.player_inputs import Names
+from kdgan.player import Names
 
 Tree = Any
 

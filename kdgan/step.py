@@ -14,7 +14,7 @@ import optax
 from flax import linen as nn
 
 from kdgan import game
-from kdgan.player_inputs import MAIN, Names, PlayerInputs, cached_players
+from kdgan.player import MAIN, Names, PlayerInputs, cached_players
 from kdgan.state import TrainState
 
 Metrics = dict[str, Any]
@@ -46,7 +46,7 @@ def make_train_step(
       inputs: player -> the fields of the batch that it is given where the method passes `batch["image"]`, e.g.
         `{"teacher": ("image", "text")}`; a player that is not named is given what the method passes.
 
-    A player whose outputs the batch carries (`kdgan/player_inputs.py`) is not run, and need not be in the state.
+    A player whose outputs the batch carries (`kdgan/player.py`) is not run, and need not be in the state.
 
     Returns:
       The step. Its metrics are float32 scalars: `{player}/{term}` (unweighted), `{player}/loss` (the objective) and
@@ -106,6 +106,15 @@ def make_train_step(
         return dataclasses.replace(state, step=start.step + 1, ema={**start.ema, **averages}), metrics
 
     return train_step
+
+
+def on_raw(step: Callable, prepare: Callable) -> Callable:
+    """`step(state, raw, arrays)`: the step on the batch that `prepare(raw, arrays)` gives, in one program."""
+
+    def prepared_step(state, raw, arrays):
+        return step(state, prepare(raw, arrays))
+
+    return prepared_step
 
 
 def scheduled(lambdas, schedules, step) -> tuple[dict, Metrics]:

@@ -15,7 +15,7 @@ import players as small
 from kdgan import game, members, methods, parallel
 from kdgan.game import Method, Move
 from kdgan.losses.logits import cross_entropy, half_squared_error
-from kdgan.player_inputs import PlayerInputs
+from kdgan.player import PlayerInputs
 from kdgan.step import make_eval_step, make_train_step
 
 INPUTS = {"teacher": ("image", "text")}

@@ -2,12 +2,14 @@
 
 | file | subject |
 |---|---|
-| `sources` | `load`: a data set by name: "digits", any TFDS name, "folder:/path" |
+| `sources` | `load`: a data set by name: "digits", a TFDS name, "folder:/path", "npz:/path", "sklearn:wine", a dotted path |
 | `dataset` | `Dataset`, what `load` returns: named fields |
 | `fields` | `Field`: what an array holds; which fields are inputs and targets |
 | `arrays`, `columns` | `from_arrays`, `from_fields`: data sets of arrays, tables and lists, of whatever library |
 | `classes`, `layout` | labels that are classes; which axis of an image has its channels |
-| `digits`, `folder` | the UCI digits as a TFDS builder; a folder of images, class per sub-folder |
+| `tfds`, `digits` | a prepared TFDS set; the UCI digits as a TFDS builder |
+| `folder`, `npz`, `shipped` | a folder of images, class per sub-folder; files of arrays; tables that scikit-learn ships |
+| `slices` | splits as they are written: "train[:80%]" |
 | `tree`, `images` | which files of a folder are examples, and what is skipped; one image file, its header and pixels |
 | `shaping` | a loaded set with its images scaled and converted, its classes numbered as another's are |
 | `errors` | errors that name an argument; images that cannot be read |
@@ -17,7 +19,8 @@
 | `views` | the fixed augmented forms of an example: which one a step uses, and the number that it goes by |
 | `stream` | `stream`: batches of a set that does not fit in memory |
 | `batches` | `gather` and `normalise` on the device; `batches`, a plain iterator over arrays |
-| `augment` | random affine maps, crops, flips, cutout, mixup and cutmix on the device |
+| `augment`, `alike` | random affine maps, crops, flips, cutout, mixup, cutmix on the device; the fields that each changes |
+| `windows` | crops of images of several sizes, cut on the host |
 | `diffaugment` | differentiable augmentation of what a discriminator sees, real and fake |
 
 TFDS, Grain and scikit-learn are imported only by the functions that need them: importing this package stays fast.

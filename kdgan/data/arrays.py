@@ -19,7 +19,7 @@ from kdgan.data.classes import absent_classes, check_count, check_labels, count_
 from kdgan.data.columns import column
 from kdgan.data.dataset import Dataset, check_lengths, of_images
 from kdgan.data.errors import ArgumentError
-from kdgan.data.fields import DTYPES, LABEL, RESERVED, TARGETS, Field, expect, is_mask, mask_of
+from kdgan.data.fields import DTYPES, LABEL, RESERVED, TARGETS, Field, is_mask, mask_of
 from kdgan.data.layout import check_channels_last
 
 
@@ -137,8 +137,8 @@ def make(
                     f"field {field!r} has lists of several lengths and {mask_of(field)!r} besides; give one"
                 )
             made[mask_of(field)], arrays[mask_of(field)] = Field("mask", mask.shape[1:]), mask
-    if LABEL in made:
-        expect(made, LABEL, "class", "tags", "number", "tokens")
+    if LABEL in made and made[LABEL].kind in ("image", "mask"):
+        raise ValueError(f"field {LABEL!r} holds {made[LABEL]}; images to be found are called 'target'")
     for field in made:
         if made[field].kind == "mask":
             _check_mask(field, made)

@@ -3,7 +3,7 @@
 Images are floating point `[h, w, c]`. Augment pixels in [0, 1], before the mean is taken away: what comes in from
 outside is then 0, black (`fill` sets another value). An example's randomness depends on the step's key and its place in
 the whole batch alone, so that the result does not depend on how the batch is split over devices or processes. Of several
-fields of images those that an augmentation names in `fields` are changed alike (`by_field`): an image and its target.
+fields of images those that an augmentation names in `fields` are changed alike: an image and its target (`alike.py`).
 """
 
 import difflib
@@ -19,7 +19,7 @@ from jax import Array
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Float, Int, Key, UInt32
 
-from kdgan.data.fields import Field
+from kdgan.data.windows import pair
 
 KeyArray = Key[Array, ""] | UInt32[Array, "2"]
 Augment = Callable[[Array, Array, Array], Array]
@@ -90,27 +90,45 @@ def affine(
 
 
 def crop(
-    key: KeyArray, image: Float[Array, "h w c"], *, padding: int, mode: str = "constant", fill: float = 0.0
-) -> Float[Array, "h w c"]:
-    """A random window of the image's own size, out of the image padded on all four sides.
+    key: KeyArray,
+    image: Float[Array, "h w c"],
+    *,
+    padding: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    mode: str = "constant",
+    fill: float = 0.0,
+) -> Float[Array, "H W c"]:
+    """A random window of the image's own size, or another, out of the image padded on all four sides.
 
     Args:
         key: of this example.
         image: `[h, w, c]`.
         padding: pixels, at least 1; 4 on CIFAR (He et al. 2016).
+        size: (H, W) of the window, or its side; None: the image's.
         mode: "constant" (pads with `fill`), "reflect" or "edge".
         fill: value for "constant".
 
     Raises:
-        ValueError: for padding below 1, or as wide as the image with "reflect"; for an unknown mode.
+        ValueError: for padding below 1, or as wide as the image with "reflect"; for an unknown mode; a window that is larger
+            than the padded image.
     """
-    _check("crop", padding=padding, mode=mode, fill=fill)
-    if mode == "reflect" and padding >= min(image.shape[:2]):
+    _check(
+        "crop", **{k: v for k, v in {"padding": padding, "size": size}.items() if v is not None}, mode=mode, fill=fill
+    )
+    margin = padding or 0
+    if mode == "reflect" and margin >= min(image.shape[:2]):
         raise ValueError(f"augment.crop.padding = {padding} must be below the image's {image.shape[:2]} to reflect")
-    width = ((padding, padding), (padding, padding), (0, 0))
-    padded = jnp.pad(image, width, constant_values=fill) if mode == "constant" else jnp.pad(image, width, mode=mode)
-    top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
-    return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+    height, width = image.shape[:2] if size is None else pair(size)
+    rows, columns = (side + 2 * margin for side in image.shape[:2])
+    if height > rows or width > columns:
+        raise ValueError(
+            f"augment.crop.size = {size}: at most the image's {(rows, columns)} with its padding is accepted"
+        )
+    around = ((margin, margin), (margin, margin), (0, 0))
+    padded = jnp.pad(image, around, constant_values=fill) if mode == "constant" else jnp.pad(image, around, mode=mode)
+    free = 2 * margin + 1 if size is None else jnp.array([rows - height + 1, columns - width + 1])
+    top, left = jax.random.randint(key, (2,), 0, free)
+    return jax.lax.dynamic_slice(padded, (top, left, 0), (height, width, image.shape[2]))
 
 
 def horizontal_flip(image: Float[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
@@ -209,48 +227,6 @@ def cutmix(
     return mixed, kept * label + (1 - kept) * label[partner]
 
 
-def by_field(spec: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, dict[str, Any]]:
-    """The spec of each field of images, for `make_augment` and `make_mix`, which draw the same for the same key and place.
-
-    An augmentation changes the fields that it names, `{"flip": {"fields": ("image", "target")}}`; without `fields` the
-    only field of images that there is.
-
-    Args:
-        spec: see `make_augment`.
-        fields: of the data set.
-
-    Raises:
-        ValueError: for a field that there is not, or that holds no images; several fields of images of which none is
-            named; images of several sizes where an augmentation counts in pixels.
-    """
-    parts: dict[str, dict[str, Any]] = {name: {} for name, field in fields.items() if field.kind == "image"}
-    for name, settings in spec.items():
-        if not isinstance(settings, Mapping):  # off, or refused by `make_augment`
-            parts |= {field: {**part, name: settings} for field, part in parts.items()}
-            continue
-        where = f"augment.{name}.fields"
-        given = settings.get("fields") or ()
-        chosen = (given,) if isinstance(given, str) else tuple(given)
-        if not parts:
-            raise ValueError(f"augment.{name} changes images; the data have none: their fields are {', '.join(fields)}")
-        for field in chosen:
-            if field not in parts:
-                what = f"holds {fields[field]}, no images" if field in fields else "is no field of the data"
-                raise ValueError(f"{where}: {field!r} {what}; fields of images are {', '.join(parts)}")
-        if not chosen and len(parts) > 1:
-            raise ValueError(
-                f"{where} is missing: the data have several fields of images, {', '.join(parts)}; name those to change alike"
-            )
-        chosen = chosen or tuple(parts)
-        if name in _BY_PIXELS and len({fields[field].shape[:2] for field in chosen}) > 1:
-            sizes = ", ".join(f"{field} {fields[field].shape[:2]}" for field in chosen)
-            raise ValueError(
-                f"{where} = {chosen}: only images of one size are changed alike in pixels; (h, w) are {sizes}"
-            )
-        parts |= {field: {**parts[field], name: _settings(settings)} for field in chosen}
-    return parts
-
-
 def make_augment(spec: Mapping[str, Any]) -> Augment:
     """The augmentation of a spec such as `{"affine": {"rotate": 15.0, "shift": 0.1}, "crop": {"padding": 4}}`.
 
@@ -307,7 +283,6 @@ def make_mix(spec: Mapping[str, Any]) -> Mix | None:
 
 _EXAMPLE: dict[str, Callable[..., Any]] = {"affine": affine, "crop": crop, "flip": flip, "cutout": cutout}
 _BATCH: dict[str, Callable[..., Any]] = {"mixup": mixup, "cutmix": cutmix}
-_BY_PIXELS = ("crop", "cutout", "cutmix", "mixup")  # what they draw, or mix, depends on the size
 
 _ACCEPTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "rotate": (lambda value: 0 <= value <= 180, "degrees in 0..180"),
@@ -318,16 +293,22 @@ _ACCEPTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mode": (lambda value: value in ("constant", "reflect", "edge"), "'constant', 'reflect' or 'edge'"),
     "probability": (lambda value: 0 <= value <= 1, "a probability in 0..1"),
     "size": (lambda value: isinstance(value, int) and value >= 1, "a whole number of pixels, at least 1"),
+    "crop.size": (
+        lambda value: (
+            len(pair(value)) == 2 and min(pair(value)) >= 1 and all(side == int(side) for side in pair(value))
+        ),
+        "(height, width) of at least 1 pixel, or the side of a square",
+    ),
     "alpha": (lambda value: value > 0 and math.isfinite(value), "a number above 0"),
 }
 
 
 def _check(name: str, **fields: Any) -> None:
     for field, value in fields.items():
-        accepts, text = _ACCEPTED[field]
+        accepts, text = _ACCEPTED.get(f"{name}.{field}") or _ACCEPTED[field]
         try:
             fine = not isinstance(value, bool) and accepts(value)
-        except TypeError:
+        except (TypeError, ValueError):
             fine = False
         if not fine:
             raise ValueError(f"augment.{name}.{field} must be {text}, got {value!r}")
@@ -353,8 +334,10 @@ def _select(
                 raise ValueError(
                     f"augment.{name} has no field {field!r}{hint}; there are {', '.join(accepted)}, fields"
                 )
-        for field, parameter in accepted.items():
-            if parameter.default is parameter.empty and field not in fields:
+        needed = [field for field, parameter in accepted.items() if parameter.default is parameter.empty]
+        needed += ["padding"] if name == "crop" and "size" not in fields else []
+        for field in needed:
+            if field not in fields:
                 raise ValueError(f"augment.{name} needs the field {field!r}: {_ACCEPTED[field][1]}")
         _check(name, **_settings(fields))
     return [(None, {}) if spec.get(name) is None else (fn, _settings(spec[name])) for name, fn in wanted.items()]

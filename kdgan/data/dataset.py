@@ -79,9 +79,9 @@ class Dataset:
         return None if self.image_field is None else self.arrays.get(self.image_field)
 
     @property
-    def image_shape(self) -> tuple[int, ...]:
+    def image_shape(self) -> tuple[Any, ...]:
         """(h, w, c), with None for sides that differ; () without images."""
-        return () if self.image_field is None else self.fields[self.image_field].shape  # type: ignore[return-value]
+        return () if self.image_field is None else self.fields[self.image_field].shape
 
     @property
     def label(self) -> Any:

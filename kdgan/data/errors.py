@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 ARGUMENTS = (
     "name", "split", "data_dir", "image_key", "label_key", "size", "channels", "num_classes", "on_bad_image",
-    "memory_limit", "validation", "labelled", "seed", "validation_seed",
+    "memory_limit", "fields", "kinds", "args", "validation", "labelled", "seed", "validation_seed",
 )  # fmt: skip
 
 

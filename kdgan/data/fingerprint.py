@@ -32,8 +32,8 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
     return {
         "examples": len(dataset),
         "classes": _counts(dataset),
-        "sample": _digest([*shape, *_parts(dataset, some)]),
-        "contents": _digest(_parts(dataset, None)) if dataset.in_memory else None,
+        "sample": _digest([*shape, *parts(dataset, some)]),
+        "contents": _digest(parts(dataset, None)) if dataset.in_memory else None,
         "files": None if dataset.in_memory else _files(dataset.reader),
     }
 
@@ -50,8 +50,13 @@ def _counts(dataset: Dataset) -> dict[str, int]:
     return {name: int(count) for name, count in zip(dataset.class_names, counts, strict=True)}
 
 
-def _parts(dataset: Dataset, some: np.ndarray | None) -> Iterator[Any]:
-    """What is digested: label, image, then the other fields by name; of images those of `some` only, where it is given."""
+def parts(dataset: Dataset, some: np.ndarray | None) -> Iterator[Any]:
+    """What a set is digested by, arrays and bytes: label, image, then the other fields by name.
+
+    Args:
+      dataset: any.
+      some: of images these examples only; None: all.
+    """
     # A set without labels has always counted as one of a single class.
     yield dataset.label if dataset.has_labels else np.zeros(len(dataset), np.int32)
     for name in sorted(dataset.fields, key=lambda name: (name != IMAGE, name)):
@@ -88,9 +93,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> li
     return []
 
 
-def _digest(parts: Iterable[Any]) -> str:
+def _digest(contents: Iterable[Any]) -> str:
     content = hashlib.sha256()
-    for part in parts:
+    for part in contents:
         content.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
     return content.hexdigest()
 

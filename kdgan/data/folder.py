@@ -11,7 +11,6 @@ RGB; EXIF orientation is applied, transparency is dropped.
 import dataclasses
 import hashlib
 import pathlib
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,13 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from PIL import UnidentifiedImageError
 
+from kdgan.data import slices
 from kdgan.data.classes import absent_classes, check_num_classes
 from kdgan.data.dataset import Dataset, of_images
 from kdgan.data.errors import ArgumentError, UnreadableImageError, UnreadableImageWarning, tell_unreadable
 from kdgan.data.images import GREY, SUFFIXES, UNREADABLE, Header, read_header, read_pixels
 from kdgan.data.tree import Tree, scan, sub_folders
 
-_SLICE = re.compile(r"^([\w.\-]+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?$")
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 _LOOSE = ""  # the class of images that are in none
 
@@ -68,7 +67,7 @@ def read_folder(
     if not root.is_dir():
         raise ValueError(f"data set not found: no folder {root}")
     skip = on_bad_image == "skip"
-    parts = [_parse(part.strip(), split) for part in split.split("+")]
+    parts = slices.parse(split)
     trees = {name: scan(_base(root, name)) for name, _, _ in parts}
     every = lambda field: [f"{name}/{path}" for name, tree in trees.items() for path in getattr(tree, field)]
     if (closed := every("closed")) and not skip:
@@ -231,13 +230,6 @@ def _some(names: Sequence[str], count: int = 3, between: str = ", ") -> str:
     return between.join(name.encode(errors="replace").decode() for name in names[:count]) + more
 
 
-def _parse(part: str, split: str) -> tuple[str, str | None, str | None]:
-    match = _SLICE.match(part)
-    if not match:
-        raise ValueError(f"split {split!r} is no valid split; write e.g. train, train[:80%], all[1000:], train+test")
-    return match[1], match[2], match[3]
-
-
 def _base(root: pathlib.Path, name: str) -> pathlib.Path:
     if name != "all":
         if (root / name).is_dir():
@@ -333,24 +325,14 @@ def _leave_out(
 
 
 def _sliced(
-    root: pathlib.Path, tree: Tree, classes: Sequence[str], part: tuple[str, str | None, str | None], split: str
+    root: pathlib.Path, tree: Tree, classes: Sequence[str], part: slices.Part, split: str
 ) -> list[tuple[pathlib.Path, str]]:
-    name, start, stop = part
-    base = _base(root, name)
+    base = _base(root, part.name)
     labelled = {label: tree.classes.get(label, []) for label in classes} if classes else {_LOOSE: tree.loose}
     files = [(file, label) for label, several in labelled.items() for file in several]
     files.sort(key=lambda pair: hashlib.blake2b(pair[0].encode(errors="surrogateescape")).digest())
-
-    def bound(text: str | None, default: int) -> int:
-        if text is None:
-            return default
-        number = round(len(files) * int(text[:-1]) / 100) if text.endswith("%") else int(text)
-        number = number + len(files) if number < 0 else number
-        if not 0 <= number <= len(files):
-            raise ValueError(f"split {split!r} of folder {root}: {text} lies outside its {len(files)} images")
-        return number
-
-    return [(base / file, label) for file, label in files[bound(start, 0) : bound(stop, len(files))]]
+    start, stop = slices.bounds(part, len(files), f"split {split!r} of folder {root}", "images")
+    return [(base / file, label) for file, label in files[start:stop]]
 
 
 def _skipped(trees: Mapping[str, Tree], classes: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from jaxtyping import Int32
 
 from kdgan.data.errors import ArgumentError
 
-# The second word of the Philox key: no stage of `order.indices` ever has these numbers, so the draws are independent.
+# The second word of the Philox key: no stage of `indices_of_step` ever has these numbers, so the draws are independent.
 _VALIDATION, _LABELLED = 2**64 - 1, 2**64 - 2
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kdgan.data import order
+from kdgan.data.batches import indices_of_step
 from kdgan.data.dataset import Dataset
 from kdgan.data.errors import UnreadableImageWarning, tell_unreadable
 
@@ -29,10 +29,10 @@ def stream(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Batches of the steps `start_step` .. `start_step + steps − 1`, the examples being `order.indices` of each.
+    """Batches of the steps `start_step` .. `start_step + steps − 1`, the examples being `indices_of_step` of each.
 
     The batch of a step is the same whatever the start, the workers and the read-ahead are, and equals
-    `dataset.examples(order.indices(...))` of a set in memory. Each process reads only its share of the batch.
+    `dataset.examples(indices_of_step(...))` of a set in memory. Each process reads only its share of the batch.
 
     Args:
         dataset: any; `dataset.take(partition.train)` for a part of one.
@@ -103,7 +103,7 @@ class _Steps:
             return error
 
     def _batch(self, step: int) -> dict[str, np.ndarray]:
-        whole = order.indices(len(self.dataset), self.batch_size, seed=self.seed, stage=self.stage, step=step)
+        whole = indices_of_step(len(self.dataset), self.batch_size, seed=self.seed, stage=self.stage, step=step)
         index = whole[self.position]
         return {**self.dataset.examples(index), "index": index, "position": self.position.copy()}
 

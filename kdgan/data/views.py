@@ -20,7 +20,7 @@ def places(
 
 
 def in_turn(size: int, batch_size: int, *, views: int, step: int) -> Int32[np.ndarray, " {batch_size}"]:
-    """The views of a step's examples (`order.indices`): every example's view 0 in the first epoch, 1 in the next, ..."""
+    """The views of a step's examples (`indices_of_step`): every example's view 0 in the first epoch, 1 in the next, ..."""
     return (_epochs(size, batch_size, step) % views).astype(np.int32)
 
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from kdgan.losses.arguments import at_least_float32
+from kdgan.losses.logits import at_least_float32
 
 
 def real_loss(scores: Float[Array, "*b"]) -> Float[Array, "*b"]:

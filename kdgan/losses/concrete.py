@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, PRNGKeyArray, Real
 
-from kdgan.losses.arguments import at_least_float32, check_temperature
+from kdgan.losses.logits import at_least_float32, check_temperature
 
 
 def sample(

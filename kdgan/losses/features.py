@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from kdgan.losses import images
-from kdgan.losses.arguments import at_least_float32
+from kdgan.losses.logits import at_least_float32
 
 Features = Mapping[str, Array] | Sequence[Array]
 Weights = Sequence[ArrayLike]

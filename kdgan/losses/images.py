@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from kdgan.losses.arguments import at_least_float32
+from kdgan.losses.logits import at_least_float32
 
 
 def l1(image: Float[Array, "b *pixels"], other: Float[Array, "n *others"]) -> Float[Array, " b"]:

@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Real
 
-from kdgan.losses.arguments import at_least_float32
+from kdgan.losses.logits import at_least_float32
 
 
 def kl_to_standard_normal(mean: Float[Array, "b d"], log_variance: Float[Array, "n e"]) -> Float[Array, " b"]:

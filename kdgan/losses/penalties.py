@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Integer, PRNGKeyArray, Real
 
-from kdgan.losses.arguments import at_least_float32
+from kdgan.losses.logits import at_least_float32
 
 Score = Callable[[Array], Array]
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from kdgan.losses.arguments import at_least_float32
+from kdgan.losses.logits import at_least_float32
 from kdgan.transfer import SELECTIONS, transfer
 
 Tree = Any  # a pytree of arrays

@@ -14,8 +14,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Integer, Real
 
-from kdgan.losses.arguments import at_least_float32
-from kdgan.losses.logits import cross_entropy
+from kdgan.losses.logits import at_least_float32, cross_entropy
 
 
 def sums(

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Integer, Real
 
-from kdgan.losses.arguments import at_least_float32
+from kdgan.losses.logits import at_least_float32
 from kdgan.metrics.classification import check_counted
 
 

@@ -13,8 +13,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Real
 
-from kdgan.losses.arguments import at_least_float32
-from kdgan.losses.logits import sigmoid_cross_entropy
+from kdgan.losses.logits import at_least_float32, sigmoid_cross_entropy
 from kdgan.metrics.classification import check_counted
 
 CUTOFFS = (3, 5)

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdgan import parallel
-from kdgan.data import augment, order, stream
-from kdgan.data.batches import gather, normalise
+from kdgan.data import alike, augment, stream, windows
+from kdgan.data.batches import gather, indices_of_step, normalise
 from kdgan.data.dataset import Dataset
 from kdgan.data.fields import LABEL
 from kdgan.data.views import KEY, in_turn, places
@@ -35,7 +35,7 @@ MIXED = ("class", "tags")  # labels that mixup and cutmix mix
 
 def batches(
     inputs: Inputs, *, seed: int, stage: int, batch_size: int, start: int, steps: int, views: int | None = None,
-    cached: Mapping[str, Lookup] | None = None,
+    cached: Mapping[str, Lookup] | None = None, spec: Mapping[str, Any] | None = None,
 ) -> Iterator[HostBatch]:  # fmt: skip
     """This process's share of the batches of steps `start` .. `steps`−1.
 
@@ -48,8 +48,12 @@ def batches(
       steps: of the stage.
       views: fixed augmented forms of each example; None: augmented anew at every step.
       cached: player -> its outputs by the places of views, which go with the batch under "cached"; needs views.
+      spec: the augmentation, of which windows of images of several sizes are cut here.
     """
-    make = functools.partial(_one_stream, inputs, seed=seed, start=start, steps=steps, views=views, cached=cached or {})
+    make = functools.partial(
+        _one_stream, inputs, seed=seed, start=start, steps=steps, views=views, cached=cached or {},
+        cut=_windows(inputs, spec or {}),
+    )  # fmt: skip
     streams = rows_of(inputs, seed, batch_size)
     main = make(*streams[0], stage=stage)
     if len(streams) == 1:
@@ -62,11 +66,18 @@ def _without_label(batch: HostBatch) -> HostBatch:
     return {name: value for name, value in batch.items() if name != LABEL}
 
 
-def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, cached) -> Iterator[HostBatch]:
+def _windows(inputs: Inputs, spec: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """The windows that are cut on the host, of fields whose images differ in size; none of other sets."""
+    fields = inputs.train.fields
+    return windows.sizes(alike.by_field(spec, fields), inputs.train) if inputs.is_ragged else {}
+
+
+def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, cached, cut) -> Iterator[HostBatch]:
     share = parallel.share_of_batch(batch_size)
     position = np.arange(batch_size, dtype=np.int32)[share]
-    if inputs.on_device:
-        rule = lambda step: rows[order.indices(len(rows), batch_size, seed=seed, stage=stage, step=step)][share]
+    examples: Iterator[tuple[np.ndarray, HostBatch]]
+    if inputs.on_device or cut:
+        rule = lambda step: rows[indices_of_step(len(rows), batch_size, seed=seed, stage=stage, step=step)][share]
         examples = ((index, {"index": index}) for index in map(rule, range(start, steps)))
     else:
         read = stream.stream(
@@ -82,13 +93,15 @@ def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, c
         else:
             view = in_turn(len(rows), batch_size, views=views, step=step)[share]
             place, key = places(index, view, len(inputs.train)), KEY
+        if cut:
+            batch = windows.examples(inputs.train, index, cut, key=key, place=place)
         outputs = {"cached": {name: lookup(place) for name, lookup in cached.items()}} if cached else {}
         key = np.broadcast_to(key, (len(position), 2))
         yield {**batch, "position": np.asarray(place, np.int32), "key": key, **outputs}
 
 
 def _key_data(seed: int, stage: int, step: int) -> np.ndarray:
-    """The step's key, [2]; the counter's second word sets it apart from the order of the epochs (`data/order.py`)."""
+    """The step's key, [2]; the counter's second word sets it apart from the order of the epochs (`indices_of_step`)."""
     generator = np.random.Philox(key=np.array([seed, stage], np.uint64), counter=np.array([0, 1, step, 0], np.uint64))
     return generator.random_raw(1).view(np.uint32)
 
@@ -107,8 +120,10 @@ def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable
     fields, data = inputs.train.fields, inputs.config
     try:
         augment.make_augment(spec)  # refuses the whole of it, whatever fields it names
-        parts = augment.by_field(spec, fields)
-        change = {name: augment.make_augment(part) for name, part in parts.items()}
+        parts = alike.by_field(spec, fields)
+        cut = _windows(inputs, spec)
+        on_device = {name: {k: v for k, v in p.items() if name not in cut or k != "crop"} for name, p in parts.items()}
+        change = {name: augment.make_augment(part) for name, part in on_device.items()}
         mixes = {name: mix for name, part in parts.items() if (mix := augment.make_mix(part)) is not None}
     except ValueError as error:
         raise ConfigError(f"config.data.augment: {error}") from error
@@ -165,13 +180,16 @@ def _check_mix(inputs: Inputs, spec: Mapping[str, Any], parts: Mapping[str, Mapp
         raise ConfigError(f"{where} images and labels, and {', '.join(left)} would stay those of one of the two")
 
 
-def example_batch(inputs: Inputs, prepare: Callable, batch_size: int) -> dict[str, Any]:
-    """Shapes of a prepared batch, for initialisation and inspection."""
+def example_batch(
+    inputs: Inputs, prepare: Callable, batch_size: int, spec: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Shapes of a batch that `prepare`, made with the augmentation `spec`, gives: for initialisation and inspection."""
+    cut = _windows(inputs, spec or {})
 
     def host(size: int, without: Sequence[str] = ()) -> HostBatch:
         examples: dict[str, Any] = {}
         for name, field in inputs.train.fields.items():
-            shape: tuple[Any, ...] = field.shape
+            shape: tuple[Any, ...] = (*cut[name], field.shape[-1]) if name in cut else field.shape
             if name not in without:
                 examples[name] = np.zeros((size, *shape), field.dtype)
         return {**examples, "position": np.zeros(size, np.int32), "key": np.zeros((size, 2), np.uint32)}
@@ -182,11 +200,12 @@ def example_batch(inputs: Inputs, prepare: Callable, batch_size: int) -> dict[st
     return jax.eval_shape(lambda raw: prepare(raw, {}), raw)
 
 
-def view_batch(inputs: Inputs, place: np.ndarray) -> HostBatch:
+def view_batch(inputs: Inputs, place: np.ndarray, spec: Mapping[str, Any] | None = None) -> HostBatch:
     """The views at these places [b], read from the set, for `prepare` to make as it makes them in a step."""
     index = place % len(inputs.train)
-    key = np.broadcast_to(KEY, (len(place), 2))
-    return {**inputs.train.examples(index), "position": np.asarray(place, np.int32), "key": key}
+    cut = _windows(inputs, spec or {})
+    read = windows.examples(inputs.train, index, cut, key=KEY, place=place) if cut else inputs.train.examples(index)
+    return {**read, "position": np.asarray(place, np.int32), "key": np.broadcast_to(KEY, (len(place), 2))}
 
 
 def evaluation_batches(dataset: Dataset, rows: Sequence[int] | np.ndarray, batch_size: int) -> Iterator[HostBatch]:

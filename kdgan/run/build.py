@@ -27,7 +27,7 @@ from kdgan.run.players import build_modules, device_count, inputs_of, splits_bat
 from kdgan.run.program import Program
 from kdgan.run.schema import Arm, Run, Stage
 from kdgan.state import variable_shapes
-from kdgan.step import make_train_step
+from kdgan.step import make_train_step, on_raw
 
 COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16}
 MOST_PLACES = 2**31  # of views: one is numbered by an int32
@@ -122,7 +122,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     prepare = with_main_input(run_batches.make_prepare(inputs, arm.augment), inputs.train.inputs)
     given = inputs_of(arm, inputs.train.fields, inputs.train.inputs)
     try:
-        example = run_batches.example_batch(inputs, prepare, arm.batch_size)
+        example = run_batches.example_batch(inputs, prepare, arm.batch_size, arm.augment)
     except ValueError as error:
         raise ConfigError(f"config.data: {error}") from error
     try:
@@ -332,7 +332,7 @@ def make_step(run: Run, program: Program) -> Callable:
     """`step(state, host_batch, device_arrays) -> (state, metrics)` of one member."""
     axis_name = parallel.BATCH_AXIS if splits_batch(run) else None
     step = make_prepared_step(program, program.modules, run.parallel.compute, axis_name=axis_name)
-    return lambda state, raw, arrays: step(state, program.prepare(raw, arrays))
+    return on_raw(step, program.prepare)
 
 
 def make_prepared_step(

@@ -259,6 +259,8 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
         if dataclasses.is_dataclass(origin) and isinstance(value, Mapping):
             return _build(option, value, path)
         if origin is Sequence and isinstance(value, list | tuple):
+            if typing.get_args(option) == (str,) and not all(isinstance(item, str) for item in value):
+                raise ConfigError(f"config.{path} = {value!r}: names (str) are accepted")
             return tuple(value)
         if origin is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
@@ -350,7 +352,7 @@ def _check_player(name: str, player: Player) -> None:
     if player.ema is not None and not 0 < player.ema < 1:
         raise ConfigError(f"config.players.{name}.ema = {player.ema}: must be between 0 and 1, or None")
     inputs = player.inputs
-    if not all(isinstance(field, str) and field for field in inputs) or len({*inputs}) != len(inputs):
+    if "" in inputs or len({*inputs}) != len(inputs):
         raise ConfigError(
             f"config.players.{name}.inputs = {inputs}: names of fields of the data, each once, are accepted"
         )

@@ -15,7 +15,7 @@ from flax import linen as nn
 from kdgan import evaluators
 from kdgan.evaluators import Evaluator
 from kdgan.game import Inspection
-from kdgan.player_inputs import MAIN
+from kdgan.player import MAIN
 from kdgan.run import batches as run_batches
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError

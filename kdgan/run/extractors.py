@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from kdgan.game import call_module
 from kdgan.metrics.features import Extractor, inception_extractor, make_extractor
-from kdgan.player_inputs import MAIN
+from kdgan.player import MAIN
 from kdgan.run import sources
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs

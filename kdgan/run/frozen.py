@@ -208,7 +208,7 @@ def _parts(inputs: Inputs, arrays: Any, stage: Stage, program: Program, seed: in
     """The prepared batches of a seed's step, labelled and unlabelled."""
     (raw,) = run_batches.batches(
         inputs, seed=seed, stage=stage.index, batch_size=program.batch_size, start=step, steps=step + 1,
-        views=program.views,
+        views=program.views, spec=program.augment,
     )  # fmt: skip
     batch = parallel.compiled(program.prepare)(raw, arrays)
     parts = [batch, *([batch["unlabelled"]] if "unlabelled" in batch else [])]

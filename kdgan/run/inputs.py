@@ -50,6 +50,11 @@ class Inputs:
         return self.train.has_labels
 
     @property
+    def is_ragged(self) -> bool:
+        """Whether training images differ in size."""
+        return any(field.is_ragged for field in self.train.fields.values())
+
+    @property
     def has_classes(self) -> bool:
         """Whether the label is a class, by which subsets are balanced."""
         return self.has_labels and self.train.fields[LABEL].kind == "class"
@@ -220,6 +225,9 @@ def _load(data: Data, split: str, class_names: Sequence[str] | None = None) -> D
         num_classes=data.num_classes,
         class_names=class_names,
         memory_limit=data.memory_mb * 2**20,
+        fields=data.fields,
+        kinds=data.kinds,
+        args=data.args,
     )
 
 

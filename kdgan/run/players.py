@@ -13,7 +13,7 @@ from kdgan.data.fields import LABEL, TARGETS, Field
 from kdgan.models.heads import SelectClasses
 from kdgan.models.renormalised import Renormalised
 from kdgan.models.text import out_of_range
-from kdgan.player_inputs import MAIN, UNLABELLED
+from kdgan.player import MAIN, UNLABELLED
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.schema import Arm, Data, Player, Run

@@ -75,7 +75,7 @@ class Population:
         cached = {} if self._tables is None else self._tables.of(self.program, self._cached_variables())
         make = functools.partial(
             run_batches.batches, self._inputs, stage=self._stage.index, batch_size=self.program.batch_size,
-            start=self.step, steps=self.program.steps, views=self.program.views,
+            start=self.step, steps=self.program.steps, views=self.program.views, spec=self.program.augment,
         )  # fmt: skip
         return [
             [make(seed=seed, cached=cached.get(seed)) for seed in self._seeds(chunk)] for chunk in self.runner.chunks

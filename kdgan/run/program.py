@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from kdgan import game
 from kdgan.evaluators import Evaluator, Measure
-from kdgan.player_inputs import MAIN
+from kdgan.player import MAIN
 from kdgan.run import schema
 from kdgan.state import TrainState
 

@@ -45,15 +45,24 @@ def is_path(hint: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    name: Path = "digits"  # "digits" (ships with scikit-learn), any TFDS name, or "folder:/path/to/images"
+    # "digits" or "sklearn:wine" (ship with scikit-learn), any TFDS name, "folder:/path/to/images", "npz:/path" or
+    # "npz:/train.npz,/test.npz", or a dotted path to a function of a split that gives a data set, "my_project.data.load"
+    name: Path = "digits"
     data_dir: Path | None = None  # where prepared TFDS data sets lie; None: $KDGAN_DATA_DIR, else TFDS's default
     train: str = "train"  # TFDS split or slice: "train[:80%]"
     test: str = "test"  # never selects anything
     image_key: str = "image"  # names of the features in a TFDS data set
     label_key: str = "label"  # the same of the label
-    labelled: int | None = None  # class-balanced subset of so many labelled examples, drawn by seed; None: all
-    validation: int = 0  # examples set apart from the training split, class-balanced, the same for every seed
-    unlabelled_batch_size: int = 0  # images without labels per step, from the rest of the training split
+    # field -> its feature in a TFDS data set, or its array in a file: dict(image="photo", text="tokens", label="y");
+    # {}: those of image_key and label_key, or all arrays of the file
+    fields: Mapping = empty()
+    kinds: Mapping = empty()  # field -> what it holds, where its array looks like something else: dict(x="vector")
+    args: Mapping = empty()  # keyword arguments of the function that name is a dotted path to
+    # subset of so many labelled examples, drawn by seed, balanced by class where labels are classes; None: all
+    labelled: int | None = None
+    # examples set apart from the training split, the same for every seed, balanced by class where labels are classes
+    validation: int = 0
+    unlabelled_batch_size: int = 0  # examples without labels per step, from the rest of the training split
     mean: float | Sequence[float] = 0.0  # a pixel becomes (value/255 - mean)/std; a number, or one per channel
     std: float | Sequence[float] = 1.0  # likewise
     memory_mb: int = 4096  # a set larger than this streams through Grain instead of lying on the device
@@ -64,7 +73,8 @@ class Data:
     num_classes: int | None = None  # where the data do not say it: labels that are numbers only
     on_bad_image: str = "refuse"  # unreadable images and empty classes of a folder: "refuse" or "skip"
     # on the device, per example: affine={rotate: degrees, shift: fraction, zoom: fraction}, crop={padding: pixels},
-    # flip={}, cutout={size: pixels}; on the batch: mixup={alpha: 0.2}, cutmix={alpha: 1.0}.
+    # flip={}, cutout={size: pixels}; on the batch: mixup={alpha: 0.2}, cutmix={alpha: 1.0}. Of several fields of images
+    # each names those that it changes alike: flip={fields: ("image", "target")}.
     augment: Mapping = empty()
 
 

@@ -21,8 +21,7 @@ import numpy as np
 
 import kdgan
 from kdgan import files, parallel
-from kdgan.data import views
-from kdgan.data.fields import LABEL
+from kdgan.data import fingerprint, views
 from kdgan.metrics import cost
 from kdgan.run import batches as run_batches
 from kdgan.run import build
@@ -117,7 +116,8 @@ class Tables:
         for start in range(0, len(places), count):
             chunk = places[start : start + count]
             filled = np.concatenate([chunk, np.repeat(chunk[:1], count - len(chunk))])
-            yield np.asarray(run(own, run_batches.view_batch(self._inputs, filled)), np.float32)[: len(chunk)]
+            raw = run_batches.view_batch(self._inputs, filled, program.augment)
+            yield np.asarray(run(own, raw), np.float32)[: len(chunk)]
 
     def _from_file(self, key: str, shape: tuple[int, ...], blocks: Callable[[], Iterator[np.ndarray]]) -> np.ndarray:
         """The outputs mapped from their file, which is written, whole or not at all, where there is none."""
@@ -134,12 +134,9 @@ class Tables:
         """A digest of the training set as it is read and normalised."""
         train, config = self._inputs.train, self._inputs.config
         found = hashlib.sha256(f"{config.name} {config.train} {config.mean} {config.std} ".encode())
-        found.update(np.zeros(len(train), np.int32).tobytes() if train.label is None else train.label.tobytes())
-        for name in (name for name in train.fields if name not in (LABEL, train.image_field)):
-            found.update(name.encode() + np.ascontiguousarray(train.arrays[name]).tobytes())
-        if train.image_field is not None:
-            some = np.unique(np.linspace(0, len(train) - 1, FINGERPRINT).astype(np.int64))
-            found.update(np.ascontiguousarray(train.fetch(some) if train.image is None else train.image).tobytes())
+        some = np.unique(np.linspace(0, len(train) - 1, FINGERPRINT).astype(np.int64))
+        for part in fingerprint.parts(train, None if train.in_memory else some):
+            found.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
         return found.hexdigest()
 
 

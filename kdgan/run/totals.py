@@ -15,7 +15,7 @@ from kdgan import parallel
 from kdgan.data.batches import normalise
 from kdgan.evaluators import Evaluator
 from kdgan.game import Player
-from kdgan.player_inputs import MAIN, PlayerInputs
+from kdgan.player import MAIN, PlayerInputs
 from kdgan.run.schema import Data
 
 

@@ -17,7 +17,7 @@ from flax import linen as nn
 from kdgan import files
 from kdgan.data.fields import Field
 from kdgan.evaluators import way_of
-from kdgan.player_inputs import MAIN
+from kdgan.player import MAIN
 from kdgan.run import build, claim, evaluators, portions
 from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdgan.data import order
-from kdgan.data.batches import batches, channel_statistics, gather, normalise
+from kdgan.data.batches import batches, channel_statistics, gather, indices_of_step, normalise
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (10, 3, 4, 2), np.uint8)
 LABEL = np.arange(10) % 3
@@ -63,7 +62,7 @@ def test_batches_follow_the_order_and_can_start_anywhere():
     whole = list(batches(IMAGE, LABEL, batch_size=4, steps=6, seed=3, mean=0.5))
     assert len(whole) == 6
     for step, batch in enumerate(whole):
-        chosen = order.indices(10, 4, seed=3, stage=0, step=step)
+        chosen = indices_of_step(10, 4, seed=3, stage=0, step=step)
         np.testing.assert_allclose(batch["image"], IMAGE[chosen] / 255 - 0.5, atol=1e-6)
         np.testing.assert_array_equal(batch["label"], LABEL[chosen])
         assert (batch["image"].dtype, batch["label"].dtype) == (np.float32, np.int32)
@@ -74,7 +73,7 @@ def test_batches_follow_the_order_and_can_start_anywhere():
 def test_batches_take_soft_labels_and_floats():
     soft = np.random.default_rng(0).dirichlet(np.ones(3), 10)
     batch = next(batches((IMAGE / 255).astype(np.float32), soft, batch_size=4, steps=1))
-    chosen = order.indices(10, 4, seed=0, stage=0, step=0)
+    chosen = indices_of_step(10, 4, seed=0, stage=0, step=0)
     np.testing.assert_allclose(batch["label"], soft[chosen], atol=1e-6)
     np.testing.assert_allclose(batch["image"], IMAGE[chosen] / 255, atol=1e-6)
 

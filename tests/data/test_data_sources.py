@@ -173,7 +173,7 @@ def test_names_that_do_not_exist(tmp_path):
 
 
 def test_reading_is_quiet_and_leaves_the_logger_as_it_was(data_dir):
-    from kdgan.data import sources
+    from kdgan.data import tfds
 
     logger = logging.getLogger("absl")
     before = (logger.level, list(logger.filters))
@@ -181,7 +181,7 @@ def test_reading_is_quiet_and_leaves_the_logger_as_it_was(data_dir):
     handler = logging.Handler()
     handler.emit = lambda record: heard.append(record.getMessage())
     logger.addHandler(handler)
-    with sources._quiet(), sources._quiet():
+    with tfds._quiet(), tfds._quiet():
         logger.warning("OpenCV is not installed")
         logger.error("a true error")
     logger.warning("after")
@@ -316,14 +316,14 @@ def test_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
 def test_slow_decoding_is_cached_until_the_data_change(tmp_path, data_dir, monkeypatch):
     import time
 
-    from kdgan.data import sources
+    from kdgan.data import tfds
 
     target = copy_as(data_dir, tmp_path, {})
     clock = iter(range(0, 10_000, 10))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     decoded = []
-    original = sources._decode
-    monkeypatch.setattr(sources, "_decode", lambda *a: decoded.append(1) or original(*a))
+    original = tfds._decode
+    monkeypatch.setattr(tfds, "_decode", lambda *a: decoded.append(1) or original(*a))
     first, second = (load("tiny", "test", data_dir=tmp_path) for _ in range(2))
     assert len(decoded) == 1
     np.testing.assert_array_equal(first.image, second.image)

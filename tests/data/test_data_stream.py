@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from kdgan.data import Dataset, from_arrays, order
+from kdgan.data import Dataset, from_arrays
+from kdgan.data.batches import indices_of_step
 from kdgan.data.stream import stream
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (23, 3, 4, 1), np.uint8)
@@ -31,7 +32,7 @@ LAZY = Dataset("lazy", MEMORY.fields, {"label": MEMORY.label}, reader=Reader())
 def check(batches, steps, *, seed=0, stage=0, batch_size=6):
     count = 0
     for step, batch in zip(steps, batches, strict=True):
-        chosen = order.indices(23, batch_size, seed=seed, stage=stage, step=step)
+        chosen = indices_of_step(23, batch_size, seed=seed, stage=stage, step=step)
         np.testing.assert_array_equal(batch["image"], IMAGE[chosen])
         np.testing.assert_array_equal(batch["label"], LABEL[chosen])
         np.testing.assert_array_equal(batch["index"], chosen)

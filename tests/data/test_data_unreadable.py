@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdgan.data import load, order
+from kdgan.data import load
+from kdgan.data.batches import indices_of_step
 from kdgan.data.errors import ArgumentError, UnreadableImageError, UnreadableImageWarning
 from kdgan.data.stream import stream
 
@@ -94,7 +95,7 @@ def test_streams_replace_alike_whatever_the_start_processes_and_workers(folder, 
     with pytest.warns(UnreadableImageWarning) as told:
         batches = list(stream(part, batch_size=6, steps=4, workers=workers, **share))
     for step, batch in enumerate(batches, start):
-        chosen = order.indices(12, 6, seed=0, stage=0, step=step)[batch["position"]]
+        chosen = indices_of_step(12, 6, seed=0, stage=0, step=step)[batch["position"]]
         np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], expected[11 - chosen])
     assert list(part.unreadable) == [path_of(dataset, 7)]
     assert len(told) == 1
@@ -121,7 +122,7 @@ def test_examples_that_are_kept_apart_never_stand_in_for_each_other(folder):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_where_it_is_refused_the_error_comes_at_its_step_as_it_is(folder, workers):
     dataset = lazy(folder, "refuse")
-    spoil(path_of(dataset, order.indices(12, 2, seed=0, stage=0, step=2)[1]))
+    spoil(path_of(dataset, indices_of_step(12, 2, seed=0, stage=0, step=2)[1]))
     batches = stream(dataset, batch_size=2, steps=6, workers=workers)
     next(batches), next(batches)
     with pytest.raises(UnreadableImageError, match=r"^image .*\.png cannot be read: .*on_bad_image='skip'$") as error:

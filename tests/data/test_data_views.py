@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdgan.data import augment, order, views
+from kdgan.data import augment, views
+from kdgan.data.batches import indices_of_step
 
 SPEC = {"affine": {"rotate": 20.0, "shift": 0.2}, "flip": {}}
 
@@ -14,7 +15,7 @@ def test_every_view_of_every_example_is_used_once_before_any_comes_again():
     size, batch_size, count = 7, 4, 3
     seen = []
     for step in range(2 * size * count // batch_size + 1):
-        index = order.indices(size, batch_size, seed=5, stage=1, step=step)
+        index = indices_of_step(size, batch_size, seed=5, stage=1, step=step)
         view = views.in_turn(size, batch_size, views=count, step=step)
         seen += zip(index.tolist(), view.tolist(), strict=True)
     every = {(index, view) for index in range(size) for view in range(count)}
@@ -29,7 +30,7 @@ def test_what_can_be_drawn_holds_what_is_drawn_and_no_view_that_is_not_begun(ste
     assert (np.diff(found) > 0).all()
     used = []
     for step in range(steps):
-        index = rows[order.indices(5, 3, seed=0, stage=0, step=step)]
+        index = rows[indices_of_step(5, 3, seed=0, stage=0, step=step)]
         used.append(views.places(index, views.in_turn(5, 3, views=4, step=step), size))
     used = np.concatenate(used)
     assert set(used) <= set(found)

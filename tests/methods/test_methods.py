@@ -8,7 +8,7 @@ from scipy.special import log_softmax, softmax
 
 from kdgan import methods
 from kdgan.game import Players
-from kdgan.player_inputs import PlayerInputs
+from kdgan.player import PlayerInputs
 
 S = np.array([[2.0, -1.0, 0.5], [0.0, 1.0, 3.0]], np.float32)
 T = np.array([[3.0, 0.0, -2.0], [1.0, 1.0, 0.0]], np.float32)

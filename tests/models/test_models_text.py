@@ -59,7 +59,7 @@ def test_without_a_mask_every_token_counts(case):
 
 
 def test_a_token_out_of_range_is_not_a_number(case):
-    name, _, run = case
+    _, _, run = case
     wrong = TOKENS.copy()
     wrong[1, 0] = VOCABULARY
     output = np.asarray(run(wrong, MASK))

@@ -37,8 +37,6 @@ def arm(method, *, start=None, **lambdas):
 
 def config(**stage):
     kd = lambda **fields: dict(method=dict(name="kd"), lambdas=dict(student=dict(ce=0.1, kd=0.9)), **fields)
-    score = dict(start=dict(discriminator=None))
-    del score
     config = tiny.config(
         seeds=1,
         arms=common.named(
@@ -157,4 +155,4 @@ def test_inputs_that_cannot_be_are_refused_in_a_line(sets):
         "players.teacher.inputs = .*: the data have no field 'sound'; their fields are image, text, label",
     )
     refused(inputs("image", "image"), sets, "players.teacher.inputs = .*each once")
-    refused(inputs("image", 3), sets, "players.teacher.inputs = .*names of fields")
+    refused(inputs("image", 3), sets, "players.teacher.inputs = .*: names .str. are accepted")

@@ -1,4 +1,7 @@
-"""What a player is given where a method passes the batch's main input: its own fields; or nothing, its outputs being known.
+"""A player: a Flax module bound to its variables for one evaluation of a move, and what it is given of the batch.
+
+`players.student(x)` runs the bound module in the right mode, draws its own random numbers and records updates of mutable
+collections (batch statistics) without the method seeing them.
 
 A method writes `players.teacher(batch["image"])`, whatever the teacher takes. `batch["image"]` is the data's main input: the
 field `image`, or, where the data have none, the first field of the first player that has inputs. A player whose inputs are
@@ -10,13 +13,28 @@ each part a frozen player's outputs may come under "cached", {player: outputs [b
 evaluation mode}. The step then needs no parameters of that player, and none of its operations.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import functools
+import inspect
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
+Tree = Any  # a pytree of arrays
 Names = Mapping[str, Sequence[str]]  # player -> the fields that it is given
 MAIN, UNLABELLED, ALL, CACHED = "image", "unlabelled", "all", "cached"
+
+# How a Linen module may call its training switch, and what it is then given.
+_MODES: Mapping[str, Callable[[bool], bool]] = {
+    "train": lambda train: train,
+    "training": lambda train: train,
+    "is_training": lambda train: train,
+    "deterministic": lambda train: not train,
+    "use_running_average": lambda train: not train,
+}
 
 
 def fields_of(inputs: Names | None) -> dict[str, tuple[str, ...]]:
@@ -212,3 +230,167 @@ def cached_players(
     if changing:
         raise ValueError(f"{changing[0]} is trained by this method; only the outputs of a frozen player can be cached")
     return {name: CachedPlayer(name, modules.get(name), inputs) for name in names}
+
+
+class MissingPlayerError(AttributeError):
+    """A method asked for a role that the stage does not have."""
+
+
+def fold_in_name(key, name: str):
+    """A key of its own for each name: adding a player changes no other player's numbers."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+
+
+def mode_argument(module: nn.Module, method: str | None = None) -> str | None:
+    """The name of a module's training switch; None where it has none."""
+    function = getattr(type(module), method or "__call__", None)
+    if function is None:
+        raise ValueError(f"{type(module).__name__} has no function {method!r}")
+    parameters = inspect.signature(function).parameters
+    return next((name for name in _MODES if name in parameters), None)
+
+
+def call_module(
+    module: nn.Module, variables, *args, train: bool, rng=None, mutable=False, features=(), method=None, **kwargs
+):
+    """`module.apply` in training or evaluation mode -> (output, updated collections, {path: feature}).
+
+    `method` names another function of the module than `__call__` (`"decode"`).
+    """
+    mode = mode_argument(module, method)
+    if mode is not None:
+        kwargs = {mode: _MODES[mode](train), **kwargs}
+    if method is not None:
+        kwargs["method"] = method
+    rngs = None if rng is None else {"params": rng}  # Linen falls back to this stream for every other one
+    if not features:
+        if not mutable:
+            return module.apply(variables, *args, rngs=rngs, **kwargs), {}, {}
+        output, updates = module.apply(variables, *args, rngs=rngs, mutable=mutable, **kwargs)
+        return output, updates, {}
+    output, updates = module.apply(
+        variables,
+        *args,
+        rngs=rngs,
+        mutable=[*(mutable or ()), "intermediates"],
+        capture_intermediates=lambda m, method: method == "__call__" and "/".join(m.path) in features,
+        **kwargs,
+    )
+    updates = dict(updates)
+    found = {}
+    intermediates = updates.pop("intermediates", {})
+    for path in features:
+        node = functools.reduce(lambda tree, part: tree.get(part, {}), path.split("/"), intermediates)
+        if "__call__" not in node:
+            raise ValueError(f"features={features}: {type(module).__name__} has no module at path {path!r}")
+        found[path] = node["__call__"][-1]
+    return output, updates, found
+
+
+def cast_floats(tree: Tree, dtype) -> Tree:
+    """Every floating-point leaf in `dtype`, all others as they are."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf, tree
+    )
+
+
+class Player:
+    """A Flax module bound to its variables for one evaluation of a move.
+
+    Calling it runs the module: in training mode where the method trains this player, in evaluation mode where it is
+    frozen (`train=` overrides). Updates of mutable collections are recorded only where the player itself moves.
+    Compute runs in `compute_dtype` on parameters kept in float32; outputs come back as float32. Where it is given the
+    batch's main input its own inputs stand for it (`PlayerInputs`).
+    """
+
+    def __init__(self, name, module, params, model_state, *, key, train, moves, compute_dtype=None, inputs=None):
+        self.name, self.module, self.params, self.model_state = name, module, params, model_state
+        self._inputs: PlayerInputs | None = inputs
+        self._key, self._train, self._moves, self._dtype, self._calls = key, train, moves, compute_dtype, 0
+
+    def __call__(self, *args, train: bool | None = None, features: Sequence[str] = (), **kwargs):
+        """Output, or `(output, {path: feature})` where features are asked for by module path ("block3/conv1").
+
+        `method="decode"` calls that function of the module, once the player itself was called in the same move.
+        """
+        output, updates, found = self._run(args, kwargs, train, features)
+        if self._moves and updates:
+            kept = {name: jax.tree.map(jax.lax.stop_gradient, value) for name, value in updates.items()}
+            self.model_state = {**self.model_state, **kept}
+        return (output, found) if features else output
+
+    def stateless(self, *args, train: bool | None = None, features: Sequence[str] = (), **kwargs):
+        """The same, recording nothing: the form to use inside `jax.grad`, `jax.vmap` and other inner transforms."""
+        output, _, found = self._run(args, kwargs, train, features)
+        return (output, found) if features else output
+
+    def _run(self, args, kwargs, train, features):
+        if self._inputs is not None:
+            args, kwargs = self._inputs.given(self.name, args, kwargs)
+        train = self._train if train is None else train
+        self._calls += 1
+        rng = jax.random.fold_in(self._key, self._calls) if train else None
+        params = self.params
+        if self._dtype is not None:
+            params, args = cast_floats(params, self._dtype), cast_floats(args, self._dtype)
+        output, updates, found = call_module(
+            self.module,
+            {"params": params, **self.model_state},
+            *args,
+            train=train,
+            rng=rng,
+            mutable=list(self.model_state) if train else False,
+            features=tuple(features),
+            **kwargs,
+        )
+        if self._dtype is not None:
+            output, found = cast_floats(output, jnp.float32), cast_floats(found, jnp.float32)
+            updates = jax.tree.map(
+                lambda new, old: new.astype(old.dtype), updates, {k: self.model_state[k] for k in updates}
+            )
+        return output, updates, found
+
+
+class Players:
+    """The players of a stage by role: `players.student(x)`, `players["teacher_b"](x)`; `players.step` counts steps."""
+
+    def __init__(self, bound: Mapping[str, Any], step: Any):
+        self._bound = dict(bound)
+        self.step = step
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._bound:
+            raise MissingPlayerError(
+                f"the method needs a player {name!r}; the players are: {', '.join(sorted(self._bound)) or 'none'}"
+                " (config.players)"
+            )
+        return self._bound[name]
+
+    def __iter__(self):
+        return iter(self._bound)
+
+
+def bind(
+    modules, params, model_state, *, step, key, trained, moving, compute_dtype=None, cached=None, inputs=None
+) -> Players:
+    """The players of one move: `trained` run in training mode, `moving` record their updates, `cached` do not run."""
+    bound = {
+        name: Player(
+            name,
+            modules[name],
+            params[name],
+            model_state.get(name, {}),
+            key=fold_in_name(key, name),
+            train=name in trained,
+            moves=name in moving,
+            compute_dtype=compute_dtype,
+            inputs=inputs,
+        )
+        for name in params
+    }
+    return Players({**bound, **(cached or {})}, step)

@@ -1,0 +1,51 @@
+"""Which fields of images an augmentation changes, and changes alike: an image and its target."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kdgan.data.fields import Field
+
+_BY_PIXELS = ("crop", "cutout", "cutmix", "mixup")  # what they draw, or mix, depends on the size
+
+
+def by_field(spec: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, dict[str, Any]]:
+    """The spec of each field of images, for `make_augment` and `make_mix`, which draw the same for the same key and place.
+
+    An augmentation changes the fields that it names, `{"flip": {"fields": ("image", "target")}}`; without `fields` the
+    only field of images that there is.
+
+    Args:
+        spec: see `make_augment`.
+        fields: of the data set.
+
+    Raises:
+        ValueError: for a field that there is not, or that holds no images; several fields of images of which none is
+            named; images of several sizes where an augmentation counts in pixels.
+    """
+    parts: dict[str, dict[str, Any]] = {name: {} for name, field in fields.items() if field.kind == "image"}
+    for name, settings in spec.items():
+        if not isinstance(settings, Mapping):  # off, or refused by `make_augment`
+            parts |= {field: {**part, name: settings} for field, part in parts.items()}
+            continue
+        where = f"augment.{name}.fields"
+        given = settings.get("fields") or ()
+        chosen = (given,) if isinstance(given, str) else tuple(given)
+        if not parts:
+            raise ValueError(f"augment.{name} changes images; the data have none: their fields are {', '.join(fields)}")
+        for field in chosen:
+            if field not in parts:
+                what = f"holds {fields[field]}, no images" if field in fields else "is no field of the data"
+                raise ValueError(f"{where}: {field!r} {what}; fields of images are {', '.join(parts)}")
+        if not chosen and len(parts) > 1:
+            raise ValueError(
+                f"{where} is missing: the data have several fields of images, {', '.join(parts)}; name those to change alike"
+            )
+        chosen = chosen or tuple(parts)
+        if name in _BY_PIXELS and len({fields[field].shape[:2] for field in chosen}) > 1:
+            sizes = ", ".join(f"{field} {fields[field].shape[:2]}" for field in chosen)
+            raise ValueError(
+                f"{where} = {chosen}: only images of one size are changed alike in pixels; (h, w) are {sizes}"
+            )
+        settings = {key: value for key, value in settings.items() if key != "fields"}
+        parts |= {field: {**parts[field], name: settings} for field in chosen}
+    return parts
