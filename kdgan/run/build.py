@@ -119,8 +119,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     modules, local_modules = (
         build_modules(run, arm, inputs, synchronised=over_devices) for over_devices in (True, False)
     )
-    prepare = with_main_input(run_batches.make_prepare(inputs, arm.augment), inputs.train.inputs)
     given = inputs_of(arm, inputs.train.fields, inputs.train.inputs)
+    prepare = with_main_input(run_batches.make_prepare(inputs, arm.augment), inputs.train.inputs)
     try:
         example = run_batches.example_batch(inputs, prepare, arm.batch_size, arm.augment)
     except ValueError as error:

@@ -103,8 +103,10 @@ def inputs_of(arm: Arm, fields: Collection[str], default: Sequence[str]) -> dict
       default: what a player is given whose config does not say it.
 
     Raises:
-      ConfigError: a field that the data do not have.
+      ConfigError: a field that the data do not have, or data without any but targets.
     """
+    if not default:
+        raise ConfigError(f"config.data: of the fields {', '.join(fields)} none can be given to a player; add one")
     inputs = {name: tuple(player.inputs) or tuple(default) for name, player in arm.players.items()}
     for name, own in inputs.items():
         absent = [field for field in own if field not in fields]
