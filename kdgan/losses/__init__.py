@@ -8,7 +8,6 @@ features     intermediate features of student and teacher: weighted L1 and L2, k
 latents      Gaussian latents and the terms of an ELBO; noise for a smaller latent
 weights      distance between the weights of networks of different widths
 concrete     labels drawn from the concrete (Gumbel-softmax) distribution, and their score
-arguments    what all of them ask of their arguments: precision, temperatures, shapes
 
 A λ is worth what its term is. Published code often has another constant in the same term: with ours = c · theirs, λ/c here
 pulls as their λ does. K is the number of classes, n that of pixels and channels, units or latent variables.
@@ -37,7 +36,7 @@ relativistic game of RelativisticGAN. mimicry's "minimax" generator is our `nons
 import importlib
 from types import ModuleType
 
-__all__ = ["adversarial", "arguments", "concrete", "features", "images", "latents", "logits", "penalties", "weights"]
+__all__ = ["adversarial", "concrete", "features", "images", "latents", "logits", "penalties", "weights"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -12,7 +12,8 @@ pulls.
 Logits may be of any float type and are computed on as float32 (float64 where they are), so [b] comes back as such. They
 must be finite: to rule a class out, give it a large negative logit (-1e9), not -inf, for 0·inf is not a number.
 
-At the end stands what every loss asks of its arguments: at least float32, a positive temperature, the same classes.
+At the end stands what every loss asks of its arguments: at least float32, a positive temperature, the same classes, a mask
+of their shape.
 """
 
 import math
