@@ -10,7 +10,7 @@ import kdgan
 PACKAGE = pathlib.Path(kdgan.__file__).parent
 ROOT = PACKAGE.parent
 ABOVE_THE_CORE = {"config", "main", "report", "run"}
-FOR_REPORTS = {"files", "metrics", "pictures", "evaluators.older"}  # what a report may know beside the files of a run
+FOR_REPORTS = {"files", "metrics", "older", "pictures"}  # what a report may know beside the files of a run
 
 
 def imports_of(folder):

@@ -30,8 +30,9 @@ def of_quality(
     if VALIDATION in heads and chosen is not None:
         result.append(_validation(summary, stage, chosen.measured, written))
     for measured in shown:
-        texts = [note.get("text") for note in written
+        texts = [str(note.get("text") or "") for note in written
                  if measured.name in note["measures"] and note.get("split") != "validation"]  # fmt: skip
+        texts = [text for text in texts if VALIDATION in heads or not text.startswith("Validation:")]
         told = dict.fromkeys(text.rstrip(".") for text in (*texts, measured.note) if text)
         result += [text for text in told if text not in result]
     lower = [measured.head for measured in shown if not measured.higher_is_better]

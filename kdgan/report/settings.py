@@ -1,7 +1,7 @@
 """What arms of a stage differ in: the λ's and hyper-parameters beside each arm, and grids of two of them.
 
-Arms that have the same settings, with other values, are a sweep: only what varies within one says anything beside its arms
-(that KDGAN has a discriminator's λ and soft labels have none, their names say).
+Arms of one method that have the same settings, with other values, are a sweep: only what varies within one says anything
+beside its arms (that KDGAN has a discriminator's λ and soft labels have none, their names say).
 """
 
 import dataclasses
@@ -69,6 +69,7 @@ def text(value: Any) -> str:
 
 
 Key = tuple[str, ...]
+METHOD = "name"  # of a method, among its hyper-parameters
 
 
 def _settings(summary: Mapping[str, Any], stage: str) -> dict[str, dict[Key, Any]]:
@@ -109,11 +110,11 @@ def _partition(settings: Mapping[str, Mapping[Key, Any]], arms: Sequence[str], k
 
 
 def _sweeps(settings: Mapping[str, Mapping[Key, Any]]) -> list[list[str]]:
-    """Arms of the same settings, two or more of them, whatever their values."""
-    groups: dict[frozenset[Key], list[str]] = {}
+    """Arms of one method and the same settings, two or more of them, whatever the values of these."""
+    groups: dict[tuple[str, frozenset[Key]], list[str]] = {}
     for arm, values in settings.items():
-        groups.setdefault(frozenset(values), []).append(arm)
-    return [arms for keys, arms in groups.items() if keys and len(arms) > 1]
+        groups.setdefault((str(values.get((METHOD,))), frozenset(values)), []).append(arm)
+    return [arms for arms in groups.values() if settings[arms[0]] and len(arms) > 1]
 
 
 def _varies(settings: Mapping[str, Mapping[Key, Any]], arms: Sequence[str]) -> list[Key]:

@@ -127,6 +127,13 @@ def test_settings_of_one_sweep_do_not_vary_because_another_arm_has_none_of_them(
     assert (found.head, found.values) == ("temperature", {"a": "4", "b": "2", "c": "0.3"})
 
 
+def test_arms_of_two_methods_are_two_sweeps():
+    arm = lambda name, t: {"lambdas": {"student": {"ce": 1.0}}, "method": {"name": name, "temperature": t}}
+    assert settings.varying(set_to(a=arm("kd", 1.0), b=arm("mimic", 2.0)), "s") == []
+    (found,) = settings.varying(set_to(a=arm("kd", 1.0), b=arm("mimic", 2.0), c=arm("kd", 2.0)), "s")
+    assert (found.head, found.values) == ("temperature", {"a": "1", "b": "2", "c": "2"})
+
+
 def test_a_term_of_two_players_is_told_apart():
     arm = lambda weight: {"lambdas": {"student": {"adv": weight}, "teacher": {"adv": 1.0}}, "method": {}}
     (found,) = settings.varying(set_to(a=arm(0.1), b=arm("linear(0→1)")), "s")
