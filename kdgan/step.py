@@ -59,6 +59,7 @@ def make_train_step(
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
     def make_move(move: game.Move, state: TrainState, lambdas, given: PlayerInputs, cached, key):
+        lead = move.players[0]  # under whose name the move's λ's and metrics stand
         still = {name: tree for name, tree in state.params.items() if name not in move.players}
 
         def objective(moving):
@@ -70,7 +71,7 @@ def make_train_step(
                 name: jnp.mean(value.astype(jnp.float32))
                 for name, value in move.terms(players, given.batch, game.fold_in_name(key, "terms")).items()
             }
-            loss = sum((lambdas[move.lead][name] * value for name, value in terms.items()), jnp.float32(0))
+            loss = sum((lambdas[lead][name] * value for name, value in terms.items()), jnp.float32(0))
             updates = {name: players[name].model_state for name in move.players if name in state.model_state}
             return loss, (terms, updates)
 
@@ -81,7 +82,7 @@ def make_train_step(
         for name in move.players:
             change, opt_state[name] = optimizers[name].update(gradients[name], opt_state[name], params[name])
             params[name] = optax.apply_updates(params[name], change)
-        metrics = {f"{move.lead}/{name}": value for name, value in {**terms, "loss": loss}.items()}
+        metrics = {f"{lead}/{name}": value for name, value in {**terms, "loss": loss}.items()}
         state = dataclasses.replace(
             state, params=params, opt_state=opt_state, model_state={**state.model_state, **updates}
         )

@@ -3,6 +3,9 @@
 What is expected is computed beside the framework: the same method with closures that call the modules by hand.
 """
 
+import pathlib
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +17,6 @@ from scipy.special import log_softmax, softmax
 import players as small
 from kdgan import game, members, methods, parallel
 from kdgan.game import Method, Move
-from kdgan.losses.logits import cross_entropy, half_squared_error
 from kdgan.player import PlayerInputs
 from kdgan.step import make_eval_step, make_train_step
 
@@ -38,14 +40,16 @@ def state_of(method, modules=MODULES, inputs=INPUTS, example=None, **kwargs):
     return small.make_state(method, modules, example=batch() if example is None else example, inputs=inputs, **kwargs)
 
 
-def trusting(*, distrust=0.0):  # README's
-    def student(players, batch, key):
-        s, t = players.student(batch["image"]), players.teacher(batch["image"])
-        right = t.argmax(-1) == batch["label"]
-        weight = right + distrust * ~right
-        return {"ce": cross_entropy(s, batch["label"]), "mimic": weight * half_squared_error(s, t)}
+def from_readme(name):
+    """What README's Python that defines `name` defines by it."""
+    text = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+    source = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if f"def {name}(" in block)
+    names = {}
+    exec(source, names)
+    return names[name]
 
-    return Method(Move("student", student))
+
+trusting = from_readme("trusting")
 
 
 def test_the_terms_are_those_of_a_teacher_that_is_handed_both_fields():

@@ -15,10 +15,9 @@
 | `errors` | errors that name an argument; images that cannot be read |
 | `cache` | where prepared and decoded data are kept for the next run |
 | `splits` | `partition`: validation, labelled subset and unlabelled remainder as indices |
-| `order` | `indices`: the examples of a step as a function of (seed, stage, step) |
 | `views` | the fixed augmented forms of an example: which one a step uses, and the number that it goes by |
 | `stream` | `stream`: batches of a set that does not fit in memory |
-| `batches` | `gather` and `normalise` on the device; `batches`, a plain iterator over arrays |
+| `batches` | `indices_of_step`: a step's examples as a function of (seed, stage, step); `gather`, `normalise`, `batches` |
 | `augment`, `alike` | random affine maps, crops, flips, cutout, mixup, cutmix on the device; the fields that each changes |
 | `windows` | crops of images of several sizes, cut on the host |
 | `diffaugment` | differentiable augmentation of what a discriminator sees, real and fake |

@@ -30,7 +30,7 @@ DTYPES: Mapping[str, np.dtype] = {
 IMAGE, LABEL = "image", "label"
 TARGETS = (LABEL, "target")  # fields that a player is to find, and is not given
 # What stands in a batch beside its fields.
-RESERVED = ("all", "cached", "index", "key", "mask", "noise", "position", "unlabelled")
+RESERVED = ("all", "cached", "index", "key", "mask", "noise", "pixels", "position", "unlabelled")
 _MASK = "_mask"
 
 

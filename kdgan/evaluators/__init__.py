@@ -7,6 +7,9 @@
 | classifier.py, order.py | `classifier`: accuracy, NLL, ECE, agreement with the teacher |
 | generator.py, drawing.py | `generator`: distances between features of made and of real images |
 | autoencoder.py | `autoencoder`: ELBO, and what a generator is judged by |
+| tagger.py, regressor.py | `tagger`: MAP, P@n, F@n, MRR, F1; `regressor`: RMSE, R², MAE |
+| language.py | `language`: perplexity and accuracy of the next token |
+| restorer.py | `restorer`: PSNR and SSIM of restored images |
 | check.py | `check(mine)`: what is wrong with an evaluator of one's own |
 
 An evaluator from outside the package is named by its dotted path; nothing here needs to know of it.
@@ -24,6 +27,10 @@ from kdgan.evaluators.classifier import classifier
 from kdgan.evaluators.evaluator import Chosen, Evaluator, Judged, Measure, Setting
 from kdgan.evaluators.figures import Figure
 from kdgan.evaluators.generator import generator
+from kdgan.evaluators.language import language
+from kdgan.evaluators.regressor import regressor
+from kdgan.evaluators.restorer import restorer
+from kdgan.evaluators.tagger import tagger
 
 __all__ = ["BY_NAME", "Chosen", "Evaluator", "Figure", "Judged", "Measure", "Setting", "build", "check", "fitting"]
 
@@ -31,7 +38,13 @@ BY_NAME: dict[str, Callable[..., Evaluator]] = {
     "classifier": classifier,
     "autoencoder": autoencoder,
     "generator": generator,
+    "tagger": tagger,
+    "regressor": regressor,
+    "language": language,
+    "restorer": restorer,
 }
+# Kind of the label -> what a player is judged by that gives [b, k].
+OF_LABEL: Mapping[str, str] = {"class": "classifier", "tags": "tagger", "number": "regressor"}
 
 
 def build(name: str, **arguments: Any) -> Evaluator:
@@ -68,9 +81,14 @@ def fitting(given: Any, output: Any, fields: Mapping[str, Any]) -> str | None:
     """
     if isinstance(output, Mapping):
         return "autoencoder" if "decoded" in output else None
+    kind = {name: getattr(fields.get(name), "kind", None) for name in ("label", "target")}
     if len(output.shape) == 4:
+        if kind["target"] == "image" and len(given[0][0].shape) == 4:
+            return "restorer"
         return "generator" if len(given[0][0].shape) == 2 else None
-    return "classifier" if len(output.shape) == 2 else None
+    if len(output.shape) == 3:
+        return "language" if kind["target"] == "tokens" else None
+    return OF_LABEL.get(kind["label"] or "class") if len(output.shape) == 2 else None
 
 
 def way_of(name: str) -> str | None:

@@ -81,6 +81,8 @@ class Judged:
       variables: {"params": tree, "model_state": tree}.
       given: (args, kwargs) that the method calls it with, as `jax.ShapeDtypeStruct`s.
       output: the shapes of its output.
+      forward: `(variables, batch of setting.splits.batches(split)) -> output` in evaluation mode, on the fields that the
+        player is given; compiled.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Judged:
     variables: Mapping[str, Any]
     given: tuple[tuple, Mapping[str, Any]]
     output: Any
+    forward: Callable[[Any, Mapping[str, Any]], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,7 +144,8 @@ class Evaluator:
         it where arms are compared.
       sums: `(apply, variables, batch, key, others) -> pytree of arrays`, pure, and compiled by the run: sums over the
         examples of a batch whose `batch["mask"]` [b] is true; added up over batches. `batch` has the fields of the data as
-        players see them. `apply(variables, batch)` is the player's output; it may be called on another batch, too, and
+        players see them; an image is (pixel/255 − mean)/std, with `batch["pixels"]` {"mean", "std"}, numbers or one for each
+        channel. `apply(variables, batch)` is the player's output; it may be called on another batch, too, and
         with other arguments of the module. `others["teacher"](batch)` is the output of another player of the arm.
       summarise: `sums of a split -> {measure: number}`, of NumPy arrays; a measure that is not known is left out.
       others: names of the players whose outputs `sums` looks up in its `others`; the final evaluation gives those that

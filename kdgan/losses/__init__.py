@@ -1,6 +1,6 @@
 """Losses: arrays in, one value per example out; the mean over the batch is the caller's.
 
-logits       cross-entropy, KL with temperatures, sigmoid matching, squared error of logits, the noisy teacher's logits
+logits       cross-entropy and KL of classes, of tags and token by token; sigmoid matching, squared error, noisy logits
 adversarial  the two sides of a GAN game, from the discriminator's scores; `gan_loss` gives both by the game's name
 penalties    R1, the gradient penalty of WGAN-GP, and their lazy form
 images       mean absolute and mean squared error between images
@@ -18,7 +18,8 @@ pulls as their λ does. K is the number of classes, n that of pixels and channel
 | `mimic`, `kd` of `kdgan` with `l2`: ½‖s − t‖² | mean squared error, over classes too (Knowledge-Distillation-Zoo) | K/2 |
 | `kd`: T²·KL | KL averaged over classes too (`kl_div` of PyTorch with "mean", Teacher-free KD, ZSKT) | K |
 | | without T² (torchdistill's where its `alpha` is None) | T² |
-| `logistic` | binary cross-entropy averaged over classes (`reduction="mean"`) | K |
+| `logistic`; `ce` of tags | binary cross-entropy averaged over classes (`reduction="mean"`, KDGAN's code) | K |
+| `ce`, `kd`, `mimic` of numbers: ½‖·‖² | mean squared error, over the numbers too | K/2 |
 | `real`, `fake`, `student`, `teacher` of a discriminator | both sides halved (pix2pix) | 2 |
 | the same and `adv`, least_squares | without ½ (RelativisticGAN) | ½ |
 | the same, relativistic_average | halved for both players (RelativisticGAN, by its author) | 2 |

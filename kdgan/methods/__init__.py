@@ -11,13 +11,14 @@
 | generators.py | `generator_mimic`, `generator_distill`, `fused`: a large generator teaches a small one |
 | vae.py | `vae`, `vae_distill`: variational autoencoders |
 
-A method from outside the package is named by its dotted path; nothing here needs to know of it.
+labels.py says what follows from the kind of the label, for all of them. A method from outside the package is named by its
+dotted path; nothing here needs to know of it.
 """
 
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kdgan.game import Method
@@ -50,8 +51,14 @@ BY_NAME: dict[str, Callable[..., Method]] = {
 }
 
 
-def build(name: str, **hyperparameters: Any) -> Method:
+def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparameters: Any) -> Method:
     """The method of that name (or dotted path), with these hyper-parameters.
+
+    Args:
+      name: a key of `BY_NAME`, or a dotted path.
+      of_data: what the data say, `{"label_kind": "tags"}`: a method that has such an argument is given it, unless the
+        hyper-parameters set it.
+      **hyperparameters: its arguments.
 
     Raises:
       ValueError: no such method, a hyper-parameter that it does not take, or a value that it refuses.
@@ -80,7 +87,8 @@ def build(name: str, **hyperparameters: Any) -> Method:
         raise ValueError(
             f"method.{unknown[0]}: {name} takes no such hyper-parameter; {hint}accepted are {', '.join(accepted)}"
         )
-    method = function(**hyperparameters)
+    known = {key: value for key, value in (of_data or {}).items() if key in accepted}
+    method = function(**{**known, **hyperparameters})
     if not isinstance(method, Method):
         raise ValueError(f"method.name = {name!r} returned {type(method).__name__}; a method returns kdgan.game.Method")
     return method

@@ -8,15 +8,18 @@ import jax
 
 from kdgan.game import Method, Move
 from kdgan.losses import adversarial as losses
-from kdgan.losses.logits import cross_entropy
-from kdgan.methods.kdgan import drawn_labels, expected, true_labels
+from kdgan.methods.kdgan import LABEL_KINDS, drawn_labels, verdicts
+from kdgan.methods.labels import check_kind, on_label
 from kdgan.methods.logits import Value, check_temperature
 
-# What the discriminator of `adversarial` is shown of a network's output.
-_VIEWS = {"logits": lambda logits: logits, "probabilities": lambda logits: jax.nn.softmax(logits)}
+# What the discriminator of `adversarial` is shown of a network's output; probabilities by the kind of the label.
+_VIEWS = ("logits", "probabilities")
+_PROBABILITIES = {"class": lambda logits: jax.nn.softmax(logits), "tags": lambda logits: jax.nn.sigmoid(logits)}
 
 
-def adversarial(*, sees: str = "logits", sees_image: bool = False, discriminator_repeats: int = 1) -> Method:
+def adversarial(
+    *, sees: str = "logits", sees_image: bool = False, discriminator_repeats: int = 1, label_kind: str = "class"
+) -> Method:
     """A small student against a larger discriminator that tells the teacher's outputs from the student's.
 
     L_D = −E log D(t(x)) − E log(1 − D(s(x))), not halved: terms `real`, `fake` of the discriminator.
@@ -26,10 +29,14 @@ def adversarial(*, sees: str = "logits", sees_image: bool = False, discriminator
       sees: what of the outputs the discriminator sees: `logits` or `probabilities`.
       sees_image: whether it is also given x.
       discriminator_repeats: its moves per step.
+      label_kind: kind of the label; the data's where a run is asked for.
     """
+    check_kind("adversarial", label_kind, LABEL_KINDS)
     if sees not in _VIEWS:
         raise ValueError(f"method.sees = {sees!r}: accepted are {', '.join(_VIEWS)}")
-    view = _VIEWS[sees]
+    if sees == "probabilities" and label_kind not in _PROBABILITIES:
+        raise ValueError(f"method.sees = {sees!r}: a {label_kind} has no probabilities; 'logits' shows the outputs")
+    view = _PROBABILITIES[label_kind] if sees == "probabilities" else lambda logits: logits
 
     def judge(players, logits, batch):
         return (
@@ -46,7 +53,7 @@ def adversarial(*, sees: str = "logits", sees_image: bool = False, discriminator
     def student(players, batch, key):
         logits = players.student(batch["image"])
         return {
-            "ce": cross_entropy(logits, batch["label"]),
+            "ce": on_label(label_kind, logits, batch),
             "adv": losses.generator_loss_nonsaturating(judge(players, logits, batch)),
         }
 
@@ -58,28 +65,28 @@ def adversarial(*, sees: str = "logits", sees_image: bool = False, discriminator
 
 def nagan(
     *, concrete_temperature: Value = 1.0, labels: str = "concrete", saturating: bool = True,
-    discriminator_repeats: int = 1, student_repeats: int = 1,
+    discriminator_repeats: int = 1, student_repeats: int = 1, label_kind: str = "class",
 ) -> Method:  # fmt: skip
     """The naive GAN of Wang et al. 2018 (KDGAN): the classifier alone against the discriminator of labels.
 
     E_real log D(x, y) + E_{y~C} log(1 − D(x, y)): terms `real`, `student` of the discriminator; `adv` of the student, and
     `ce` beside it (λ 0 reproduces the paper). Arguments as in `kdgan`, of which this is α = 1 without a teacher.
     """
+    check_kind("nagan", label_kind, LABEL_KINDS)
     check_temperature("concrete_temperature", concrete_temperature)
     generator_loss = losses.generator_loss_saturating if saturating else losses.generator_loss_nonsaturating
 
     def discriminator(players, batch, key):
-        scores, logits = players.discriminator(batch["image"]), players.student(batch["image"])
-        fake = drawn_labels(key, logits, players.step, concrete_temperature, labels)
-        return {
-            "real": expected(losses.real_loss, scores, true_labels(batch, scores)),
-            "student": expected(losses.fake_loss, scores, fake),
-        }
+        of_true, of_drawn = verdicts(label_kind, players, batch, batch["image"])
+        outputs = players.student(batch["image"])
+        fake = drawn_labels(key, outputs, players.step, concrete_temperature, labels, label_kind=label_kind)
+        return {"real": of_true(losses.real_loss), "student": of_drawn(losses.fake_loss, fake)}
 
     def student(players, batch, key):
-        logits, scores = players.student(batch["image"]), players.discriminator(batch["image"])
-        drawn = drawn_labels(key, logits, players.step, concrete_temperature, labels)
-        return {"ce": cross_entropy(logits, batch["label"]), "adv": expected(generator_loss, scores, drawn)}
+        outputs = players.student(batch["image"])
+        _, of_drawn = verdicts(label_kind, players, batch, batch["image"])
+        drawn = drawn_labels(key, outputs, players.step, concrete_temperature, labels, label_kind=label_kind)
+        return {"ce": on_label(label_kind, outputs, batch), "adv": of_drawn(generator_loss, drawn)}
 
     return Method(
         Move("discriminator", discriminator, repeats=discriminator_repeats),

@@ -10,6 +10,11 @@ D is a network with one score per class: D(x, y) = σ(score_y(x)). Its value is 
 meets it through the linear extension Σ_c ỹ_c·log(1 − D(x, c)), which is exact on every one-hot label and whose expectation
 under ỹ ~ p is E_{y~p} log(1−D). Through a relaxed *score* instead, the gradient would vanish wherever D rejects a label.
 
+Of tags (the paper's second half) an example has several: E_real draws one of its tags, each as likely as the other. C and
+T draw from the softmax of their logits as before, while `ce` and soft labels have a sigmoid for each tag, as in the authors'
+code, which draws 25 labels of an example (`draws`). Numbers cannot be scored one by one: D(x, y) is then a network of the
+pair, as `kdgan.models.LabelDiscriminator` is, and the label that C or T "draws" is its output itself.
+
 Without `ce` (configs/kdgan_stability.py) no arm fell to chance, not even from players that were never trained; a teacher
 pulled to its student (γ = 1, L2) is what does harm. Keep γ near 0.01 and the teacher's learning rate low.
 """
@@ -23,26 +28,39 @@ import jax.numpy as jnp
 from kdgan.game import Method, Move
 from kdgan.losses import adversarial as losses
 from kdgan.losses import concrete
-from kdgan.losses.logits import cross_entropy
+from kdgan.methods.labels import check_kind, numbers, on_label
 from kdgan.methods.logits import Value, check_temperature, distance, images, show, value_at
 
 LABELS = ("concrete", "expected")
+LABEL_KINDS = ("class", "tags", "number")  # that a discriminator of labels or outputs knows
 
 
-def true_labels(batch, scores) -> Any:
-    """The batch's labels as probabilities [b, k], for the k classes that the discriminator scores."""
+def true_labels(batch, scores, label_kind: str = "class") -> Any:
+    """The batch's labels as probabilities [b, k], for the k classes that the discriminator scores.
+
+    Those of an example's tags are equal; an example without tags has none.
+    """
     label = batch["label"]
+    if label_kind == "tags":
+        number = jnp.sum(label, axis=-1, keepdims=True)
+        return jnp.where(number > 0, label / jnp.where(number > 0, number, 1), 0)
     return jax.nn.one_hot(label, scores.shape[-1]) if label.ndim == 1 else label
 
 
-def drawn_labels(key, logits, step, temperature: Value, labels: str, draws: int = 1) -> Any:
+def drawn_labels(
+    key, logits, step, temperature: Value, labels: str, draws: int = 1, *, label_kind: str = "class"
+) -> Any:
     """Labels [b, k] of a player: the mean of straight-through concrete draws, or their expectation softmax(logits).
+
+    Numbers [b, d] are the player's own.
 
     Raises:
       ValueError: `labels` is neither `concrete` nor `expected`.
     """
     if labels not in LABELS:
         raise ValueError(f"method.labels = {labels!r}: accepted are {', '.join(LABELS)}")
+    if label_kind == "number":
+        return logits
     if labels == "expected":
         return jax.nn.softmax(logits)
     at = value_at(temperature, step)
@@ -53,6 +71,26 @@ def drawn_labels(key, logits, step, temperature: Value, labels: str, draws: int 
 def expected(loss: Callable[[Any], Any], scores, labels) -> Any:
     """Σ_c labels_c·loss(score_c), per example [b]."""
     return jnp.sum(labels * loss(scores), axis=-1)
+
+
+def verdicts(label_kind: str, players, batch, x) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What the discriminator makes of labels, under a loss of its scores.
+
+    Returns:
+      `of_true(loss)`: of the batch's labels [b]. `of_drawn(loss, labels)`: of labels [n, k] for the inputs x of n examples,
+      the batch's first.
+    """
+    if label_kind == "number":
+        return (
+            lambda loss: loss(players.discriminator(batch["image"], numbers(batch))),
+            lambda loss, labels: loss(players.discriminator(x, labels)),
+        )
+    scores = players.discriminator(x)
+    labelled = scores[: len(batch["image"])]
+    return (
+        lambda loss: expected(loss, labelled, true_labels(batch, labelled, label_kind)),
+        lambda loss, labels: expected(loss, scores, labels),
+    )
 
 
 def kdgan(
@@ -67,6 +105,7 @@ def kdgan(
     teacher_repeats: int = 1,
     student_repeats: int = 1,
     unlabelled: bool = False,
+    label_kind: str = "class",
 ) -> Method:
     """KDGAN (Wang et al. 2018): discriminator, teacher and student (the classifier) move in turn.
 
@@ -83,7 +122,9 @@ def kdgan(
       teacher_repeats: T moves per step.
       student_repeats: C moves per step.
       unlabelled: T and C play on the batch's unlabelled images, too; `real` and `ce` are of the labelled ones.
+      label_kind: kind of the label; the data's where a run is asked for.
     """
+    check_kind("kdgan", label_kind, LABEL_KINDS)
     check_temperature("temperature", temperature)
     check_temperature("concrete_temperature", concrete_temperature)
     if draws < 1:
@@ -94,29 +135,29 @@ def kdgan(
     generator_loss = losses.generator_loss_saturating if saturating else losses.generator_loss_nonsaturating
 
     def draw(key, logits, step):
-        return drawn_labels(key, logits, step, concrete_temperature, labels, draws)
+        return drawn_labels(key, logits, step, concrete_temperature, labels, draws, label_kind=label_kind)
 
     def discriminator(players, batch, key):
         of_student, of_teacher = jax.random.split(key)
         x = images(batch, unlabelled)
-        scores = players.discriminator(x)
+        of_true, of_drawn = verdicts(label_kind, players, batch, x)
         student = draw(of_student, players.student(x), players.step)
         teacher = draw(of_teacher, players.teacher(x), players.step)
-        labelled = scores[: len(batch["image"])]
         return {
-            "real": expected(losses.real_loss, labelled, true_labels(batch, labelled)),
-            "student": expected(losses.fake_loss, scores, student),
-            "teacher": expected(losses.fake_loss, scores, teacher),
+            "real": of_true(losses.real_loss),
+            "student": of_drawn(losses.fake_loss, student),
+            "teacher": of_drawn(losses.fake_loss, teacher),
         }
 
     def against_discriminator(me: str, other: str):
         def terms(players, batch, key):
             x = images(batch, unlabelled)
-            own, target, scores = players[me](x), players[other](x), players.discriminator(x)
+            own, target = players[me](x), players[other](x)
+            _, of_drawn = verdicts(label_kind, players, batch, x)
             return {
-                "ce": cross_entropy(own[: len(batch["image"])], batch["label"]),
-                "kd": apart(own, target, value_at(temperature, players.step)),
-                "adv": expected(generator_loss, scores, draw(key, own, players.step)),
+                "ce": on_label(label_kind, own[: len(batch["image"])], batch),
+                "kd": apart(label_kind, own, target, value_at(temperature, players.step)),
+                "adv": of_drawn(generator_loss, draw(key, own, players.step)),
             }
 
         return terms

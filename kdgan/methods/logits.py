@@ -1,7 +1,8 @@
 """A student that learns from a frozen teacher's outputs: soft labels, logistic matching, mimicry, a noisy teacher.
 
 Each gives the student two terms: `ce` on the labels, and one that matches the teacher. With `unlabelled=True` the teacher
-is matched on the unlabelled images of the batch (`data.unlabelled_batch_size`), too; `ce` never sees them.
+is matched on the unlabelled images of the batch (`data.unlabelled_batch_size`), too; `ce` never sees them. What the two are
+for tags, numbers and tokens says `kdgan/methods/labels.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,13 +10,14 @@ from typing import Any
 
 from kdgan.game import Batch, Method, Move, Players
 from kdgan.losses import logits as losses
+from kdgan.methods.labels import check_kind, kept, on_label, soft
 
 Value = float | Callable[[Any], Any]  # a number, or a schedule of the step
 
-# How far two sets of logits are apart, by name: (student, teacher, temperature) -> [b].
+# How far two sets of outputs are apart, by name: (label_kind, student, teacher, temperature) -> [b].
 DISTANCES: Mapping[str, Callable[..., Any]] = {
-    "kl": lambda s, t, temperature: losses.kl_divergence(s, t, temperature=temperature),
-    "l2": lambda s, t, temperature: losses.half_squared_error(s, t),
+    "kl": lambda label_kind, s, t, temperature: soft(label_kind, s, t, temperature=temperature),
+    "l2": lambda label_kind, s, t, temperature: losses.half_squared_error(s, t),
 }
 
 
@@ -51,60 +53,83 @@ def images(batch: Batch, unlabelled: bool) -> Any:
 
 
 def _matching(
-    term: str, match: Callable[[Players, Any, Any, Any], Any], *, unlabelled: bool, detail: str = ""
+    term: str,
+    match: Callable[[Players, Any, Any, Any, Any], Any],
+    *,
+    unlabelled: bool,
+    label_kind: str,
+    detail: str = "",
 ) -> Method:
+    """`match` is given players, both outputs, a key and the tokens that count (None: all)."""
+
     def student(players, batch, key):
         x = images(batch, unlabelled)
         s, t = players.student(x), players.teacher(x)
         labelled = s[: len(batch["image"])]
-        return {"ce": losses.cross_entropy(labelled, batch["label"]), term: match(players, s, t, key)}
+        mask = kept(label_kind, batch, unlabelled)
+        return {"ce": on_label(label_kind, labelled, batch), term: match(players, s, t, key, mask)}
 
     return Method(Move("student", student, details={term: detail} if detail else None))
 
 
-def kd(*, temperature: Value = 4.0, teacher_temperature: Value | None = None, unlabelled: bool = False) -> Method:
+def kd(
+    *,
+    temperature: Value = 4.0,
+    teacher_temperature: Value | None = None,
+    unlabelled: bool = False,
+    label_kind: str = "class",
+) -> Method:
     """Hinton et al. 2015: w1·CE(y, s) + w2·T²·KL(softmax(t/T) ‖ softmax(s/T)); terms `ce`, `kd`.
 
-    One temperature for both, or `teacher_temperature` for the teacher; each a number or a schedule of the step.
+    One temperature for both, or `teacher_temperature` for the teacher; each a number or a schedule of the step. Tags are
+    matched by a sigmoid each, numbers by ½‖s − t‖², which a temperature does not change.
     """
+    check_kind("kd", label_kind)
     check_temperature("temperature", temperature)
     check_temperature("teacher_temperature", teacher_temperature)
+    if label_kind == "number" and teacher_temperature is not None:
+        raise ValueError("method.teacher_temperature: numbers have no temperature; leave it out")
 
-    def match(players, s, t, key):
+    def match(players, s, t, key, mask):
         of_teacher = None if teacher_temperature is None else value_at(teacher_temperature, players.step)
-        return losses.kl_divergence(
-            s, t, temperature=value_at(temperature, players.step), teacher_temperature=of_teacher
-        )
+        at = value_at(temperature, players.step)
+        return soft(label_kind, s, t, temperature=at, teacher_temperature=of_teacher, mask=mask)
 
     detail = show("T", temperature) + ("" if teacher_temperature is None else ", " + show("T_t", teacher_temperature))
-    return _matching("kd", match, unlabelled=unlabelled, detail=detail)
+    detail = "" if label_kind == "number" else detail
+    return _matching("kd", match, unlabelled=unlabelled, label_kind=label_kind, detail=detail)
 
 
-def logistic(*, unlabelled: bool = False) -> Method:
+def logistic(*, unlabelled: bool = False, label_kind: str = "class") -> Method:
     """Per-class sigmoid matching, Σ_c BCE(σ(t_c), σ(s_c)), k times its mean over classes; terms `ce`, `logistic`."""
-    match = lambda players, s, t, key: losses.sigmoid_matching(s, t)
-    return _matching("logistic", match, unlabelled=unlabelled)
+    check_kind("logistic", label_kind, ("class", "tags", "tokens"), "numbers have no sigmoid, take kd or mimic")
+    match = lambda players, s, t, key, mask: losses.sigmoid_matching(s, t, mask=mask)
+    return _matching("logistic", match, unlabelled=unlabelled, label_kind=label_kind)
 
 
-def mimic(*, unlabelled: bool = False) -> Method:
+def mimic(*, unlabelled: bool = False, label_kind: str = "class") -> Method:
     """Ba & Caruana 2014: ½‖s − t‖² on logits; terms `ce`, `mimic`.
 
     With k classes `mimic` is k/2 times the mean squared error that other code has (5 times it on ten classes).
     """
-    match = lambda players, s, t, key: losses.half_squared_error(s, t)
-    return _matching("mimic", match, unlabelled=unlabelled)
+    check_kind("mimic", label_kind)
+    match = lambda players, s, t, key, mask: losses.half_squared_error(s, t, mask=mask)
+    return _matching("mimic", match, unlabelled=unlabelled, label_kind=label_kind)
 
 
-def noisy(*, ratio: float = 0.5, sigma: float = 0.1, unlabelled: bool = False) -> Method:
+def noisy(*, ratio: float = 0.5, sigma: float = 0.1, unlabelled: bool = False, label_kind: str = "class") -> Method:
     """Sau & Balasubramanian 2016: mimicry of a teacher whose logits are perturbed; terms `ce`, `mimic` (as `mimic`'s).
 
     Args:
       ratio: share of the examples that are perturbed.
       sigma: standard deviation of the multiplicative noise: t' = (1 + ξ)·t, ξ ~ N(0, σ²).
       unlabelled: match on unlabelled images, too.
+      label_kind: kind of the label; the data's where a run is asked for.
     """
+    check_kind("noisy", label_kind)
 
-    def match(players, s, t, key):
-        return losses.half_squared_error(s, losses.perturb_logits(key, t, ratio=ratio, sigma=sigma))
+    def match(players, s, t, key, mask):
+        return losses.half_squared_error(s, losses.perturb_logits(key, t, ratio=ratio, sigma=sigma), mask=mask)
 
-    return _matching("mimic", match, unlabelled=unlabelled, detail=f"{show('ratio', ratio)}, {show('σ', sigma)}")
+    detail = f"{show('ratio', ratio)}, {show('σ', sigma)}"
+    return _matching("mimic", match, unlabelled=unlabelled, label_kind=label_kind, detail=detail)

@@ -1,14 +1,15 @@
 """Supervised training of one player: the teacher's own stage, and the baseline of every comparison."""
 
 from kdgan.game import Method, Move
-from kdgan.losses.logits import cross_entropy
+from kdgan.methods.labels import check_kind, on_label
 
 
-def supervised(*, player: str = "student", label_smoothing: float = 0.0) -> Method:
+def supervised(*, player: str = "student", label_smoothing: float = 0.0, label_kind: str = "class") -> Method:
     """Training on labels only, CE(y, player(x)): term `ce`, led by `player`."""
+    check_kind("supervised", label_kind)
 
     def terms(players, batch, key):
-        logits = players[player](batch["image"])
-        return {"ce": cross_entropy(logits, batch["label"], label_smoothing=label_smoothing)}
+        outputs = players[player](batch["image"])
+        return {"ce": on_label(label_kind, outputs, batch, label_smoothing=label_smoothing)}
 
     return Method(Move(player, terms))

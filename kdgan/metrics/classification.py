@@ -93,6 +93,65 @@ def summarise(sums: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def top_sums(
+    logits: Float[Array, "b k"],
+    labels: Integer[Array, " b"],
+    mask: Bool[Array, " b"] | Real[Array, " b"],
+    *,
+    n: int = 5,
+) -> dict[str, Array]:
+    """Of the examples whose mask is not 0 those whose label is among the n classes of the largest logits.
+
+    Of equal logits the lower class comes first, as in `sums`, so that n = 1 counts the same examples as "correct" there.
+
+    Args:
+        logits: [b, k].
+        labels: integers [b] in 0 .. k − 1 wherever the mask is on.
+        mask: [b], 0 or False for padding.
+        n: how many classes count; all examples are right where n is k or more.
+
+    Returns:
+        "top_n": int32, under n's own name, "top_5".
+
+    Raises:
+        ValueError: n below 1.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}; at least 1 is wanted")
+    k = logits.shape[1]
+    labels = labels.astype(jnp.int32)[:, None]
+    logits = at_least_float32(logits)
+    at_label = jnp.take_along_axis(logits, jnp.clip(labels, 0, k - 1), axis=1)
+    earlier = jnp.arange(k)[None, :] < labels
+    before = jnp.sum((logits > at_label) | (earlier & (logits == at_label)), axis=1)
+    # A NaN is larger than nothing and nothing than it; an example with one is not right.
+    right = (mask != 0) & (before < n) & ~jnp.any(jnp.isnan(logits), axis=1)
+    return {f"top_{n}": jnp.sum(right, dtype=jnp.int32)}
+
+
+def by_class(confusion: Any) -> dict[str, Any]:
+    """Macro F1 and the accuracy of each class, from counts [..., k, k]; row: label, column: prediction.
+
+    Macro F1 is the mean over the classes of 2·right/(examples + predictions of the class), over those that an example or a
+    prediction has, as scikit-learn's. A class's accuracy is its recall.
+
+    Args:
+        confusion: "confusion" of `summarise`.
+
+    Returns:
+        "macro_f1": a fraction. "class_accuracy": [..., k], fractions; NaN for a class without an example.
+    """
+    confusion = np.asarray(confusion, np.float64)
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    examples, predictions = confusion.sum(-1), confusion.sum(-2)
+    present = examples + predictions > 0
+    f1 = 2 * right / np.where(present, examples + predictions, 1)
+    return {
+        "macro_f1": f1.sum(-1) / np.maximum(present.sum(-1), 1),
+        "class_accuracy": np.where(examples > 0, right / np.where(examples > 0, examples, 1), np.nan),
+    }
+
+
 def check_counted(count: Any) -> None:
     """Raises ValueError where no example was counted; under jit, where that cannot be seen, the quotients are NaN."""
     if not isinstance(count, jax.core.Tracer) and np.any(np.asarray(count) == 0):

@@ -5,6 +5,9 @@ All of them give features at the module paths `embedding` ([b, d], what the head
 convolutions at `stage1`, `stage2`, ... (what each resolution ends with), those with hidden dense layers at `hidden1`,
 ...; each file lists what else its family has.
 
+Classifiers of texts and the language model take `(tokens [b, t], mask=None, train=False)`: see `kdgan.models.text`. `mlp`
+takes any number of inputs.
+
 A generator is a module `(noise [b, d], label=None, train=False) -> image [b, h, w, c]` in [-1, 1]; a discriminator of
 images `(image [b, h, w, c], label=None, train=False) -> score [b]`, a logit. The label, whole numbers [b], is given
 exactly where the module has `classes`. A variational autoencoder is `(image, train=False) -> {"mean", "log_variance",
@@ -29,6 +32,7 @@ from kdgan.models.lenet import KDGANLeNet, LeNet5
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
 from kdgan.models.resnet import ResNet
 from kdgan.models.sngan import SNGANDiscriminator, SNGANGenerator
+from kdgan.models.text import CausalTransformer, EmbeddingBag, TextCNN, TextTransformer
 from kdgan.models.vae import VAE
 from kdgan.models.vgg import VGG
 from kdgan.models.wrn import WideResNet
@@ -40,8 +44,10 @@ __all__ = [
     "VAE",
     "VGG",
     "Adapter",
+    "CausalTransformer",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "EmbeddingBag",
     "Function",
     "KDGANLeNet",
     "LabelDiscriminator",
@@ -51,6 +57,8 @@ __all__ = [
     "SNGANDiscriminator",
     "SNGANGenerator",
     "SelectClasses",
+    "TextCNN",
+    "TextTransformer",
     "WideResNet",
     "build",
 ]
@@ -89,6 +97,11 @@ MODELS: Mapping[str, Constructor] = {
     "vgg13": partial(VGG, depth=13),
     "vgg16": partial(VGG, depth=16),
     "vgg19": partial(VGG, depth=19),
+    # Of token sequences.
+    "embedding_bag": EmbeddingBag,
+    "text_cnn": TextCNN,
+    "text_transformer": TextTransformer,
+    "causal_transformer": CausalTransformer,
     # Discriminators. KDGAN's gives k scores of an image, one per label; the others one score of their pair.
     "kdgan_discriminator": KDGANLeNet,
     "label_discriminator": LabelDiscriminator,

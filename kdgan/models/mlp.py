@@ -10,13 +10,13 @@ from functools import partial
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from kdgan.models.layers import Tap, check_fields
 
 
 def _hidden_layers(
-    x: Float[Array, "b d"],
+    x: Shaped[Array, "b d"],
     widths: Sequence[int],
     activation: Callable[[Array], Array],
     dropout: float,
@@ -29,15 +29,17 @@ def _hidden_layers(
     return Tap(name="embedding")(x)
 
 
-def _flatten(x: Float[Array, "b ..."]) -> Float[Array, "b d"]:
+def _flatten(x: Shaped[Array, "b ..."]) -> Shaped[Array, "b d"]:
     return x.reshape(x.shape[0], -1)
 
 
 class MLP(nn.Module):
     """Images flattened, then dense layers with relu: [b, ...] -> logits [b, num_classes].
 
-    KDGAN's MNIST student (Wang et al. 2018) is `MLP((800, 800))`, 1,276,810 parameters at 28×28×1; the student of the
-    adversarial reference setting `MLP((256, 128))`. `hidden=()` is multinomial logistic regression.
+    Several inputs, an image and a vector say, are flattened and joined in their order. The outputs may be numbers, too, of
+    which an example then has `num_classes`. KDGAN's MNIST student (Wang et al. 2018) is `MLP((800, 800))`, 1,276,810
+    parameters at 28×28×1; the student of the adversarial reference setting `MLP((256, 128))`. `hidden=()` is multinomial
+    logistic regression.
 
     Attributes:
       hidden: width of each hidden layer.
@@ -54,11 +56,23 @@ class MLP(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b k"]:
-        if x.ndim < 2 or 0 in x.shape[1:]:
+    def __call__(
+        self, x: Shaped[Array, "..."], *more: Shaped[Array, "..."], train: bool = False
+    ) -> Float[Array, "b k"]:
+        """Logits of one input or several, each [b, ...] (a single number for each example may be [b]).
+
+        Raises:
+          ValueError: the only input is a vector, one is empty, or their batch sizes differ.
+        """
+        if 0 in x.shape[1:] or x.ndim < (1 if more else 2):
             raise ValueError(
                 f"MLP got an input of shape {x.shape}; it accepts [b, h, w, c] or any [b, ...] of rank 2 or more"
             )
+        if more:
+            shapes = [value.shape for value in (x, *more)]
+            if any(shape[:1] != x.shape[:1] or 0 in shape[1:] for shape in shapes):
+                raise ValueError(f"MLP got inputs of shapes {shapes}; it accepts [b, ...] each, of one b")
+            x = jnp.concatenate([_flatten(value) for value in (x, *more)], axis=-1)
         x = _hidden_layers(_flatten(x), self.hidden, nn.relu, self.dropout, train)
         return nn.Dense(self.num_classes, name="head")(x)
 

@@ -16,6 +16,8 @@ import optax
 
 from kdgan import game, methods, optim, parallel
 from kdgan.data import augment
+from kdgan.data.fields import Field
+from kdgan.methods.labels import kind_of
 from kdgan.norms import Norm
 from kdgan.run import batches as run_batches
 from kdgan.run import checkpoint, evaluators, extractors, ranges, starts
@@ -118,14 +120,15 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     modules, local_modules = (
         build_modules(run, arm, inputs, synchronised=over_devices) for over_devices in (True, False)
     )
-    prepare = with_main_input(run_batches.make_prepare(inputs, arm.augment), inputs.train.inputs)
     given = inputs_of(arm, inputs.train.fields, inputs.train.inputs)
+    prepare = with_main_input(run_batches.make_prepare(inputs, arm.augment), inputs.train.inputs)
     try:
         example = run_batches.example_batch(inputs, prepare, arm.batch_size, arm.augment)
     except ValueError as error:
         raise ConfigError(f"config.data: {error}") from error
     try:
-        method = methods.build(**{name: _hyperparameter(name, value, arm.steps) for name, value in arm.method.items()})
+        hyperparameters = {name: _hyperparameter(name, value, arm.steps) for name, value in arm.method.items()}
+        method = methods.build(of_data={"label_kind": kind_of(inputs.train.fields)}, **hyperparameters)
         # Modules without an axis name: shapes are traced outside of any device axis.
         inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}
@@ -146,7 +149,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
             f"{where}.method = {arm.method.get('name')!r} learns from labels; {run_inputs.no_labels(inputs)}"
         ) from error
     _check_norms(run, arm, inputs, where, inspection.norms)
-    _check_renormalised(arm, inspection)
+    _check_renormalised(arm, inspection, {n: [inputs.train.fields[f] for f in own] for n, own in given.items()})
     if inputs.train.image_field is not None:
         ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
     judged_by = evaluators.of_players(run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute], given)
@@ -232,8 +235,8 @@ def _check_cached(program: Program, where: str) -> None:
         raise ConfigError(f"{where}.cached = {program.cached}: {error}") from error
 
 
-def _check_renormalised(arm: Arm, inspection: game.Inspection) -> None:
-    """A mean, std or size of its own is of what a player is given; what it makes lies where the data's pixels lie."""
+def _check_renormalised(arm: Arm, inspection: game.Inspection, inputs: Mapping[str, Sequence[Field]]) -> None:
+    """A mean, std or size of its own is of the images that a player is given; those that it makes lie as the data's do."""
     for name, (args, kwargs) in inspection.inputs.items():
         player, output = arm.players[name], inspection.outputs[name]
         changed = {field: getattr(player, field) for field in ("mean", "std", "image_size")}
@@ -246,6 +249,9 @@ def _check_renormalised(arm: Arm, inspection: game.Inspection) -> None:
             raise ConfigError(
                 f"{where}: {name} decodes images, which lie where the data's pixels lie; set data.{field}"
             )
+        others = [one for one in inputs.get(name, ()) if one.kind != "image" and len(one.shape) == 3]
+        if others:
+            raise ConfigError(f"{where}: it is given a {others[0]}, which has the shape of images; leave {field} out")
         if not any(getattr(leaf, "ndim", 0) == 4 for leaf in jax.tree.leaves((args, kwargs))):
             shapes = ", ".join(str(tuple(leaf.shape)) for leaf in jax.tree.leaves((args, kwargs)))
             raise ConfigError(f"{where}: {name} is given no images, but {shapes}; leave {field} out")

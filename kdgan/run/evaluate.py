@@ -111,8 +111,9 @@ class Evaluation:
         """A player with these variables, as an evaluator is given it."""
         inspection = program.inspection
         return Judged(
-            player, program.local_modules[player], variables, inspection.inputs[player], inspection.outputs[player]
-        )
+            player, program.local_modules[player], variables, inspection.inputs[player], inspection.outputs[player],
+            self._forward_of(program, player),
+        )  # fmt: skip
 
     def outputs(self, program: Program, player: str, variables: Variables, split: str) -> Outputs:
         """A player's output on each evaluation batch of a split."""

@@ -15,7 +15,7 @@ from kdgan.player import MAIN
 from kdgan.run import sources
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
-from kdgan.run.players import build_module
+from kdgan.run.players import build_module, sizes_of
 from kdgan.run.program import Program, Variables, program_of
 from kdgan.run.schema import Run, Start
 from kdgan.run.sources import Source
@@ -136,7 +136,9 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
     if spec.player not in run.players:
         raise ConfigError(f"{WHERE}.player = {spec.player!r}: players are {', '.join(run.players)}")
     _check_inputs(spec.player, tuple(run.players[spec.player].inputs) or inputs.train.inputs)
-    module = build_module(spec.player, run.players[spec.player], run.data, inputs.num_classes)
+    module = build_module(
+        spec.player, run.players[spec.player], run.data, sizes_of(inputs.train.fields, inputs.train.inputs)
+    )
     image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
     try:
         shapes = variable_shapes(module, ((image,), {}))

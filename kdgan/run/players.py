@@ -1,14 +1,18 @@
 """The players of an arm as Flax modules, what each is given, and the devices over which their batches are split."""
 
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from kdgan import models, parallel
+from kdgan.data.fields import LABEL, TARGETS, Field
 from kdgan.models.heads import SelectClasses
 from kdgan.models.renormalised import Renormalised
+from kdgan.models.text import out_of_range
 from kdgan.player import MAIN, UNLABELLED
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -19,24 +23,52 @@ def build_modules(run: Run, arm: Arm, inputs: Inputs, *, synchronised: bool) -> 
     """Each player's Flax module; where `synchronised`, batch norm averages over the devices that split a batch, if asked.
 
     Raises:
-      ConfigError: no such model, or a field that it does not have.
+      ConfigError: no such model, or a field that it does not have; a vocabulary that lacks tokens of the data.
     """
     axis_name = parallel.BATCH_AXIS if synchronised and splits_batch(run) else None
-    return {
-        name: build_module(name, player, inputs.config, inputs.num_classes, axis_name)
-        for name, player in arm.players.items()
-    }
+    modules = {}
+    for name, player in arm.players.items():
+        given = tuple(player.inputs) or inputs.train.inputs
+        modules[name] = build_module(name, player, inputs.config, sizes_of(inputs.train.fields, given), axis_name)
+        _check_vocabulary(name, player, given, inputs)
+    return modules
+
+
+def sizes_of(fields: Mapping[str, Field], given: Sequence[str]) -> dict[str, int]:
+    """Fields of a module that follow from the data: how many outputs, and how many tokens there are in what it is given."""
+    label = fields.get(LABEL)
+    outputs = 0 if label is None else math.prod(label.shape) if label.kind == "number" else label.size  # type: ignore
+    read = [fields[name].size for name in (*given, TARGETS[1]) if name in fields and fields[name].kind == "tokens"]
+    sizes = {"num_classes": outputs, "vocabulary": max(read, default=0)}
+    return {name: size for name, size in sizes.items() if size}
+
+
+def _check_vocabulary(name: str, player: Player, given: Sequence[str], inputs: Inputs) -> None:
+    """Refuse a vocabulary of the config that lacks a token of the data."""
+    vocabulary = player.model_args.get("vocabulary")
+    if not isinstance(vocabulary, int):
+        return
+    for split, dataset in ((inputs.config.train, inputs.train), (inputs.config.test, inputs.test)):
+        for field in given:
+            if field not in dataset.fields or dataset.fields[field].kind != "tokens":
+                continue
+            if (wrong := out_of_range(dataset.arrays[field], vocabulary)) is not None:
+                raise ConfigError(
+                    f"config.players.{name}.model_args.vocabulary = {vocabulary}: example {wrong[0]} of split {split!r} has"
+                    f" the token {wrong[1]} in {field!r}; {dataset.fields[field].size} or more are accepted"
+                )
 
 
 def build_module(
-    name: str, player: Player, data: Data, num_classes: int | None, axis_name: str | None = None
+    name: str, player: Player, data: Data, sizes: Mapping[str, int], axis_name: str | None = None
 ) -> nn.Module:
-    """One player's, for data of so many classes, with batch norm over `axis_name` where the config asks for it."""
+    """One player's, with the sizes that follow from the data, and batch norm over `axis_name` where the config asks."""
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in player.model_args.items()}
     try:
         module = models.build(player.model, **arguments)
-        if hasattr(module, "num_classes") and "num_classes" not in arguments and num_classes:
-            module = module.clone(num_classes=num_classes)
+        known: dict[str, Any] = {k: size for k, size in sizes.items() if hasattr(module, k) and k not in arguments}
+        if known:
+            module = module.clone(**known)
         if player.sync_batch_norm and not hasattr(module, "axis_name"):
             raise ValueError("sync_batch_norm needs a model with a field axis_name; this one has none")
         if player.sync_batch_norm and axis_name:
@@ -71,8 +103,10 @@ def inputs_of(arm: Arm, fields: Collection[str], default: Sequence[str]) -> dict
       default: what a player is given whose config does not say it.
 
     Raises:
-      ConfigError: a field that the data do not have.
+      ConfigError: a field that the data do not have, or data without any but targets.
     """
+    if not default:
+        raise ConfigError(f"config.data: of the fields {', '.join(fields)} none can be given to a player; add one")
     inputs = {name: tuple(player.inputs) or tuple(default) for name, player in arm.players.items()}
     for name, own in inputs.items():
         absent = [field for field in own if field not in fields]

@@ -71,7 +71,7 @@ def make_totals(
     run_module = make_apply(module, compute_dtype, inputs)
 
     def totals(variables, raw, key, output, others):
-        batch = as_players_see(data, raw)
+        batch = {**as_players_see(data, raw), "pixels": {"mean": data.mean, "std": data.std}}
 
         def apply(own, given, **kwargs):
             if own is variables and given is batch and not kwargs:

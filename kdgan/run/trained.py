@@ -23,7 +23,7 @@ from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
-from kdgan.run.players import build_module
+from kdgan.run.players import build_module, sizes_of
 from kdgan.run.program import AVERAGE, Program, Variables, program_of
 from kdgan.run.schema import Arm, Run, Stage
 
@@ -106,6 +106,7 @@ def _about(program: Program, name: str, inputs: Inputs) -> dict[str, Any]:
         "evaluators": [one.name for one in several],
         "trained": name in program.method.trained,
         "inputs": list(program.inputs_of(name)),
+        "sizes": sizes_of(inputs.train.fields, program.inputs_of(name)),
         **({} if drawn is None else {"draws": dict(drawn)}),
     }
 
@@ -167,11 +168,17 @@ def find(
         name=name,
         where=f"stage {at.name}, arm {which.name}, seed {seed}, step {step:,}"
         + (" (best by validation)" if best else ""),
-        module=build_module(name, which.players[name], run.data, record["data"]["num_classes"]),
+        module=build_module(name, which.players[name], run.data, _sizes(record, at.name, which.name, name)),
         variables=variables,
         record=record["stages"][at.name][which.name][name],
         data=record["data"],
     )
+
+
+def _sizes(record: Mapping[str, Any], stage: str, arm: str, player: str) -> dict[str, int]:
+    """What a player's module takes from the data; of a run of an earlier version the number of classes."""
+    classes = {"num_classes": record["data"]["num_classes"]} if record["data"]["num_classes"] else {}
+    return record["stages"][stage][arm][player].get("sizes", classes)
 
 
 def restore_member(workdir: pathlib.Path, run: Run, stage: str, arm: str, seed: int) -> Mapping[str, Any] | None:

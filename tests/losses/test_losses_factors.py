@@ -57,6 +57,8 @@ FACTORS = {
                               lambda: 16 * kl(S / 4, T / 4).mean(), K),
     "kd, without T²": (lambda: logits.kl_divergence(single(S), single(T), temperature=4.0).mean(),
                        lambda: kl(S / 4, T / 4).sum() / len(S), 16),
+    "ce of tags, mean over tags": (lambda: logits.sigmoid_cross_entropy(single(S), jnp.asarray(T > 0)).mean(),
+                                   lambda: cross_entropy(S, np.float64(T > 0)).mean(), K),
     "mimic": (lambda: logits.half_squared_error(single(S), single(T)).mean(), lambda: np.mean((S - T) ** 2), K / 2),
     "logistic": (lambda: logits.sigmoid_matching(single(S), single(T)).mean(),
                  lambda: cross_entropy(S, expit(T)).mean(), K),

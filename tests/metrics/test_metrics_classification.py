@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import softmax
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    recall_score,
+    top_k_accuracy_score,
+)
 
 from kdgan.metrics import classification
 
@@ -131,3 +138,42 @@ def test_nothing_counted_is_an_error(outputs):
 def test_no_bins_are_an_error(outputs):
     with pytest.raises(ValueError, match="bins is 0"):
         total(*outputs, bins=0)
+
+
+def test_top_n_is_scikit_learns(outputs):
+    logits, labels = outputs
+    for n in (1, 2, 3):
+        found = classification.top_sums(jnp.asarray(logits), jnp.asarray(labels), jnp.ones(N), n=n)
+        assert found[f"top_{n}"] == top_k_accuracy_score(labels, logits, k=n, labels=range(K), normalize=False)
+    assert found.keys() == {"top_3"}
+    assert classification.top_sums(jnp.asarray(logits), jnp.asarray(labels), jnp.ones(N))["top_5"] == N  # of 4 classes
+
+
+def test_the_first_of_equal_logits_is_among_the_top_as_it_is_the_prediction():
+    logits, labels, mask = jnp.zeros((4, 3)), jnp.arange(4) % 3, jnp.array([True, True, True, False])
+    assert classification.top_sums(logits, labels, mask, n=1)["top_1"] == total(logits, labels, mask)["correct"] == 1
+    assert classification.top_sums(logits, labels, mask, n=2)["top_2"] == 2
+
+
+def test_what_is_not_a_number_is_not_among_the_top():
+    logits = jnp.array([[jnp.nan, jnp.nan], [jnp.nan, jnp.nan], [2.0, 1.0]])
+    found = classification.top_sums(logits, jnp.zeros(3, jnp.int32), jnp.array([1, 0, 1]), n=1)
+    assert found["top_1"] == 1
+
+
+def test_macro_f1_and_accuracy_of_each_class_are_scikit_learns(outputs):
+    logits, labels = outputs
+    found = classification.by_class(total(logits, labels)["confusion"])
+    np.testing.assert_allclose(found["macro_f1"], f1_score(labels, logits.argmax(1), average="macro"), rtol=1e-12)
+    np.testing.assert_allclose(
+        found["class_accuracy"], recall_score(labels, logits.argmax(1), average=None), rtol=1e-12
+    )
+
+
+def test_classes_that_are_absent():
+    """Class 2 has neither example nor prediction, class 1 only a wrong prediction."""
+    confusion = np.array([[[3, 1, 0], [0, 0, 0], [0, 0, 0]]])
+    found = classification.by_class(confusion)
+    np.testing.assert_allclose(found["macro_f1"], [(6 / 7 + 0) / 2])
+    np.testing.assert_array_equal(found["class_accuracy"], [[0.75, np.nan, np.nan]])
+    assert found["macro_f1"][0] == f1_score([0, 0, 0, 0], [0, 0, 0, 1], average="macro")

@@ -81,7 +81,7 @@ def test_dotted_path_to_class_and_to_function(outside):
         ("lenet", {}, "unknown model 'lenet' .did you mean .*'lenet5'"),
         ("", {}, "unknown model ''; it accepts mlp, .*dotted path"),
         (".models.Mine", {}, "unknown model '.models.Mine'"),
-        ("transformer", {}, r"unknown model 'transformer'; it accepts mlp, .*resnet\{6n\+2\}"),
+        ("perceiver", {}, r"unknown model 'perceiver'; it accepts mlp, .*resnet\{6n\+2\}"),
         ("resnet21", {}, r"ResNet.depth = 21; .*6n\+2: 8, 14, 20"),
         ("resnet2", {}, "ResNet.depth = 2"),
         ("wrn_17_2", {}, r"WideResNet.depth = 17; it accepts 6n\+4"),

@@ -150,3 +150,20 @@ def test_label_discriminator_is_its_equation_and_passes_gradients_to_the_label()
 def test_discriminators_refuse_by_name(module, shapes, message):
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(module.init, jax.random.key(0), *(jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes))
+
+
+def test_several_inputs_are_flattened_and_joined_in_their_order():
+    module, image, vector, number = MLP((5,), num_classes=3), draw(0, 6, 4, 4, 1), draw(1, 6, 7), draw(2, 6)
+    bits = jnp.asarray(np.random.default_rng(4).integers(0, 2, (6, 3)), jnp.uint8)
+    variables = drawn(module, image, vector, number, bits)
+    joined = np.concatenate([np.asarray(image).reshape(6, 16), vector, number[:, None], bits], axis=1)
+    expected = by_hand(variables["params"], joined, slope=0.0)
+    np.testing.assert_allclose(module.apply(variables, image, vector, number, bits), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(
+        module.apply(variables, image, vector, number, bits), module.apply(variables, jnp.asarray(joined))
+    )
+
+
+def test_inputs_of_two_lengths_are_refused():
+    with pytest.raises(ValueError, match=r"inputs of shapes \[\(6, 4\), \(5, 4\)\].* of one b"):
+        MLP().init(jax.random.key(0), draw(0, 6, 4), draw(1, 5, 4))
