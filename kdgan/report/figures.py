@@ -80,15 +80,38 @@ def _matrix(results: Results, record: Mapping[str, Any]) -> str:
     note = str(record.get("note") or "Each row sums to 100 %; errors are shaded by the largest of them").rstrip(".")
     caption = f"{_whose(results, record, len(counts))}. {note}."
     drawn = matrix.draw(shares, names, row=row, column=column, label=str(record.get("title") or "matrix"))
+    by_row = (
+        "" if _has_values(results, record) else folded("On the diagonal, row by row", _diagonal(results, record, names))
+    )
     return (
         f'<div class="two"><figure class="matrix">{drawn}<figcaption>{sentence(caption)}</figcaption></figure>'
-        f'<div class="errors">{errors}</div></div>'
+        f'<div class="errors">{errors}</div></div>{by_row}'
     )
 
 
+def _has_values(results: Results, record: Mapping[str, Any]) -> bool:
+    """Whether numbers by the same names stand in a figure of their own."""
+    same = ("stage", "arm", "entry", "names")
+    return any(other.get("kind") == "values" and all(other.get(key) == record.get(key) for key in same)
+               for other in results.summary.get("figures") or ())  # fmt: skip
+
+
+def _diagonal(results: Results, record: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The share of each row on the diagonal, with its interval over seeds: of a class how much of it is told as it is."""
+    counts = np.asarray(results.evaluation[record["array"]], float)
+    total = counts.sum(2)
+    hits = np.where(total > 0, np.diagonal(counts, axis1=1, axis2=2) / np.maximum(total, 1), np.nan)
+    about = {"head": "share on the diagonal", "unit": "%", "scale": 100.0}
+    return _dots_and_table(results, {**record, **about, "names": names, "digits": None, "note": ""}, hits)
+
+
 def _values(results: Results, record: Mapping[str, Any]) -> str:
-    """Numbers by name, of each seed, as dots with the interval of their mean; beside them as a table."""
-    array = np.asarray(results.evaluation[record["array"]], float)
+    """Numbers by name, of each seed."""
+    return _dots_and_table(results, record, np.asarray(results.evaluation[record["array"]], float))
+
+
+def _dots_and_table(results: Results, record: Mapping[str, Any], array: np.ndarray) -> str:
+    """Numbers [seeds, k] as dots with the interval of their mean, and as a table."""
     array = array[None] if array.ndim == 1 else array
     names = [str(name) for name in record.get("names") or range(array.shape[-1])]
     if not array.size:

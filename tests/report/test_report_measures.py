@@ -269,6 +269,16 @@ def test_figures_of_every_kind(tmp_path):
     assert "a film" in words
 
 
+def test_a_matrix_tells_each_row_with_its_interval_over_seeds(tmp_path):
+    # Cats: 80 and 70 % are seen as cats; dogs: 90 and 100 %. Half widths: 12.706·7.071/√2 = 63.5.
+    counts = np.array([[[8, 2, 0], [1, 9, 0], [0, 0, 0]], [[7, 3, 0], [0, 10, 0], [0, 0, 0]]])
+    shown = figure("matrix", "kd", "m", title="Confusions", names=["cat", "dog", "never seen"], chosen=True)
+    text, _ = page_of(write(tmp_path / "run", restoring_summary() | {"figures": [shown]}, {"m": counts}))
+    table = text[text.index("On the diagonal, row by row") :]
+    rows = dict(re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', table))
+    assert rows == {"cat": "75.0 ± 63.5 %", "dog": "95.0 ± 63.5 %", "never seen": "–"}
+
+
 def test_figures_of_one_arm_among_several_follow_the_choice():
     from kdgan.report import figures
 
