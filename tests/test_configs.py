@@ -10,7 +10,8 @@ import tiny
 from kdgan.run import train
 from kdgan.run.config import resolve
 
-PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search", "quickstart_search"}
+PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search", "quickstart_search", "sets"}
+OWN_DATA = {"diabetes", "privileged", "tags", "text", "wine"}  # of no download, and not as digits are
 CONFIGS = sorted(
     {path.stem for path in (pathlib.Path(__file__).parent.parent / "configs").glob("*.py")} - PARTS_OF_CONFIGS
 )
@@ -21,6 +22,9 @@ SLOW = ("resnet", "kdgan_lenet", "lenet", "cnn")  # classifiers that take long t
 REPEATED = {
     "digits_gan_distill": {"quarter": ("scratch", "scratch_matched", "mse", "adversarial", "fused")},
     "digits_vae_distill": {"distill": ("scratch", "scratch_long", "decoder_only")},
+    "privileged": {"distill": ("scratch", "kd")},
+    "text": {"bag": ("scratch",), "convolutional": ("kd",)},
+    "wine": {"distill": ("scratch",)},
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
     "mnist_gan_distill": {"quarter": (), "half": ("scratch", "adversarial", "fused", "fused_init")},
     "mnist_weights": {"full": ()},
@@ -31,9 +35,11 @@ REPEATED = {
 
 
 def shrunk(name):
-    """A config with its own stages, arms and players, on the digits, for two steps of one seed."""
+    """A config with its own stages, arms and players, on the digits or its own data, for two steps of one seed."""
     config = importlib.import_module(f"configs.{name}").get_config()
-    config.data.name, config.data.validation = "digits", 10
+    config.data.validation = 10
+    if name not in OWN_DATA:
+        config.data.name = "digits"
     if config.data.labelled:
         config.data.labelled = 20
     config.stage.steps, config.stage.batch_size, config.population.seeds = 2, 4, 1

@@ -21,7 +21,7 @@ from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.schema import Arm, Run
-from kdgan.run.totals import make_totals
+from kdgan.run.totals import make_forward, make_totals
 from kdgan.state import variable_shapes
 
 NOT_MEASURED = ("discriminator", "adapter")  # players whose names begin so are measured only where config says so
@@ -117,6 +117,8 @@ def _check(
         "model_state": {k: v for k, v in variables.items() if k != "params"},
     }
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
+    if any(field.is_ragged for field in inputs.test.fields.values()):  # this image's size is not that of training
+        one = jax.eval_shape(make_forward(module, inputs.config, compute_dtype, given), split, raw)
     totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, given, keep=True)
     try:
         jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})

@@ -104,11 +104,12 @@ class Frozen:
         output = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
         finite = [np.isfinite(leaf).reshape(count, -1).all(-1) for leaf in jax.tree.leaves(output)]
         numbers = evaluation.measure(program, name, variables, split).numbers
-        judged, targets = evaluation.judged(program, name, variables), splits.labels(split)
+        judged = evaluation.judged(program, name, variables)
+        targets = splits.labels(split) if "label" in evaluation.setting.fields else None
         advice = [
             sentence
             for evaluator in program.evaluators[name]
-            if evaluator.advise is not None
+            if evaluator.advise is not None and targets is not None
             for sentence in evaluator.advise(output, targets, judged)
         ]
         of_run = name in program.start[arm] and name not in program.sources.get(arm, {})
