@@ -5,6 +5,7 @@ batches are drawn by the step's number, or it streams; every metric is fetched.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,16 +18,16 @@ from benchmarks import ours
 from benchmarks.measure import Contestant
 from benchmarks.work import CLASSES, Work, data_set
 from kdgan import config as common
-from kdgan import data
+from kdgan import data, evaluators, parallel
 from kdgan.data import splits
 from kdgan.run import build, starts
 from kdgan.run import inputs as run_inputs
-from kdgan.run.classifiers import Classifiers
 from kdgan.run.config import resolve
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import Population
 from kdgan.run.schema import Run
 from kdgan.run.splits import Splits
+from kdgan.run.totals import make_forward, make_totals
 from kdgan.state import TrainState
 
 STEPS = 1_000_000  # of a stage: more than are ever made
@@ -123,14 +124,21 @@ def make_evaluation(
     image, label = data_set(work, size)
     run = resolve(make_config(work))
     inputs = make_inputs(run, image, label)
-    classifiers = Classifiers(run, inputs, Splits(run, inputs))
+    splits, judge = Splits(run, inputs), evaluators.build("classifier")
+    assert judge.summarise is not None
     module = ours.modules(work)[player]
     own = jax.device_put(variables[player])
     collections = {name: tree for name, tree in own.items() if name != "params"}
     own = {"params": own["params"], "model_state": collections}
 
+    forward = make_forward(module, inputs.config, None)
+    totals = parallel.compiled(make_totals(module, (judge,), inputs.config, None, keep=False))
+
     def evaluate() -> dict[str, float]:
-        measured = classifiers.measure(classifiers.logits(module, own, "test"), "test")
+        key = jax.random.key(0)
+        sums = [totals(own, batch, key, forward(own, batch), {})[0] for batch in splits.batches("test")]
+        whole = functools.reduce(lambda some, more: jax.tree.map(np.add, some, more), jax.device_get(sums))
+        measured = judge.summarise(whole["classifier"])
         return {"accuracy": measured["accuracy"], "nll": measured["nll"]}
 
     return evaluate, (image, label, min(run.evaluate.batch_size, size))

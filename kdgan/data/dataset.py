@@ -46,6 +46,17 @@ class Dataset:
         return self.num_classes > 0
 
     @property
+    def fields(self):
+        import types
+
+        fields = {"image": types.SimpleNamespace(kind="image", shape=self.image_shape, size=0, names=())}
+        if self.has_labels:
+            fields["label"] = types.SimpleNamespace(
+                kind="class", shape=(), size=self.num_classes, names=self.class_names
+            )
+        return fields
+
+    @property
     def unreadable(self) -> dict[str, str]:
         """Images that could not be read when they were asked for, file -> reason; others of their class stood in."""
         return getattr(self.reader, "unreadable", {})

@@ -17,7 +17,7 @@ import optax
 from kdgan import game, methods, optim, parallel
 from kdgan.data import augment
 from kdgan.norms import Norm
-from kdgan.run import checkpoint, extractors, ranges, starts
+from kdgan.run import checkpoint, evaluators, extractors, ranges, starts
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -27,7 +27,6 @@ from kdgan.run.schema import Arm, Run, Stage
 from kdgan.state import variable_shapes
 from kdgan.step import make_train_step
 
-NOT_MEASURED = ("discriminator", "adapter")  # players whose names begin so are measured only where config says so
 COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16}
 MOST_PLACES = 2**31  # of views: one is numbered by an int32
 
@@ -146,15 +145,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         ) from error
     _check_norms(run, arm, inputs, where, inspection.norms)
     ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
-    kinds = {name: kind for name in inspection.inputs if (kind := _kind(arm, name, inspection.outputs[name]))}
+    judged_by = evaluators.of_players(run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute])
     for name in inspection.inputs:
-        if kinds.get(name) == "classifier" and not inputs.has_labels:
-            raise ConfigError(
-                f"config.players.{name} is measured as a classifier, and {run_inputs.no_labels(inputs)}; or set"
-                f" players.{name}.evaluate to 'nothing'"
-            )
-        if kinds.get(name) == "classifier":
-            _check_classes(name, inspection.outputs[name], inputs.num_classes)
         has_parameters = variable_shapes(local_modules[name], inspection.inputs[name]).get("params")
         if name not in method.trained and has_parameters and any(name not in a.start for a in arms):
             raise ConfigError(
@@ -182,7 +174,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         steps=arm.steps,
         batch_size=arm.batch_size,
         inspection=inspection,
-        kinds=kinds,
+        evaluators=judged_by,
+        settings=_settings(arms),
         example=example,
         prepare=prepare,
         augment=arm.augment,
@@ -234,23 +227,6 @@ def _check_cached(program: Program, where: str) -> None:
         raise ConfigError(f"{where}.cached = {program.cached}: {error}") from error
 
 
-def _kind(arm: Arm, name: str, output: Any) -> str | None:
-    """As what a player is measured: what its config says, else by its name and output; None: not at all."""
-    chosen = arm.players[name].evaluate
-    if chosen is not None:
-        return None if chosen == "nothing" else chosen
-    return kind_of(name, output)
-
-
-def kind_of(name: str, output: Any) -> str | None:
-    """What a player is by its name and output: "classifier", "generator", "autoencoder"; None: neither."""
-    if name.startswith(NOT_MEASURED):
-        return None
-    if isinstance(output, Mapping):
-        return "autoencoder"
-    return "generator" if len(output.shape) == 4 else "classifier"
-
-
 def _check_norms(run: Run, arm: Arm, inputs: Inputs, where: str, norms: Mapping[str, Sequence[Norm]]) -> None:
     """No layer of a player that trains takes its statistics over a single value: it would give the same for any input."""
     devices = device_count(run) * jax.process_count()
@@ -278,19 +254,15 @@ def _check_norms(run: Run, arm: Arm, inputs: Inputs, where: str, norms: Mapping[
             )
 
 
-def _check_classes(name: str, output: Any, num_classes: int) -> None:
-    if len(output.shape) == 2 and 1 < output.shape[-1] < num_classes:
-        raise ConfigError(
-            f"config.players.{name}: it tells {output.shape[-1]} classes apart, the data have {num_classes}; set"
-            f" players.{name}.model_args.num_classes, or, where it knows a part of them only, players.{name}.evaluate ="
-            " 'nothing', and match that part in a method of your own"
-        )
-    if len(output.shape) != 2 or output.shape[-1] != num_classes:
-        raise ConfigError(
-            f"config.players.{name}: its output is {tuple(output.shape)}, the data have {num_classes} classes; set"
-            f" players.{name}.model_args.num_classes, or players.{name}.classes to the {num_classes} of its classes that"
-            " stand for them"
-        )
+def _settings(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
+    """Arm -> the λ's and hyper-parameters that its config gives, for a report to tell arms apart by."""
+    return {
+        arm.name: {
+            "lambdas": {player: dict(terms) for player, terms in arm.lambdas.items()},
+            "method": dict(arm.method),
+        }
+        for arm in arms
+    }
 
 
 def _hyperparameter(name: str, value: Any, steps: int) -> Any:

@@ -36,7 +36,8 @@ from kdgan.run.interrupt import DivergedError
 from kdgan.run.portions import Portion
 from kdgan.run.schema import Run, Stage
 
-CONFIG, PLAYERS, CHECKPOINTS, ASIDE = "config.json", "players.json", "checkpoints", "aside"
+CONFIG, PLAYERS, MEASURES = "config.json", "players.json", "measures.json"
+CHECKPOINTS, ASIDE = "checkpoints", "aside"
 OF_ALL = ("summary.json", "evaluation.npz", "report.html", "report.md")
 
 
@@ -109,7 +110,7 @@ class Claim:
       aside: portions that will be put aside.
       record: what the workdir will remember.
       explanation: what explanation.txt will say.
-      players: what players.json will say (`run/trained.py`).
+      described: file -> its content: players.json (`run/trained.py`), measures.json (`run/measures.py`).
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Claim:
         self._workdir, self._run, self._old = workdir, run, old
         self._taken = False
         self.explanation = ""
-        self.players: Mapping[str, Any] = {}
+        self.described: Mapping[str, Any] = {}
 
     def take(self) -> None:
         """Write that the workdir is this run's, and put aside what gives way to it; the second call does nothing."""
@@ -139,7 +140,8 @@ class Claim:
         _write(self._workdir, self.record)
         files.write_json(self._workdir / CONFIG, self.record.config)
         files.write_atomic(self._workdir / "explanation.txt", self.explanation + "\n")
-        files.write_json(self._workdir / PLAYERS, self.players)
+        for name, content in self.described.items():
+            files.write_json(self._workdir / name, content)
         monitor.retain(self._workdir, {stage.name: self.members(stage.name) for stage in self._run.stages})
 
     def members(self, stage: str) -> frozenset[portions.Member]:

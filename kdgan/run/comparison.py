@@ -82,7 +82,7 @@ class Comparison:
         places = {(s.stage, s.arm or "", seed) for s in starts if s.stage is not None for seed in portion.seeds}
         name, _, arm_name = (self._before.evaluate.extractor.stage or "").partition("/")
         source = _stage(self._before, name)
-        if source is not None and stage in self._programs and identity.generates(self._programs[stage]):
+        if source is not None and stage in self._programs and identity.samples(self._programs[stage]):
             places.add((name, arm_name or source.arms[0].name, self._before.seed))
         return places
 
@@ -105,7 +105,7 @@ class Comparison:
             for field, before, after in sources
             if before.path != after.path and not self._same(before, after)
         ]
-        if identity.generates(self._programs[new.name]):
+        if identity.samples(self._programs[new.name]):
             before, after = (identity.latent(self._programs, arms) for arms in (self._had, lambda *arm: True))
             if before != after:
                 lines.append(f"dimension of the noise that all generators share: {before} -> {after}")
@@ -131,8 +131,8 @@ class Comparison:
                 yield name, fingerprints.place_of(before), fingerprints.place_of(after)
 
     def _extractors(self, stage: str) -> Iterable[tuple[Place, Place]]:
-        """The same of the extractor that a stage's generators are measured by."""
-        if not identity.generates(self._programs[stage]):
+        """The same of the extractor that players of a stage are measured by."""
+        if not identity.samples(self._programs[stage]):
             return ()
         return zip(*map(fingerprints.extractor_places, (self._before, self._run)), strict=False)
 

@@ -23,7 +23,6 @@ class ConfigError(ValueError):
 
 SECTIONS = tuple(schema.hints(Config))
 _STAGE_FIELDS = tuple(schema.hints(StageFields))
-EVALUATIONS = ("classifier", "generator", "autoencoder", "nothing")
 
 
 def plain(config: Any) -> Any:
@@ -350,7 +349,3 @@ def _check_published(run: Run) -> None:
 def _check_player(name: str, player: Player) -> None:
     if player.ema is not None and not 0 < player.ema < 1:
         raise ConfigError(f"config.players.{name}.ema = {player.ema}: must be between 0 and 1, or None")
-    if player.evaluate is not None and player.evaluate not in EVALUATIONS:
-        raise ConfigError(
-            f"config.players.{name}.evaluate = {player.evaluate!r}: accepted are {', '.join(EVALUATIONS)}, or None"
-        )

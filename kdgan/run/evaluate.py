@@ -1,29 +1,33 @@
-"""What is measured of a run's players, by what they are: classifiers, generators, autoencoders.
+"""What is measured of a run's players: each by its evaluators, on a run's splits, every example once.
 
 An entry is a player, or another set of its parameters under a name of its own: the moving average, or the best by
 validation.
 """
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import jax
+import numpy as np
 from flax import linen as nn
 
-from kdgan.run.classifiers import Classifiers
-from kdgan.run.generators import Generators
+from kdgan import parallel
+from kdgan.data.cache import cache_dir
+from kdgan.evaluators import Evaluator, Judged, Setting
+from kdgan.run import build, extractors
 from kdgan.run.inputs import Inputs
-from kdgan.run.program import AVERAGE, Program, Variables, variables_of
+from kdgan.run.program import AVERAGE, Program, Variables, program_of, variables_of
 from kdgan.run.schema import Run
 from kdgan.run.splits import Splits
+from kdgan.run.totals import make_forward, make_totals
 from kdgan.state import TrainState
 
-REFERENCE = "teacher"  # agreement is measured with this player
-DISAGREEMENTS = 24  # images of a report on which student and teacher disagree
-# kind -> the metric by which the best on the validation split is kept, and the sign that makes more better.
-SELECTS: Mapping[str, tuple[str, float]] = {
-    "classifier": ("accuracy", 1.0),
-    "generator": ("fd", -1.0),
-    "autoencoder": ("elbo", 1.0),
-}
+KEYS = {"training": 0, "validation": 1, "test": 2}  # of the random numbers that an evaluator may draw
+INCEPTION_PIXELS = (0.5, 0.5)  # mean and std by which Inception's images are normalised
+
+Outputs = list[Any]  # of each evaluation batch
 
 
 def entries_of(state: TrainState, players) -> dict[str, Variables]:
@@ -36,21 +40,140 @@ def entries_of(state: TrainState, players) -> dict[str, Variables]:
 def measured_players(program: Program, trained_only: bool = False) -> tuple[str, ...]:
     """The players of a program that are measured."""
     names = program.method.trained if trained_only else tuple(program.modules)
-    return tuple(name for name in names if name in program.kinds)
+    return tuple(name for name in names if name in program.evaluators)
 
 
-class Evaluator:
-    """Everything that measures, shared by all stages."""
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What was measured of an entry.
+
+    Attributes:
+      numbers: measure -> number.
+      vectors: measure -> one number for each class or tag [k].
+      sums: evaluator -> its sums of the split.
+      kept: name -> what its evaluators keep of each example [n, ...].
+    """
+
+    numbers: dict[str, float]
+    vectors: dict[str, np.ndarray]
+    sums: dict[str, Any]
+    kept: dict[str, np.ndarray]
+
+
+class Evaluation:
+    """Everything that measures, shared by all stages. Compiled programs are kept: one of each module and evaluator."""
 
     def __init__(self, run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]):
+        self._run, self._inputs, self._programs = run, inputs, programs
+        self._compute = build.COMPUTE[run.parallel.compute]
         self.splits = Splits(run, inputs)
-        self.classifiers = Classifiers(run, inputs, self.splits)
-        self.generators = Generators(run, inputs, self.splits, programs)
+        self._forward: dict[nn.Module, Callable] = {}
+        self._totals: dict[Any, Callable] = {}
+        everyone = [program for several in programs.values() for program in several]
+        self.samples = any(map(extractors.needed, everyone))
+        read = extractors.from_files(run, inputs) if self.samples else None
+        self.setting = self._make_setting(everyone, read)
 
-    def measure(self, program: Program, player: str, variables: Variables, split: str) -> dict[str, float]:
-        """Metrics of a player with these variables, while training: by its kind."""
-        kind = program.kinds[player]
-        if kind == "classifier":
-            module: nn.Module = program.local_modules[player]
-            return self.classifiers.measure(self.classifiers.logits(module, variables, split), split)
-        return self.generators.measure(program, player, variables, split)
+    def _make_setting(self, programs: Sequence[Program], read: tuple[Any, str] | None) -> Setting:
+        data, run = self._inputs.config, self._run
+        extractor, whose = read or (None, "")
+        inception = run.evaluate.extractor.inception is not None
+        return Setting(
+            splits=self.splits,
+            fields=self._inputs.train.fields,
+            data=data.name,
+            mean=data.mean,
+            std=data.std,
+            samples={"validation": run.evaluate.validation_samples, "test": run.evaluate.samples},
+            latent=max((program.latent(name) for program in programs for name in program.evaluators), default=0),
+            extractor=extractor,
+            extractor_from=whose,
+            extractor_pixels=INCEPTION_PIXELS if inception else (data.mean, data.std),
+            training=(self._inputs.train.fetch, next(iter(self._inputs.partitions.values())).train),
+            compute_dtype=self._compute,
+            cache=cache_dir(),
+        )
+
+    def learn(self, stage: str, finished: Mapping[str, Mapping[int, Mapping[str, Variables]]]) -> None:
+        """Take the extractor from the stage that trains it, now that it is done: the first seed's."""
+        spec = self._run.evaluate.extractor
+        name, _, arm = (spec.stage or "").partition("/")
+        if name != stage or not self.samples:
+            return
+        program = program_of(self._programs[stage], arm)
+        variables = finished[arm or program.arms[0]][self._run.seed][spec.player]
+        self.setting = dataclasses.replace(
+            self.setting,
+            extractor=extractors.of_player(self._run, program.local_modules[spec.player], variables),
+            extractor_from=f"{spec.player} of stage {spec.stage}, seed {self._run.seed}",
+        )
+
+    def judged(self, program: Program, player: str, variables: Variables) -> Judged:
+        """A player with these variables, as an evaluator is given it."""
+        inspection = program.inspection
+        return Judged(
+            player, program.local_modules[player], variables, inspection.inputs[player], inspection.outputs[player]
+        )
+
+    def outputs(self, program: Program, player: str, variables: Variables, split: str) -> Outputs:
+        """A player's output on each evaluation batch of a split."""
+        forward = self._forward_of(program.local_modules[player])
+        return [forward(variables, batch) for batch in self.splits.batches(split)]
+
+    def measure(
+        self, program: Program, player: str, variables: Variables, split: str, others: Mapping[str, Outputs] | None = None,
+        *, keep: bool = False,
+    ) -> Result:  # fmt: skip
+        """All measures of a player with these variables.
+
+        Args:
+          program: that has the player.
+          player: its name.
+          variables: its parameters and mutable collections.
+          split: "training", "validation" or "test".
+          others: outputs of other players of the arm, which an evaluator may ask for.
+          keep: also keep what evaluators keep of each example.
+        """
+        result = Result({}, {}, {}, {})
+        summed = [evaluator for evaluator in program.evaluators[player] if evaluator.sums is not None]
+        totals, kept = self._sum(program, player, variables, split, summed, others or {}, keep) if summed else ({}, {})
+        for evaluator in program.evaluators[player]:
+            measured: dict[str, Any] = {}
+            if evaluator.summarise is not None:
+                result.sums[evaluator.name] = totals[evaluator.name]
+                measured |= evaluator.summarise(totals[evaluator.name])
+            if evaluator.measure is not None:
+                measured |= evaluator.measure(self.setting, self.judged(program, player, variables), split)
+            for measure in evaluator.measures:
+                if measure.name in measured and measure.elements:
+                    result.vectors[measure.name] = np.asarray(measured[measure.name], np.float64)
+                elif measure.name in measured:
+                    result.numbers[measure.name] = float(measured[measure.name])
+        result.kept.update(kept)
+        return result
+
+    def _sum(self, program, player, variables, split, evaluators, others, keep) -> tuple[dict, dict]:
+        forward = self._forward_of(program.local_modules[player])
+        totals = self._totals_of(program.local_modules[player], tuple(evaluators), keep)
+        key, batches = jax.random.key(KEYS[split]), []
+        for i, batch in enumerate(self.splits.batches(split)):
+            given = {name: outputs[i] for name, outputs in others.items()}
+            output = forward(variables, batch)
+            batches.append(totals(variables, batch, jax.random.fold_in(key, i), output, given))
+        # Fetched when all is dispatched: the device computes while the host makes the next batch.
+        fetched = jax.device_get(batches)
+        sums = functools.reduce(lambda some, more: jax.tree.map(np.add, some, more), [sums for sums, _ in fetched])
+        size, parts = self.splits.size(split), [kept for _, kept in fetched]
+        return sums, {name: np.concatenate([part[name] for part in parts])[:size] for name in parts[0]}
+
+    def _forward_of(self, module: nn.Module) -> Callable:
+        if module not in self._forward:
+            self._forward[module] = make_forward(module, self._inputs.config, self._compute)
+        return self._forward[module]
+
+    def _totals_of(self, module: nn.Module, evaluators: tuple[Evaluator, ...], keep: bool) -> Callable:
+        key = module, evaluators, keep
+        if key not in self._totals:
+            totals = make_totals(module, evaluators, self._inputs.config, self._compute, keep=keep)
+            self._totals[key] = parallel.compiled(totals)
+        return self._totals[key]

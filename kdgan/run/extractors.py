@@ -1,4 +1,4 @@
-"""The classifier whose features generators are measured by: found in the config, and checked before anything compiles."""
+"""The network by whose features made images are measured: found in the config, and checked before anything compiles."""
 
 import dataclasses
 import pathlib
@@ -22,23 +22,27 @@ from kdgan.state import check_same_shapes, variable_shapes
 
 WHERE = "config.evaluate.extractor"
 INCEPTION_FEATURES = 2048
-KINDS = {"generator", "autoencoder"}  # of players that make images
+
+
+def needed(program: Program) -> bool:
+    """Whether some player of a program is measured by features of an extractor."""
+    return any(evaluator.samples for several in program.evaluators.values() for evaluator in several)
 
 
 def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -> None:
-    """Where a run has generators: there is an extractor before the first of them, and there are enough images for it.
+    """Where distributions are measured: there is an extractor before the first of them, and there are enough images for it.
 
     Raises:
       ConfigError: none is named, it does not exist, comes too late, lacks the layer, or has as many features as images.
     """
-    generating = [name for name, several in programs.items() if any(KINDS & {*p.kinds.values()} for p in several)]
-    if not generating:
+    measuring = [name for name, several in programs.items() if any(map(needed, several))]
+    if not measuring:
         return
-    first = generating[0]
+    first = measuring[0]
     spec = run.evaluate.extractor
     if (spec.stage, spec.checkpoint, spec.inception) == (None, None, None):
         raise ConfigError(
-            f"{WHERE}: stage {first} has generators, which are measured by a classifier's features, and none is named;"
+            f"{WHERE}: stage {first} makes images, which are measured by a network's features, and none is named;"
             " set .stage to an earlier stage that trains one, .checkpoint or .inception; or players.<name>.evaluate ="
             " 'nothing'"
         )
@@ -57,7 +61,7 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
     order = [stage.name for stage in run.stages]
     if name not in order or order.index(name) >= order.index(first):
         raise ConfigError(
-            f"{WHERE}.stage = {spec.stage!r}: must be a stage before {first}, where generators are measured first;"
+            f"{WHERE}.stage = {spec.stage!r}: must be a stage before {first}, where images are measured first;"
             f" those are {', '.join(order[: order.index(first)]) or 'none'}"
         )
     arms = [a for program in programs[name] for a in program.arms]
@@ -138,7 +142,7 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
 
 
 def of_player(run: Run, module: nn.Module, variables: Variables) -> Extractor:
-    """The extractor that a classifier with these variables is."""
+    """The extractor that a network with these variables is."""
     spec = run.evaluate.extractor
     return make_extractor(
         module,

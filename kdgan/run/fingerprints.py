@@ -96,7 +96,7 @@ def of(run: Run, read: Run, inputs: Inputs, programs: Programs) -> Fingerprints:
         for name, source in program_of(programs[stage.name], arm.name).sources.get(arm.name, {}).items()
     }
     players = {place: _print(source) for place, source in sources.items()}
-    if any(identity.generates(several) for several in programs.values()):
+    if any(identity.samples(several) for several in programs.values()):
         spec = run.evaluate.extractor
         if spec.inception is not None:
             players[Place(spec.inception)] = Print({"": _of_file(spec.inception)})
@@ -113,7 +113,7 @@ def place_of(start: Start) -> Place:
 
 
 def extractor_places(run: Run) -> Iterator[Place]:
-    """Where the extractor of a run's generators is read, unless a stage of the run trains it."""
+    """Where the extractor of a run is read, unless a stage of the run trains it."""
     spec = run.evaluate.extractor
     if spec.checkpoint is not None:
         yield Place(spec.checkpoint, spec.player)

@@ -1,4 +1,4 @@
-"""Frozen classifiers looked at as a stage trains with them: how accurate they are, and what is wrong with them.
+"""Frozen players looked at as a stage trains with them: how good they are, and what is wrong with them.
 
 Each distinct one is evaluated once, on the validation split, else on some training images; never on the test split.
 """
@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from kdgan import parallel
-from kdgan.models.heads import SelectClasses
+from kdgan.evaluators import Measure
 from kdgan.run import inputs as run_inputs
 from kdgan.run import tables
-from kdgan.run.evaluate import Evaluator
+from kdgan.run.evaluate import Evaluation
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import Population
 from kdgan.run.program import Program, Variables, digest, variables_of
@@ -23,7 +23,6 @@ from kdgan.run.sources import listed
 
 LABEL = 10  # width of the first column, as in the explanation
 SEEDS_SHOWN = 6  # players of so many seeds are listed one by one
-GAIN = 0.1  # accuracy that another order of the classes gives at least before it is spoken of
 CURE = "make its logits finite, as by jnp.clip(logits, -1e4, 1e4) in its model"
 
 
@@ -36,12 +35,11 @@ class Look:
       where: where it came from, in words.
       arms: of the stage that have it.
       seeds: that have it.
-      accuracy: share of the images that it classifies right.
-      chance: the accuracy of guessing, one over the number of classes.
-      not_finite: images on which an output is NaN or infinite.
-      count: images.
-      order: `players.<name>.classes` by which it would be far better; None: it is in order.
-      reordered: its accuracy by that.
+      measure: what it is compared by.
+      value: of that measure, as shown.
+      not_finite: examples on which an output is NaN or infinite.
+      count: examples.
+      advice: what its evaluators say looks wrong.
       of_run: an earlier stage of the run trained it.
     """
 
@@ -49,33 +47,34 @@ class Look:
     where: str
     arms: list[str]
     seeds: list[int]
-    accuracy: float
-    chance: float
+    measure: Measure
+    value: float
     not_finite: int
     count: int
-    order: tuple[int, ...] | None
-    reordered: float
+    advice: Sequence[str]
     of_run: bool
 
 
 class Frozen:
-    """Looks at the frozen classifiers of a run's stages, at each once.
+    """Looks at the frozen players of a run's stages that are judged on the data, at each once.
 
     Args:
       run: the run.
-      evaluator: whose splits and compiled forward passes are used; a later evaluation compiles nothing again.
+      evaluation: whose splits and compiled forward passes are used; a later evaluation compiles nothing again.
     """
 
-    def __init__(self, run: Run, evaluator: Evaluator):
-        self._run, self._evaluator = run, evaluator
+    def __init__(self, run: Run, evaluation: Evaluation):
+        self._run, self._evaluation = run, evaluation
         self._known: set[str] = set()
 
     def lines(self, stage: Stage, populations: Sequence[Population]) -> list[str]:
-        """What is to be said of those that no earlier stage spoke of: their accuracy, and warnings."""
+        """What is to be said of those that no earlier stage spoke of: how good they are, and warnings."""
         looks: dict[str, Look] = {}
         for population in populations:
             program = population.program
-            names = [n for n in frozen(program) if program.kinds.get(n) == "classifier"]
+            names = [
+                n for n in frozen(program) if n in program.evaluators and program.evaluators[n][0].sums is not None
+            ]
             states = population.states() if names else []
             for name in names:
                 digests: dict[int, str] = {}  # a seed's arms share their frozen players
@@ -93,24 +92,30 @@ class Frozen:
         self._known |= looks.keys()
         every = {name: sum(name in program.modules for population in populations for program in [population.program]
                            for _ in program.arms) for name in {look.name for look in looks.values()}}  # fmt: skip
-        return list(_lines(list(looks.values()), every, self._split(), len(self._run.seeds)))
+        examples = f"{self._split()} {'images' if 'image' in self._evaluation.setting.fields else 'examples'}"
+        return list(_lines(list(looks.values()), every, examples, len(self._run.seeds)))
 
     def _split(self) -> str:
-        return "validation" if self._evaluator.splits.size("validation") else "training"
+        return "validation" if self._evaluation.splits.size("validation") else "training"
 
     def _look(self, program: Program, name: str, arm: str, seed: int, variables: Variables) -> Look:
-        classifiers, splits, split = self._evaluator.classifiers, self._evaluator.splits, self._split()
-        module, count = program.local_modules[name], splits.size(split)
-        logits = np.concatenate([np.asarray(part) for part in classifiers.logits(module, variables, split)])[:count]
-        labels, finite = splits.labels(split), np.isfinite(logits).all(-1)
-        predictions = np.where(np.isnan(logits), -np.inf, logits).argmax(-1)
-        order, reordered = better_order(labels, predictions, logits.shape[-1])
-        if order is not None and isinstance(module, SelectClasses):
-            order = tuple(module.classes[index] for index in order)  # as the classes of the module inside count
-        accuracy = float(np.mean(predictions == labels))
+        evaluation, splits, split = self._evaluation, self._evaluation.splits, self._split()
+        count, measure = splits.size(split), program.measures(name)[0]
+        parts = jax.device_get(evaluation.outputs(program, name, variables, split))
+        output = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
+        finite = [np.isfinite(leaf).reshape(count, -1).all(-1) for leaf in jax.tree.leaves(output)]
+        numbers = evaluation.measure(program, name, variables, split).numbers
+        judged, targets = evaluation.judged(program, name, variables), splits.labels(split)
+        advice = [
+            sentence
+            for evaluator in program.evaluators[name]
+            if evaluator.advise is not None
+            for sentence in evaluator.advise(output, targets, judged)
+        ]
+        of_run = name in program.start[arm] and name not in program.sources.get(arm, {})
         return Look(
-            name, where(program, arm, name, seed), [], [], accuracy, 1 / logits.shape[-1], int((~finite).sum()), count,
-            order, reordered, name in program.start[arm] and name not in program.sources.get(arm, {}),
+            name, where(program, arm, name, seed), [], [], measure, measure.scale * numbers[measure.name],
+            int((~np.logical_and.reduce(finite)).sum()), count, advice, of_run,
         )  # fmt: skip
 
 
@@ -133,57 +138,24 @@ def where(program: Program, arm: str, name: str, seed: int) -> str:
     return "a function" if start is None else f"from {start.stage}/{start.arm}"
 
 
-def better_order(labels: np.ndarray, predictions: np.ndarray, classes: int) -> tuple[tuple[int, ...] | None, float]:
-    """(for each class of the data the class that the player calls it, the accuracy by that); (None, 0) where none helps.
-
-    The order is one of the two halves of the examples that are its test on the other: what it gains there by chance is
-    little, however many classes there are. It has to gain `GAIN`, and three standard errors.
-
-    Args:
-      labels: [n].
-      predictions: [n].
-      classes: their number k.
-    """
-    if not len(labels) or np.mean(predictions == labels) > 1 - GAIN:
-        return None, 0.0
-    rows = np.arange(len(labels)) % 2 == 0
-    right = np.zeros(len(labels), bool)
-    for half in (rows, ~rows):
-        right[~half] = _assign(labels[half], predictions[half], classes)[labels[~half]] == predictions[~half]
-    gain = float(np.mean(right)) - float(np.mean(predictions == labels))
-    if gain < max(GAIN, 3 * np.sqrt(0.25 / len(labels))):
-        return None, 0.0
-    order = _assign(labels, predictions, classes)
-    return tuple(int(index) for index in order), float(np.mean(order[labels] == predictions))
-
-
-def _assign(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """The one-to-one order [k] of predictions by which most labels are met; classes without examples keep their place."""
-    from scipy.optimize import linear_sum_assignment  # not where every teacher is in order
-
-    confusion = np.zeros((classes, classes))
-    np.add.at(confusion, (labels, predictions), 1.0)
-    _, order = linear_sum_assignment(confusion + np.eye(classes) / (classes + 1), maximize=True)
-    return order
-
-
-def _lines(looks: Sequence[Look], every: dict[str, int], split: str, seeds: int) -> Iterator[str]:
-    """Accuracies, a line for each player and where it came from; then warnings."""
+def _lines(looks: Sequence[Look], every: dict[str, int], examples: str, seeds: int) -> Iterator[str]:
+    """How good they are, a line for each player and where it came from; then warnings."""
     groups: dict[tuple, list[Look]] = {}
     for look in looks:
         groups.setdefault((look.name, tuple(look.arms)), []).append(look)
     for (name, arms), several in groups.items():
         which = "" if len(arms) == every[name] else f" [{', '.join(arms)}]"
-        values = [f"{100 * look.accuracy:.1f}" for look in several]
+        measure, places = several[0].measure, several[0].measure.record["digits"][1]
+        values = [f"{look.value:.{places}f}" for look in several]
         of = ""
         if len(several) > 1:
             of = f" (seeds {listed([look.seeds[0] for look in several])})"
         if len(several) > SEEDS_SHOWN:
-            mean = np.mean([look.accuracy for look in several])
+            mean = np.mean([look.value for look in several])
             low, high = min(values, key=float), max(values, key=float)
-            values = [f"{100 * mean:.1f} ({low} to {high})"]
-        images = f"{several[0].count:,} {split} images"
-        yield f"{'frozen':<{LABEL}}{name}{which}: accuracy {', '.join(values)} %{of} on {images}"
+            values = [f"{mean:.{places}f} ({low} to {high})"]
+        numbers = " ".join(filter(None, [measure.head or measure.name, ", ".join(values), measure.unit]))
+        yield f"{'frozen':<{LABEL}}{name}{which}: {numbers}{of} on {several[0].count:,} {examples}"
     for look in looks:
         whose = look.name if len(look.seeds) == seeds else f"{look.name} of seed {listed(look.seeds)}"
         yield from (f"warning: {whose} ({look.where}): {text}" for text in _warnings(look))
@@ -191,23 +163,9 @@ def _lines(looks: Sequence[Look], every: dict[str, int], split: str, seeds: int)
 
 def _warnings(look: Look) -> Iterator[str]:
     if look.not_finite:
-        yield f"its outputs are not finite on {look.not_finite:,} of {look.count:,} images; {CURE}"
-    if look.order is not None:
-        yield (
-            f"its accuracy is {100 * look.accuracy:.1f} %, and {100 * look.reordered:.1f} % by another order of its classes;"
-            f" if they are in that order: config.players.{look.name}.classes = {look.order}"
-        )
-    elif look.accuracy <= _little(look):
-        longer = ", or train it longer" if look.of_run else ""
-        yield (
-            f"its accuracy of {100 * look.accuracy:.1f} % is near chance; check config.data.mean and .std, and its classes"
-            f"{longer}"
-        )
-
-
-def _little(look: Look) -> float:
-    """Twice chance; for few classes, where that is much, a ninth of the way from chance to 1."""
-    return min(2 * look.chance, look.chance + (1 - look.chance) / 9)
+        yield f"its outputs are not finite on {look.not_finite:,} of {look.count:,} examples; {CURE}"
+    for text in look.advice:
+        yield text + (", or train it longer" if look.of_run and text.endswith("and its classes") else "")
 
 
 def cause(

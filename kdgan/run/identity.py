@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kdgan.run.extractors import KINDS
+from kdgan.run.extractors import needed
 from kdgan.run.population import intervals
 from kdgan.run.program import Program, program_of
 from kdgan.run.schema import Run, Stage
@@ -56,7 +56,7 @@ def of_arm(run: Run, stage: Stage, arm: str, programs: Programs) -> dict[str, An
     evaluate: dict[str, Any] = {"watch_test": run.evaluate.watch_test}
     if run.data.validation or run.evaluate.watch_test:  # else nothing is chosen, and nothing told, by an evaluation
         evaluate["every"] = intervals(run, stage)["evaluate"]
-    if generates(programs[stage.name]):
+    if samples(programs[stage.name]):
         extractor = dataclasses.asdict(run.evaluate.extractor)
         evaluate["validation_samples"] = run.evaluate.validation_samples
         evaluate["extractor"] = {f: value for f, value in extractor.items() if f not in ("checkpoint", "inception")}
@@ -70,20 +70,19 @@ def of_arm(run: Run, stage: Stage, arm: str, programs: Programs) -> dict[str, An
     }
 
 
-def generates(programs: Sequence[Program]) -> bool:
-    """Whether a stage has players that make images, and so depends on the extractor that they are measured by."""
-    return any(KINDS & {*program.kinds.values()} for program in programs)
+def samples(programs: Sequence[Program]) -> bool:
+    """Whether a stage has players that are measured by features of an extractor, and so depends on it."""
+    return any(map(needed, programs))
 
 
 def latent(programs: Programs, arms: Callable[[str, str], bool]) -> int:
-    """Dimension of the noise that the generators of some arms (`arms(stage, arm)`) share: the largest that one takes."""
+    """Dimension of the noise that players of some arms (`arms(stage, arm)`) share: the largest that one takes."""
     sizes = [
         program.latent(player)
         for stage, several in programs.items()
         for program in several
         if any(arms(stage, arm) for arm in program.arms)
-        for player, kind in program.kinds.items()
-        if kind in KINDS
+        for player in program.evaluators
     ]
     return max(sizes, default=0)
 

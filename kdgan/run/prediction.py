@@ -13,27 +13,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
-from kdgan import parallel
-from kdgan.data.batches import normalise
 from kdgan.data.dataset import looks_channels_first
 from kdgan.run import build, trained
 from kdgan.run.config import ConfigError
 from kdgan.run.program import Variables
-from kdgan.run.schema import Data, Run
-from kdgan.step import make_eval_step
+from kdgan.run.totals import make_forward
+from kdgan.run.trained import Wanted
 
-
-def make_forward(run: Run, data: Data, module: nn.Module) -> Callable[[Variables, Any], jax.Array]:
-    """`forward(variables, image) -> logits`, compiled: images as `predict` takes them, normalised as `data` says."""
-    compute = build.COMPUTE[run.parallel.compute]
-    step = make_eval_step({"own": module}, lambda outputs, batch: outputs["own"], compute_dtype=compute)
-
-    def forward(variables, image):
-        return step({"own": variables}, {"image": normalise(image, mean=data.mean, std=data.std)})
-
-    return parallel.compiled(forward)
+WANTED = Wanted("player that predicts", trained.predicts, one_arm=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,7 +58,7 @@ class Predictor:
         for start in range(0, len(images), self.batch_size):
             chunk = images[start : start + self.batch_size]
             padding = [(0, self.batch_size - len(chunk)), *[(0, 0)] * 3]
-            logits.append(np.asarray(self._forward(self._variables, np.pad(chunk, padding)))[: len(chunk)])
+            logits.append(np.asarray(self._forward(self._variables, {"image": np.pad(chunk, padding)}))[: len(chunk)])
         return np.concatenate(logits)
 
     def _checked(self, images: Any) -> np.ndarray:
@@ -125,15 +113,13 @@ def load(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: must be at least 1")
-    own = trained.find(
-        workdir, ("classifier",), player=player, stage=stage, arm=arm, member=member, average=average, best=best
-    )
+    own = trained.find(workdir, WANTED, player=player, stage=stage, arm=arm, member=member, average=average, best=best)
     height, width, channels = own.data["image_shape"]
     return Predictor(
         class_names=tuple(own.data["class_names"]),
         image_shape=(height, width, channels),
         about=f"{own.name}: {own.where}",
         batch_size=batch_size,
-        _forward=make_forward(own.run, own.run.data, own.module),
+        _forward=make_forward(own.module, own.run.data, build.COMPUTE[own.run.parallel.compute]),
         _variables=jax.device_put(own.variables),
     )

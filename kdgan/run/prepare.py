@@ -8,7 +8,7 @@ from typing import Any
 
 from kdgan import parallel
 from kdgan.data import Dataset
-from kdgan.run import build, explain, fingerprints
+from kdgan.run import build, explain, fingerprints, measures
 from kdgan.run import claim as claims
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, plain, resolve
@@ -37,8 +37,12 @@ class Prepared:
     def explanation(self) -> str:
         return explain.explain(self.run, self.inputs, self.programs)
 
-    def players(self) -> dict[str, Any]:
-        return describe_players(self.run, self.inputs, self.programs)
+    def described(self) -> dict[str, Any]:
+        """File of the workdir -> its content: what the players are, and what the numbers of a run mean."""
+        return {
+            claims.PLAYERS: describe_players(self.run, self.inputs, self.programs),
+            claims.MEASURES: measures.describe(self.run, self.programs),
+        }
 
 
 def prepare(

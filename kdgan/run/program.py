@@ -12,6 +12,7 @@ import optax
 from flax import linen as nn
 
 from kdgan import game
+from kdgan.evaluators import Evaluator, Measure
 from kdgan.run import schema
 from kdgan.state import TrainState
 
@@ -38,7 +39,8 @@ class Program:
       steps: of each member.
       batch_size: over all devices.
       inspection: the players' inputs and outputs, and the terms.
-      kinds: measured player -> "classifier", "generator" or "autoencoder".
+      evaluators: measured player -> what it is judged by.
+      settings: arm -> {"lambdas", "method"} as its config has them.
       example: shapes of a prepared batch, without what is cached.
       prepare: host batch, data set on the device -> batch.
       augment: its augmentation, as the config has it.
@@ -60,7 +62,8 @@ class Program:
     steps: int
     batch_size: int
     inspection: game.Inspection
-    kinds: Mapping[str, str]
+    evaluators: Mapping[str, tuple[Evaluator, ...]]
+    settings: Mapping[str, Mapping[str, Any]]
     example: Mapping[str, Any]
     prepare: Callable
     augment: Mapping[str, Any]
@@ -86,12 +89,20 @@ class Program:
         found = {name: self.inspection.outputs[name] for name in self.cached}
         return {name: jax.ShapeDtypeStruct((len(image), *o.shape[1:]), np.float32) for name, o in found.items()}
 
+    def draws(self, player: str) -> Mapping[str, Any] | None:
+        """How images are drawn from a player (`Evaluator.draws`); None where it makes none of noise."""
+        given, output = self.inspection.inputs[player], self.inspection.outputs[player]
+        ways = (evaluator.draws for evaluator in self.evaluators.get(player, ()) if evaluator.draws is not None)
+        return next((way(given, output) for way in ways), None)
+
     def latent(self, player: str) -> int:
-        """Dimension of the noise that a player which makes images is given; of the latents that an autoencoder decodes."""
-        if self.kinds[player] == "autoencoder":
-            return self.inspection.outputs[player]["mean"].shape[-1]
-        args, _ = self.inspection.inputs[player]
-        return args[0].shape[-1]
+        """Dimension of the noise that a player is given which makes images of it; 0 of others."""
+        drawn = self.draws(player)
+        return 0 if drawn is None else drawn["latent"]
+
+    def measures(self, player: str) -> tuple[Measure, ...]:
+        """What a player is measured by, in order: the first is what its arms are compared by."""
+        return tuple(measure for evaluator in self.evaluators.get(player, ()) for measure in evaluator.measures)
 
     @property
     def lead(self) -> str:

@@ -99,8 +99,9 @@ class Player:
     sync_batch_norm: bool = False  # batch norm over all devices' examples (models with an axis_name field)
     # indices of its classes, in the order of the data's classes; None: as they are
     classes: Sequence[int] | None = None
-    # measured as a "classifier", "generator", "autoencoder" or "nothing"; None: by its name and output
-    evaluate: str | None = None
+    # what it is judged by: a name of kdgan.evaluators or a dotted path, dict(name=..., arguments), or several of them;
+    # "nothing"; None: by its name and output
+    evaluate: str | Mapping | Sequence | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +194,7 @@ class Parallel:
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """Whose features generators are measured by.
+    """Whose features made images are measured by.
 
     A player of an earlier stage of this run (of its first seed), or of a checkpoint folder, or the weights of InceptionV3
     (then the distance may be called FID).
@@ -215,7 +216,7 @@ class Evaluate:
     # also measure the test split at every evaluation, for its curve and for "best on test", the number that some papers
     # report, since it stands beside theirs. It selects nothing here.
     watch_test: bool = False
-    samples: int = 5_000  # images drawn from a generator for its final numbers
+    samples: int = 5_000  # images drawn for final numbers where distributions are compared
     validation_samples: int = 2_000  # and while training, against the validation split
     extractor: Extractor = Extractor()
 

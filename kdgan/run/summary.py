@@ -1,6 +1,7 @@
 """The final numbers of a run over its seeds, of the test and the validation split: summary.json and evaluation.npz."""
 
 import datetime
+import math
 import pathlib
 import platform
 from collections.abc import Mapping, Sequence
@@ -8,24 +9,19 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import linen as nn
 
 import kdgan
 from kdgan import files
 from kdgan.metrics.intervals import mean_ci
-from kdgan.metrics.selection import leaders
-from kdgan.run import costs, origins, shown
-from kdgan.run.evaluate import DISAGREEMENTS, REFERENCE, Evaluator, measured_players
-from kdgan.run.generators import KINDS, SHOWN
+from kdgan.run import costs, figures, measures, origins
+from kdgan.run.evaluate import Evaluation, Outputs, Result, measured_players
+from kdgan.run.figures import TEACHER, Figures
 from kdgan.run.inputs import Inputs
 from kdgan.run.latency import Latencies
 from kdgan.run.monitor import read_metrics
 from kdgan.run.program import BEST, Program, Variables, digest, player_of, program_of
 from kdgan.run.schema import Arm, Run, Stage
 
-Metrics = dict[str, float]
-Measured = tuple[dict[str, Metrics], dict[str, np.ndarray]]  # ({entry: metrics}, {entry: predicted classes})
-Logits = list[jax.Array]  # [b, k] of each evaluation batch
 Programs = Mapping[str, Sequence[Program]]
 # stage -> arm -> seed -> entry -> variables
 Finished = dict[str, dict[str, dict[int, dict[str, Variables]]]]
@@ -56,7 +52,7 @@ def summarise(
     finished: Finished,
     training: Mapping[str, Training],
     config: Mapping[str, Any],
-    evaluator: Evaluator,
+    evaluation: Evaluation,
     workdir: pathlib.Path,
     *,
     again: bool = False,
@@ -70,50 +66,48 @@ def summarise(
       finished: what each stage left.
       training: what each stage took.
       config: as it was given.
-      evaluator: that measures.
+      evaluation: that measures.
       workdir: whose metrics.jsonl has what was measured while training.
       again: measure the validation split again, where it would be taken from there.
     """
     arrays: dict[str, np.ndarray] = {}
     results: dict[str, Any] = {}
-    latencies = Latencies()
-    known: dict[str, Metrics] = {}
+    pictures, latencies, members = Figures(), Latencies(), _Members(run, programs, finished, evaluation)
     lines = read_metrics(workdir)
     watched = [line for line in lines if line.get("split") == "test"]
     validated = [] if again else [line for line in lines if line.get("split") == "validation"]
+    of_arms: dict[str, list[dict[str, Result]]] = {}
     for stage in run.stages:
-        members: dict[str, list[Measured]] = {arm.name: [] for arm in stage.arms}
-        for seed in run.seeds:
-            taught: dict[str, Logits] = {}
-            for arm in stage.arms:
-                found = _measure(run, programs, stage, arm, seed, finished, evaluator, known, taught)
-                members[arm.name].append(found)
+        of_arms = members.of_stage(stage)
         arms = {}
         for arm in stage.arms:
             program = program_of(programs[stage.name], arm.name)
-            values: dict[str, list[Metrics]] = {}
-            classes: dict[str, list[np.ndarray]] = {}
-            for measured, predicted in members[arm.name]:
-                for entry, metrics in measured.items():
-                    values.setdefault(entry, []).append(metrics)
-                for entry, labels in predicted.items():
-                    classes.setdefault(entry, []).append(labels)
-            for entry, per_seed in classes.items():
-                arrays[f"prediction/{stage.name}/{arm.name}/{entry}"] = np.stack(per_seed).astype(np.int32)
+            validation = _on_validation(run, programs, stage.name, arm.name, finished, evaluation, validated)
+            spent = training[stage.name]
             arms[arm.name] = {
                 "players": {
-                    entry: _over_seeds(per_seed[:1] if entry in program.shared else per_seed)
-                    for entry, per_seed in values.items()
+                    entry: _over_seeds(
+                        [of_seed[entry].numbers for of_seed in _seeds(of_arms[arm.name], program, entry)]
+                    )
+                    for entry in of_arms[arm.name][0]
                 },
+                "elements": _elements(of_arms[arm.name], program),
+                "measured": measures.of_program(program),
                 "origins": origins.of_arm(program, arm.name),
-                "validation": _on_validation(run, programs, stage.name, arm.name, finished, evaluator, validated),
-                "best_on_test": _best_on_test(watched, stage.name, arm.name),
-                "train_flops": training[stage.name].flops.get(arm.name),
-                "train_seconds": training[stage.name].seconds_each.get(arm.name),
+                "settings": program.settings[arm.name],
+                "validation": validation,
+                "best_on_test": _best_on_test(watched, program, stage.name, arm.name),
+                "train_flops": spent.flops.get(arm.name),
+                "train_seconds": spent.seconds_each.get(arm.name),
             }
-            arrays |= _pictures(run, programs, stage.name, arm.name, finished, evaluator, workdir)
-        took = training[stage.name].seconds
-        steps = len(run.seeds) * sum(arm.steps for arm in stage.arms)
+            for entry in of_arms[arm.name][0]:
+                for name in of_arms[arm.name][0][entry].kept:
+                    kept = np.stack([of_seed[entry].kept[name] for of_seed in of_arms[arm.name]])
+                    kept = kept.astype(np.int32) if np.issubdtype(kept.dtype, np.integer) else kept
+                    arrays[f"{name}/{stage.name}/{arm.name}/{entry}"] = kept
+            first = finished[stage.name][arm.name][run.seed]
+            figures.of_arm(pictures, program, stage.name, arm.name, first, evaluation, workdir)
+        took, steps = training[stage.name].seconds, len(run.seeds) * sum(arm.steps for arm in stage.arms)
         results[stage.name] = {
             "arms": arms,
             "steps": stage.steps,
@@ -123,6 +117,10 @@ def summarise(
             "steps_per_second": steps / took if took else None,
             "cost": _cost(run, programs[stage.name], finished[stage.name], latencies),
         }
+    last = run.stages[-1].name
+    figures.of_chosen(
+        pictures, run, programs[last], results[last]["arms"], of_arms, finished[last], evaluation, members.teachers
+    )
     partition = next(iter(inputs.partitions.values()))
     summary = {
         "config": config,
@@ -136,146 +134,174 @@ def summarise(
                 "test": len(inputs.test),
             },
         },
+        "measures": measures.records(programs, evaluation.setting),
+        "notes": measures.notes(programs, evaluation.setting),
+        "evaluators": measures.about(programs, evaluation.setting),
         "stages": results,
+        "figures": pictures.records,
         # Of a player that differs between stages, the first stage's.
         "cost": {name: cost for stage in reversed(results.values()) for name, cost in stage["cost"].items()},
         "environment": environment(),
     }
     if inputs.has_labels:
-        arrays["label"] = evaluator.splits.labels("test")
-    arrays |= _disagreements(run, programs, finished, evaluator, arrays, results)
-    if evaluator.generators.extractor is not None:
-        summary["generation"] = evaluator.generators.about()
-        arrays["real"] = evaluator.splits.images("test", np.arange(min(SHOWN, evaluator.splits.size("test"))))
-    return summary, arrays
+        arrays["label"] = evaluation.splits.labels("test")
+    return summary, arrays | pictures.arrays
 
 
-def _over_seeds(per_seed: Sequence[Metrics]) -> dict[str, Any]:
-    """Metric -> its mean and interval; of a player that is the same for all seeds one value, which has no interval."""
-    return {name: mean_ci([metrics[name] for metrics in per_seed]) for name in per_seed[0]}
+def _seeds(of_seeds: Sequence[Any], program: Program, entry: str) -> Sequence[Any]:
+    """One of a player that is the same for all seeds: its numbers have no interval."""
+    return of_seeds[:1] if entry in program.shared else of_seeds
 
 
-def _measure(
-    run: Run, programs: Programs, stage: Stage, arm: Arm, seed: int, finished: Finished, evaluator: Evaluator,
-    known: dict[str, Metrics], taught: dict[str, Logits],
-) -> Measured:  # fmt: skip
-    """What is measured of one member.
+def _over_seeds(per_seed: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Measure -> its mean and interval over seeds; of a seed that has none NaN."""
+    names = dict.fromkeys(name for numbers in per_seed for name in numbers)
+    return {name: mean_ci([numbers.get(name, math.nan) for numbers in per_seed]) for name in names}
 
-    Nothing is computed twice: neither what generates (`known` has its metrics), nor a teacher that several of a seed's arms
-    have (`taught` has its logits), nor a best step that is the last.
+
+def _elements(of_seeds: Sequence[Mapping[str, Result]], program: Program) -> dict[str, Any]:
+    """Entry -> measure -> mean and interval of each of its elements: of the accuracy of every class."""
+    found: dict[str, Any] = {}
+    for entry, first in of_seeds[0].items():
+        results = [of_seed[entry] for of_seed in _seeds(of_seeds, program, entry)]
+        for name in first.vectors:
+            rows = np.stack([result.vectors[name] for result in results])
+            found.setdefault(entry, {})[name] = [mean_ci(list(map(float, column))) for column in rows.T]
+    return found
+
+
+class _Members:
+    """What is measured of every member on the test split.
+
+    Nothing is computed twice: neither an entry that several arms have, nor the output of a teacher that several of a seed's
+    arms are compared with, nor a best step that is the last.
+
+    Attributes:
+      teachers: (arm, seed) -> what was measured of the teacher that an arm of the last stage has, or would start from.
     """
-    program, classifiers = program_of(programs[stage.name], arm.name), evaluator.classifiers
-    teacher = _teacher(run, programs, stage.name, arm.name, seed, finished)
-    reference = None if teacher is None else _logits(evaluator, taught, *teacher)
-    computed = dict(taught)
-    measured: dict[str, Metrics] = {}
-    predicted: dict[str, np.ndarray] = {}
-    for entry, variables in finished[stage.name][arm.name][seed].items():
-        player = player_of(entry)
-        kind = program.kinds.get(player)
-        if kind == "classifier":
-            logits = _logits(evaluator, computed, program.local_modules[player], variables)
-            measured[entry] = classifiers.measure(logits, "test", None if player == REFERENCE else reference)
-            predicted[entry] = classifiers.predictions(logits, "test")
-        elif kind is not None:
-            content = digest(program.local_modules[player], variables)
-            if content not in known:
-                known[content] = evaluator.measure(program, player, variables, "test")
-            measured[entry] = known[content]
-    return measured, predicted
+
+    def __init__(self, run: Run, programs: Programs, finished: Finished, evaluation: Evaluation):
+        self._run, self._programs, self._finished, self._evaluation = run, programs, finished, evaluation
+        self._known: dict[Any, Result] = {}
+        self.teachers: dict[tuple[str, int], Result] = {}
+
+    def of_stage(self, stage: Stage) -> dict[str, list[dict[str, Result]]]:
+        """Arm -> of each seed entry -> what was measured."""
+        members: dict[str, list[dict[str, Result]]] = {arm.name: [] for arm in stage.arms}
+        for seed in self._run.seeds:
+            outputs: dict[str, Outputs] = {}  # digest -> those of players that others are compared with
+            for arm in stage.arms:
+                members[arm.name].append(self._of_arm(stage, arm, seed, outputs))
+        return members
+
+    def _of_arm(self, stage: Stage, arm: Arm, seed: int, outputs: dict[str, Outputs]) -> dict[str, Result]:
+        program = program_of(self._programs[stage.name], arm.name)
+        wanted = {name for several in program.evaluators.values() for one in several for name in one.others}
+        others = {name: other for name in sorted(wanted) if (other := self._other(stage, arm, seed, name)) is not None}
+        results = {}
+        for entry, variables in self._finished[stage.name][arm.name][seed].items():
+            player = player_of(entry)
+            if player in program.evaluators:
+                asked = {name for evaluator in program.evaluators[player] for name in evaluator.others} - {player}
+                given = {name: other for name, other in others.items() if name in asked}
+                results[entry] = self._measure(program, player, variables, given, outputs)
+        if TEACHER in others and stage is self._run.stages[-1]:
+            source, player, variables = others[TEACHER]
+            self.teachers[arm.name, seed] = self._measure(source, player, variables, {}, outputs)
+        return results
+
+    def _measure(
+        self, program: Program, player: str, variables: Variables, others: Mapping[str, tuple[Program, str, Variables]],
+        outputs: dict[str, Outputs],
+    ) -> Result:  # fmt: skip
+        digests = {name: _digest(*other) for name, other in others.items()}
+        evaluators = program.evaluators[player]
+        key = _digest(program, player, variables), evaluators, tuple(sorted(digests.items()))
+        if key not in self._known:
+            for name, other in others.items():
+                if digests[name] not in outputs:
+                    outputs[digests[name]] = self._evaluation.outputs(*other, "test")
+            given = {name: outputs[content] for name, content in digests.items()}
+            self._known[key] = self._evaluation.measure(program, player, variables, "test", given, keep=True)
+        return self._known[key]
+
+    def _other(self, stage: Stage, arm: Arm, seed: int, name: str) -> tuple[Program, str, Variables] | None:
+        """(program, player, variables) of another player of an arm; None where there is none that is judged.
+
+        It is the arm's own, or the one that it would start from, though its method never asks.
+        """
+        program = program_of(self._programs[stage.name], arm.name)
+        variables = self._finished[stage.name][arm.name][seed].get(name)
+        if variables is not None:
+            return (program, name, variables) if name in program.evaluators else None
+        start = arm.start.get(name)
+        if start is None:
+            return None
+        if start.stage is None:
+            return self._from_checkpoint(stage, seed, name, start)
+        source, player = program_of(self._programs[start.stage], start.arm or ""), player_of(start.player or name)
+        variables = self._finished[start.stage][start.arm or source.arms[0]][seed].get(start.player or name)
+        return None if variables is None or player not in source.evaluators else (source, player, variables)
+
+    def _from_checkpoint(self, stage: Stage, seed: int, name: str, start: Any) -> tuple[Program, str, Variables] | None:
+        """The same of a checkpoint, which another arm of the stage has read."""
+        for program in self._programs[stage.name]:
+            for arm in program.arms:
+                same = program.start[arm].get(name) == start and name in program.evaluators
+                if same and name in program.sources.get(arm, {}) and name not in program.method.trained:
+                    return program, name, self._finished[stage.name][arm][seed][name]
+        return None
+
+
+def _digest(program: Program, player: str, variables: Variables) -> str:
+    return digest(program.local_modules[player], variables)
 
 
 def _on_validation(
-    run: Run, programs: Programs, stage: str, arm: str, finished: Finished, evaluator: Evaluator,
+    run: Run, programs: Programs, stage: str, arm: str, finished: Finished, evaluation: Evaluation,
     validated: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
-    """Entry -> metric -> its record on the validation split, of the players that an arm trained and their averages.
+    """Entry -> measure -> its record on the validation split, of the players that an arm trained and their averages.
 
     They were measured when the last step was done: what metrics.jsonl has of it is taken, the rest is measured.
     """
-    if not evaluator.splits.size("validation"):
+    if not evaluation.splits.size("validation"):
         return {}
     program = program_of(programs[stage], arm)
     trained = measured_players(program, trained_only=True)
     told = {line["seed"]: line for line in validated
             if (line["stage"], line["arm"], line["step"]) == (stage, arm, program.steps)}  # fmt: skip
-    values: dict[str, list[Metrics]] = {}
+    values: dict[str, list[Mapping[str, float]]] = {}
     for seed in run.seeds:
         for entry, variables in finished[stage][arm][seed].items():
             player = player_of(entry)
             if player in trained and not entry.endswith(BEST):
-                metrics = _told(told.get(seed, {}), entry)
-                values.setdefault(entry, []).append(
-                    metrics or evaluator.measure(program, player, variables, "validation")
-                )
-    return {
-        entry: {name: mean_ci([metrics[name] for metrics in per_seed]) for name in per_seed[0]}
-        for entry, per_seed in values.items()
-    }
+                numbers = _told(told.get(seed, {}), entry)
+                numbers = numbers or evaluation.measure(program, player, variables, "validation").numbers
+                values.setdefault(entry, []).append(numbers)
+    return {entry: _over_seeds(per_seed) for entry, per_seed in values.items()}
 
 
-def _told(line: Mapping[str, Any], entry: str) -> Metrics:
-    """An entry's metrics in a line of metrics.jsonl, where null stands for what is no finite number."""
-    own = {name.removeprefix(f"{entry}/"): value for name, value in line.items() if name.startswith(f"{entry}/")}
-    return {name: float("nan") if value is None else value for name, value in own.items()}
+def _told(line: Mapping[str, Any], entry: str) -> dict[str, float]:
+    """An entry's numbers in a line of metrics.jsonl, where null stands for what is no finite number."""
+    prefix = f"{entry}/"
+    numbers = {name.removeprefix(prefix): value for name, value in line.items() if name.startswith(prefix)}
+    return {name: float("nan") if value is None else value for name, value in numbers.items()}
 
 
-def _best_on_test(watched: Sequence[Mapping[str, Any]], stage: str, arm: str) -> dict[str, Any]:
-    """Player -> the highest test accuracy of any evaluation of the stage: what the test split itself selects."""
-    found: dict[str, dict[int, float]] = {}
+def _best_on_test(watched: Sequence[Mapping[str, Any]], program: Program, stage: str, arm: str) -> dict[str, Any]:
+    """Player -> the best number on the test split of any evaluation of the stage: what the test split itself selects."""
+    best: dict[str, dict[int, float]] = {}
     for line in watched:
         if (line["stage"], line["arm"]) != (stage, arm):
             continue
-        for name, value in line.items():
-            player, _, metric = name.partition("/")
-            if metric == "accuracy":
-                of_seeds = found.setdefault(player, {})
-                of_seeds[line["seed"]] = max(value, of_seeds.get(line["seed"], value))
-    return {player: mean_ci([of_seeds[seed] for seed in sorted(of_seeds)]) for player, of_seeds in found.items()}
-
-
-def _pictures(
-    run: Run, programs: Programs, stage: str, arm: str, finished: Finished, evaluator: Evaluator, workdir: pathlib.Path
-) -> dict[str, np.ndarray]:
-    """What the first seed's generators make: samples, interpolations, neighbours, and the samples of while it trained."""
-    program, found = program_of(programs[stage], arm), {}
-    for entry, variables in finished[stage][arm][run.seed].items():
-        player = player_of(entry)
-        if program.kinds.get(player) in KINDS:
-            for name, images in evaluator.generators.pictures(program, player, variables).items():
-                found[f"{name}/{stage}/{arm}/{entry}"] = images
-            steps, images = shown.read(workdir, stage, arm, entry)
-            if steps:
-                found[f"progress/{stage}/{arm}/{entry}"] = images
-                found[f"progress_step/{stage}/{arm}/{entry}"] = np.array(steps)
-    return found
-
-
-def _teacher(
-    run: Run, programs: Programs, stage: str, arm: str, seed: int, finished: Finished
-) -> tuple[nn.Module, Variables] | None:
-    """(module, variables) of an arm's teacher: its own, or the one it would start from, though its method never asks."""
-    program = program_of(programs[stage], arm)
-    own = finished[stage][arm][seed].get(REFERENCE)
-    if own is not None and program.kinds.get(REFERENCE) == "classifier":
-        return program.local_modules[REFERENCE], own
-    start = next(a for s in run.stages if s.name == stage for a in s.arms if a.name == arm).start.get(REFERENCE)
-    if start is None or start.stage is None:
-        return None
-    source = program_of(programs[start.stage], start.arm or "")
-    player = player_of(start.player or REFERENCE)
-    variables = finished[start.stage][start.arm or "main"][seed].get(start.player or REFERENCE)
-    if variables is None or source.kinds.get(player) != "classifier":
-        return None
-    return source.local_modules[player], variables
-
-
-def _logits(evaluator: Evaluator, computed: dict[str, Logits], module: nn.Module, variables: Variables) -> Logits:
-    """Test logits of a classifier; `computed` has those of players seen before, and gets what it has not."""
-    content = digest(module, variables)
-    if content not in computed:
-        computed[content] = evaluator.classifiers.logits(module, variables, "test")
-    return computed[content]
+        for player in program.evaluators:
+            first = program.measures(player)[0]
+            value = line.get(f"{player}/{first.name}")
+            if value is not None:
+                of_seeds, choose = best.setdefault(player, {}), max if first.higher_is_better else min
+                of_seeds[line["seed"]] = choose(value, of_seeds.get(line["seed"], value))
+    return {player: mean_ci([of_seeds[seed] for seed in sorted(of_seeds)]) for player, of_seeds in best.items()}
 
 
 def _cost(
@@ -293,59 +319,6 @@ def _cost(
             if run.evaluate.latency and variables is not None:
                 found[name] |= latencies.of(program, name, variables)
     return found
-
-
-def _disagreements(
-    run: Run, programs: Programs, finished: Finished, evaluator: Evaluator, arrays: Mapping[str, np.ndarray],
-    results: Mapping[str, Any],
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Test images that a student of the last stage and its teacher see differently."""
-    stage = run.stages[-1].name
-    chosen = _shown_student(run, programs[stage], results[stage]["arms"])
-    if chosen is None:
-        return {}
-    arm, seed, how = chosen
-    taught = _teacher(run, programs, stage, arm, seed, finished)
-    if taught is None:
-        return {}
-    student = arrays[f"prediction/{stage}/{arm}/student"][run.seeds.index(seed)]
-    teacher = evaluator.classifiers.predictions(evaluator.classifiers.logits(*taught, "test"), "test")
-    index = np.flatnonzero(student != teacher)[:DISAGREEMENTS]
-    if not len(index):
-        return {}
-    return {
-        "disagreement/image": evaluator.splits.images("test", index),
-        "disagreement/index": index,
-        "disagreement/student": student[index],
-        "disagreement/teacher": teacher[index],
-        "disagreement/about": np.array(f"{stage}/{arm}/{seed}"),
-        "disagreement/chosen": np.array(how),
-    }
-
-
-def _shown_student(run: Run, several: Sequence[Program], arms: Mapping[str, Any]) -> tuple[str, int, str] | None:
-    """(arm, seed, how they were chosen) of the student that a report shows.
-
-    The arm is the one that the report singles out, the seed the best of it on the validation split. Without such a split
-    the arm is the best on the test split, which is said, and the seed the first.
-    """
-    students = {
-        arm: record
-        for arm, record in arms.items()
-        if "student" in record["players"] and program_of(several, arm).kinds.get("student") == "classifier"
-    }
-    validated = {arm: of["accuracy"] for arm, record in students.items() if (of := record["validation"].get("student"))}
-    best = leaders({arm: of["mean"] for arm, of in validated.items()}, higher_is_better=True)
-    if best:
-        by_seed = dict(zip(run.seeds, validated[best[0]]["values"], strict=True))
-        seed = next(iter(leaders(by_seed, higher_is_better=True)), run.seed)
-        return best[0], seed, f"{'arm and ' if len(students) > 1 else ''}seed chosen on validation"
-    on_test = {arm: record["players"]["student"]["accuracy"]["mean"] for arm, record in students.items()}
-    best = leaders(on_test, higher_is_better=True)
-    if not best:
-        return None
-    how = f"arm highest on the test split, of {len(students)} arms" if len(students) > 1 else ""
-    return best[0], run.seed, how
 
 
 def environment() -> dict[str, Any]:

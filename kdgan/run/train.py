@@ -24,9 +24,8 @@ from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, plain, resolve
 from kdgan.run.divergence import check_finite, check_parameters
-from kdgan.run.evaluate import SELECTS, Evaluator, entries_of, measured_players
+from kdgan.run.evaluate import Evaluation, entries_of, measured_players
 from kdgan.run.frozen import Frozen
-from kdgan.run.generators import KINDS
 from kdgan.run.inputs import Inputs
 from kdgan.run.interrupt import DivergedError, Interrupt, Stopped
 from kdgan.run.keep import Best, first_best, outcome, pack, unpack
@@ -50,7 +49,7 @@ class Context:
     run: Run
     inputs: Inputs
     arrays: Mapping[str, Any]
-    evaluator: Evaluator
+    evaluation: Evaluation
     monitor: Monitor
     interrupt: Interrupt
     workdir: pathlib.Path
@@ -95,7 +94,7 @@ def train(
 def _train(prepared: Prepared, config: Any, workdir: pathlib.Path, only_evaluate: bool) -> dict[str, Any]:
     run, inputs, programs, claim = prepared.run, prepared.inputs, prepared.programs, prepared.claim
     assert claim is not None
-    claim.explanation, claim.players = prepared.explanation(), prepared.players()
+    claim.explanation, claim.described = prepared.explanation(), prepared.described()
     if parallel.is_writer():
         print(claim.explanation, flush=True)
     finished: Finished = {}
@@ -104,17 +103,17 @@ def _train(prepared: Prepared, config: Any, workdir: pathlib.Path, only_evaluate
         Monitor(workdir, tensorboard=run.log.tensorboard, progress=run.log.progress) as monitor,
         Interrupt() as interrupt,
     ):
-        evaluator = Evaluator(run, inputs, programs)
+        evaluation = Evaluation(run, inputs, programs)
         context = Context(
-            run, inputs, inputs.device_arrays(), evaluator, monitor, interrupt, workdir, only_evaluate, claim,
-            Frozen(run, evaluator),
+            run, inputs, inputs.device_arrays(), evaluation, monitor, interrupt, workdir, only_evaluate, claim,
+            Frozen(run, evaluation),
         )  # fmt: skip
         for stage in run.stages:
             finished[stage.name], training[stage.name] = train_stage(context, stage, programs[stage.name], finished)
-            evaluator.generators.learn(stage.name, finished[stage.name])
+            evaluation.learn(stage.name, finished[stage.name])
         claim.take()
         result, arrays = summary.summarise(
-            run, inputs, programs, finished, training, plain(config), evaluator, workdir, again=only_evaluate
+            run, inputs, programs, finished, training, plain(config), evaluation, workdir, again=only_evaluate
         )
         if parallel.is_writer():
             replaced.keep(workdir, inputs)
@@ -165,7 +164,7 @@ def train_portion(
         for program in programs
     ]
     last = max(program.steps for program in programs)
-    validated = context.evaluator.splits.size("validation") > 0
+    validated = context.evaluation.splits.size("validation") > 0
     best = [first_best(population, validated) for population in populations]
     step, seconds, phases = 0, 0.0, Phases()
     with (
@@ -308,51 +307,54 @@ def advance(
 
 
 def evaluate(context: Context, stage: Stage, population: Population, best: list[Best]) -> list[Best]:
-    """Measure the trained players on the validation split, keep the best of each member, and show what is generated."""
-    program, evaluator = population.program, context.evaluator
+    """Measure the trained players on the validation split, keep the best of each member, and show what they make."""
+    program, evaluation = population.program, context.evaluation
     trained = measured_players(program, trained_only=True)
-    shown = next((name for name in (program.lead, *trained) if name in trained), None)
+    lead = next((name for name in (program.lead, *trained) if name in trained), None)
     kept = []
     for (seed, arm), state, before in zip(population.members, population.states(), best, strict=True):
         entries = entries_of(state, trained)
         tell = functools.partial(context.monitor.write, stage=stage.name, arm=arm, seed=seed, step=population.step)
         if seed == context.run.seed:
-            show_generated(context, stage, program, arm, population.step, entries)
-        if context.run.evaluate.watch_test and shown is not None:
-            measured = evaluator.measure(program, shown, entries[shown], "test")
-            scalars = {f"{shown}/{name}": value for name, value in measured.items()}
-            tell(split="test", scalars=scalars)
-        if not evaluator.splits.size("validation"):
+            show_made(context, stage, program, arm, population.step, entries)
+        if context.run.evaluate.watch_test and lead is not None:
+            numbers = evaluation.measure(program, lead, entries[lead], "test").numbers
+            tell(split="test", scalars={f"{lead}/{name}": value for name, value in numbers.items()})
+        if not evaluation.splits.size("validation"):
             continue
-        scalars = {}
+        scalars: dict[str, float] = {}
         now = dict(before)
         for entry, variables in entries.items():
             player = player_of(entry)
-            measured = evaluator.measure(program, player, variables, "validation")
-            scalars |= {f"{entry}/{name}": value for name, value in measured.items()}
-            metric, sign = SELECTS[program.kinds[player]]
-            if entry in now and sign * measured[metric] > now[entry]["value"]:
-                value, step = np.float32(sign * measured[metric]), np.int32(population.step)
-                now[entry] = jax.device_get({"value": value, "step": step, **variables})
+            numbers = evaluation.measure(program, player, variables, "validation").numbers
+            scalars |= {f"{entry}/{name}": value for name, value in numbers.items()}
+            first = program.measures(player)[0]
+            value = np.float32((1.0 if first.higher_is_better else -1.0) * numbers[first.name])
+            if entry in now and value > now[entry]["value"]:
+                now[entry] = jax.device_get({"value": value, "step": np.int32(population.step), **variables})
         tell(split="validation", scalars=scalars)
-        if shown is not None:
-            metric, _ = SELECTS[program.kinds[shown]]
-            context.monitor.show(**{metric: scalars[f"{shown}/{metric}"]})
+        if lead is not None:
+            first = program.measures(lead)[0]
+            context.monitor.show(**{first.head or first.name: scalars[f"{lead}/{first.name}"]})
         kept.append(now)
     return kept or best
 
 
-def show_generated(
+def show_made(
     context: Context, stage: Stage, program: Program, arm: str, step: int, entries: Mapping[str, Variables]
 ) -> None:
-    """The first seed's samples at this step, always of the same noise: a PNG of each in `samples/`, and TensorBoard's."""
+    """What evaluators show of the first seed's players at this step: a PNG of each in `samples/`, and TensorBoard's."""
     for entry, variables in entries.items():
-        if program.kinds[player_of(entry)] in KINDS:
-            images = context.evaluator.generators.shown(program, player_of(entry), variables)
+        player = player_of(entry)
+        for evaluator in program.evaluators[player]:
+            judged = context.evaluation.judged(program, player, variables)
+            figure = None if evaluator.watch is None else evaluator.watch(context.evaluation.setting, judged)
+            if figure is None:
+                continue
             if parallel.is_writer():
-                shown.write(context.workdir, stage.name, arm, entry, step, images)
+                shown.write(context.workdir, stage.name, arm, entry, step, figure.array)
             tag = f"{stage.name}/{arm}/{entry}".replace(" (", "/").replace(")", "").replace(" ", "_")
-            context.monitor.image(tag, shown.sheet(images), step=step)
+            context.monitor.image(tag, shown.sheet(figure.array), step=step)
 
 
 def total_steps(populations: Sequence[Population]) -> int:

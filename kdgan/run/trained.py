@@ -7,7 +7,7 @@ version has no such file; then the data are loaded and the same is found from th
 
 import pathlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,8 @@ import numpy as np
 from flax import linen as nn
 
 from kdgan import files
-from kdgan.run import build, claim, portions
+from kdgan.evaluators import way_of
+from kdgan.run import build, claim, evaluators, portions
 from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError
@@ -34,7 +35,7 @@ class Trained(NamedTuple):
       where: "stage distill, arm kd, seed 0, step 500", for messages.
       module: Flax module.
       variables: parameters and mutable collections of one member.
-      record: what players.json says of it: kind, trained, and of what makes images latent and conditional.
+      record: what players.json says of it: evaluators, trained, and of what makes images how it draws them.
       data: what players.json says of the data: image_shape, num_classes, class_names.
     """
 
@@ -47,6 +48,20 @@ class Trained(NamedTuple):
     data: Mapping[str, Any]
 
 
+class Wanted(NamedTuple):
+    """Which trained players may be meant.
+
+    Attributes:
+      what: they are called, in messages.
+      accepts: whether one is, by its record in players.json.
+      one_arm: whether an arm must be named where several have the player; else the last one is meant.
+    """
+
+    what: str
+    accepts: Callable[[Mapping[str, Any]], bool]
+    one_arm: bool
+
+
 def describe_players(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -> dict[str, Any]:
     """The content of players.json: {"data": ..., "stages": {stage: {arm: {player: ...}}}}."""
     data = {
@@ -55,50 +70,52 @@ def describe_players(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[P
         "class_names": list(inputs.train.class_names),
     }
     by_stage = {
-        stage.name: {arm.name: _players(program_of(programs[stage.name], arm.name)) for arm in stage.arms}
+        stage.name: {arm.name: _players(program_of(programs[stage.name], arm.name), inputs) for arm in stage.arms}
         for stage in run.stages
     }
     return {"data": data, "stages": by_stage}
 
 
-def _players(program: Program) -> dict[str, dict[str, Any]]:
+def _players(program: Program, inputs: Inputs) -> dict[str, dict[str, Any]]:
+    return {name: _about(program, name, inputs) for name in program.modules}
+
+
+def _about(program: Program, name: str, inputs: Inputs) -> dict[str, Any]:
+    """What a player is judged by, or, where it is not, what it would be judged by; and how images are drawn from it."""
+    given, output = program.inspection.inputs[name], program.inspection.outputs[name]
+    several = program.evaluators.get(name) or evaluators.default(name, given, output, inputs)
+    drawn = next((one.draws(given, output) for one in several if one.draws is not None), None)
     return {
-        name: {
-            "kind": _kind(program, name),
-            "trained": name in program.method.trained,
-            **noise_of(program, name),
-        }
-        for name in program.modules
+        "evaluators": [one.name for one in several],
+        "trained": name in program.method.trained,
+        **({} if drawn is None else {"draws": dict(drawn)}),
     }
 
 
-def noise_of(program: Program, player: str) -> dict[str, Any]:
-    """Of a player that makes images: {"latent": dimension of its noise, "conditional": whether it is given a label}."""
-    kind, (args, _) = _kind(program, player), program.inspection.inputs[player]
-    if kind == "autoencoder":
-        return {"latent": program.inspection.outputs[player]["mean"].shape[-1], "conditional": False}
-    return {"latent": args[0].shape[-1], "conditional": len(args) > 1} if kind == "generator" else {}
+def predicts(about: Mapping[str, Any]) -> bool:
+    """Whether a player of players.json is called with data: something judges it, and no images are drawn from it."""
+    return bool(about["evaluators"]) and "draws" not in about
 
 
-def _kind(program: Program, player: str) -> str | None:
-    """As what a player is measured, or, where it is not, what it is."""
-    return program.kinds.get(player) or build.kind_of(player, program.inspection.outputs[player])
+def makes_images(about: Mapping[str, Any]) -> bool:
+    """Whether a player of players.json makes images of noise."""
+    return "draws" in about
 
 
 def find(
-    workdir: str | pathlib.Path, kinds: Sequence[str], *, player: str | None, stage: str | None, arm: str | None,
+    workdir: str | pathlib.Path, wanted: Wanted, *, player: str | None, stage: str | None, arm: str | None,
     member: int | None, average: bool, best: bool = False,
 ) -> Trained:  # fmt: skip
-    """The trained player of one of these kinds that is meant, from the last checkpoint of its stage.
+    """The trained player that is meant, of those that are wanted, from the last checkpoint of its stage.
 
     Warns where the run is not finished.
 
     Args:
       workdir: of a run that has a checkpoint of that stage.
-      kinds: "classifier", "generator", "autoencoder".
+      wanted: which players may be meant.
       player: by default the one that the stage trains, `student` before others.
       stage: by default the last one that trains the player.
-      arm: by default the last one of the stage; of a classifier the only one.
+      arm: by default the only one of the stage, or, where that is allowed, the last one.
       member: seed of the run; by default its first.
       average: take the moving average of the parameters where there is one.
       best: take the parameters that were best on the validation split, in place of the last ones.
@@ -109,7 +126,7 @@ def find(
     workdir = files.folder(workdir)
     run = claim.remembered(workdir)
     record = _record(workdir, run)
-    at, which, name = _choose(run, record["stages"], kinds, player, stage, arm)
+    at, which, name = _choose(run, record["stages"], wanted, player, stage, arm)
     seed = run.seed if member is None else member
     if seed not in run.seeds:
         raise ConfigError(f"member {member}: the run has the seeds {', '.join(map(str, run.seeds))}")
@@ -151,9 +168,29 @@ def restore_member(workdir: pathlib.Path, run: Run, stage: str, arm: str, seed: 
 
 def _record(workdir: pathlib.Path, run: Run) -> Mapping[str, Any]:
     if (workdir / claim.PLAYERS).exists():
-        return files.read_json(workdir / claim.PLAYERS)
+        return _of_today(files.read_json(workdir / claim.PLAYERS))
     inputs = run_inputs.load(run)
     return describe_players(run, inputs, build.all_programs(run, inputs, read_checkpoints=False))
+
+
+def _of_today(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The content of players.json, where an earlier version wrote {"kind", "latent", "conditional"} of a player."""
+
+    def about(player: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "evaluators" in player:
+            return player
+        kind, (latent, conditional) = player["kind"], (player.get("latent"), player.get("conditional"))
+        known = {"evaluators": [] if kind is None else [kind], "trained": player["trained"]}
+        if latent is None:
+            return known
+        way = way_of(kind)
+        return {**known, "draws": {"latent": latent, "conditional": conditional, "method": way}}
+
+    stages = {
+        stage: {arm: {name: about(player) for name, player in players.items()} for arm, players in arms.items()}
+        for stage, arms in record["stages"].items()
+    }
+    return {**record, "stages": stages}
 
 
 def _last(state: Mapping[str, Any], player: str, average: bool) -> Variables:
@@ -176,28 +213,28 @@ def _best(saved: Mapping[str, Any], player: str, average: bool) -> Variables:
 
 
 def _choose(
-    run: Run, recorded: Mapping[str, Any], kinds: Sequence[str], player: str | None, stage: str | None, arm: str | None
+    run: Run, recorded: Mapping[str, Any], wanted: Wanted, player: str | None, stage: str | None, arm: str | None
 ) -> tuple[Stage, Arm, str]:
     trained = [
         (at, which, name)
         for at in run.stages
         for which in at.arms
         for name, about in sorted(recorded[at.name][which.name].items(), key=lambda item: item[0] == "student")
-        if about["trained"] and about["kind"] in kinds
+        if about["trained"] and wanted.accepts(about)
     ]
-    wanted = [
+    meant = [
         (at, which, name) for at, which, name in trained
         if stage in (None, at.name) and arm in (None, which.name) and player in (None, name)
     ]  # fmt: skip
-    if not wanted:
+    if not meant:
         given = (("player", player), ("stage", stage), ("arm", arm))
         asked = ", ".join(f"{field} {value!r}" for field, value in given if value is not None)
         there = "; ".join(f"{at.name}/{which.name}: {name}" for at, which, name in trained) or "none"
         raise ConfigError(
-            f"no {kinds[0]} for {asked or 'this run'}; its trained {kinds[0]}s (stage/arm: player) are {there}"
+            f"no {wanted.what} for {asked or 'this run'}; those that it trained (stage/arm: player) are {there}"
         )
-    at, which, name = wanted[-1]
-    arms = [other.name for stage_of, other, player_of in wanted if (stage_of.name, player_of) == (at.name, name)]
-    if len(arms) > 1 and "classifier" in kinds:
+    at, which, name = meant[-1]
+    arms = [other.name for stage_of, other, player_of in meant if (stage_of.name, player_of) == (at.name, name)]
+    if len(arms) > 1 and wanted.one_arm:
         raise ConfigError(f"arm is missing: stage {at.name} trained {name} in the arms {', '.join(arms)}; say which")
     return at, which, name

@@ -7,10 +7,11 @@ from scipy.special import expit, xlog1py, xlogy
 
 import tiny
 from configs import common
+from kdgan.evaluators.autoencoder import measure_elbo, reconstructions
 from kdgan.run import build
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import resolve
-from kdgan.run.evaluate import Evaluator
+from kdgan.run.evaluate import Evaluation
 from kdgan.state import variable_shapes
 
 NARROW = -40.0  # log-variance of a posterior that is a point in float32: one draw of it is its mean
@@ -18,7 +19,7 @@ NARROW = -40.0  # log-variance of a posterior that is a point in float32: one dr
 
 @pytest.fixture(scope="module")
 def measured():
-    """(evaluator, program, variables) of a VAE whose posterior is a point, in a run of the digits."""
+    """(evaluation, program, variables) of a VAE whose posterior is a point, in a run of the digits."""
     config = tiny.config(validation=20)
     config.players = common.named(
         extractor=dict(model="mlp", model_args=dict(hidden=(4,))),
@@ -40,7 +41,7 @@ def measured():
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)
     point = params["encoder"]["log_variance"]
     params["encoder"]["log_variance"] = {"kernel": 0 * point["kernel"], "bias": 0 * point["bias"] + np.float32(NARROW)}
-    return Evaluator(run, inputs, programs), program, {"params": params, "model_state": {}}
+    return Evaluation(run, inputs, programs), program, {"params": params, "model_state": {}}
 
 
 def by_hand(program, variables, images):
@@ -51,21 +52,21 @@ def by_hand(program, variables, images):
 
 
 def test_the_elbo_is_the_likelihood_less_the_divergence_of_each_image_once(measured):
-    evaluator, program, variables = measured
-    images = evaluator.splits.images("validation", np.arange(20))
+    evaluation, program, variables = measured
+    images = evaluation.splits.images("validation", np.arange(20))
     mean, p = by_hand(program, variables, images)
     x = images / 255
     likelihood = (xlogy(x, p) + xlog1py(1 - x, -p)).sum((1, 2, 3))
     divergence = 0.5 * (mean**2 + np.exp(NARROW) - 1 - NARROW).sum(1)
-    found = evaluator.generators._measure_elbo(program, "student", variables, "validation")
+    found = measure_elbo(evaluation.setting, evaluation.judged(program, "student", variables), "validation")
     np.testing.assert_allclose(found, (likelihood - divergence).mean(), rtol=1e-5)
 
 
 def test_reconstructions_stand_beside_the_test_images_that_they_are_of(measured):
-    evaluator, program, variables = measured
-    images = evaluator.splits.images("test", np.arange(16))
-    found = evaluator.generators._reconstructions(program, "student", variables)
-    assert found.shape == (16, 2, 8, 8, 1)
-    np.testing.assert_array_equal(found[:, 0], images)
-    difference = found[:, 1].astype(float) - 255 * by_hand(program, variables, images)[1]
+    evaluation, program, variables = measured
+    images = evaluation.splits.images("test", np.arange(8))
+    found = reconstructions(evaluation.setting, evaluation.judged(program, "student", variables)).array
+    assert found.shape == (2, 8, 8, 8, 1)
+    np.testing.assert_array_equal(found[0], images)
+    difference = found[1].astype(float) - 255 * by_hand(program, variables, images)[1]
     assert np.abs(difference).max() < 0.51  # rounded to 256 levels

@@ -232,7 +232,7 @@ def test_a_run_that_is_refused_before_its_first_step_leaves_the_workdir_free(tmp
         raise ConfigError("no such extractor")
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "Evaluator", refuse)
+        patch.setattr(train, "Evaluation", refuse)
         with pytest.raises(ConfigError, match="no such extractor"):
             train.train(config(), tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.lock"]

@@ -10,11 +10,11 @@ import tiny
 from configs import common
 from kdgan import data
 from kdgan.data import splits
+from kdgan.evaluators.order import better_order
 from kdgan.run import build, frozen, interrupt, population, train
 from kdgan.run import inputs as run_inputs
-from kdgan.run.classifiers import Classifiers
 from kdgan.run.config import resolve
-from kdgan.run.evaluate import Evaluator
+from kdgan.run.evaluate import Evaluation
 
 KD = dict(method=dict(name="kd"), lambdas=dict(student=dict(ce=0.1, kd=0.9)))
 SCRATCH = dict(lambdas=dict(student=dict(ce=1.0)))
@@ -46,14 +46,14 @@ def said(config):
     run = resolve(config)
     inputs = run_inputs.load(run)
     programs = build.all_programs(run, inputs)
-    evaluator = Evaluator(run, inputs, programs)
+    evaluation = Evaluation(run, inputs, programs)
     context = mock.Mock(spec=train.Context, run=run)
     (stage,) = run.stages
     populations = [
         population.Population(run, stage, program, inputs, {}, train.initial_states(context, stage, program, {}))
         for program in programs[stage.name]
     ]
-    looks = frozen.Frozen(run, evaluator)
+    looks = frozen.Frozen(run, evaluation)
     lines = looks.lines(stage, populations)
     assert looks.lines(stage, populations) == []  # once for each
     return lines
@@ -74,8 +74,8 @@ def test_without_a_validation_split_it_is_of_training_images():
 def test_teachers_of_several_seeds_stand_in_a_line_and_are_said_again_where_the_stage_is_resumed(
     tmp_path, capsys, monkeypatch
 ):
-    seen, logits = [], Classifiers.logits
-    monkeypatch.setattr(Classifiers, "logits", lambda *args: seen.append(args[-1]) or logits(*args))
+    seen, outputs = [], Evaluation.outputs
+    monkeypatch.setattr(Evaluation, "outputs", lambda *args: seen.append(args[-1]) or outputs(*args))
     config = tiny.config(steps=4, arms=common.named(kd=KD))
     tiny.train_until(config, tmp_path, "distill", 3)
     out = capsys.readouterr().out
@@ -120,7 +120,7 @@ def test_an_order_is_found_where_there_is_one_and_by_chance_never(k, accuracy, i
         order = rng.permutation(k)
     labels = rng.integers(0, k, 1000)
     predictions = np.where(rng.random(1000) < accuracy, order[labels], rng.integers(0, k, 1000))
-    found, share = frozen.better_order(labels, predictions, k)
+    found, share = better_order(labels, predictions, k)
     if in_order:
         assert found is None
     else:
@@ -133,8 +133,8 @@ def test_guesses_have_no_better_order(k):
     rng = np.random.default_rng(0)
     for count in (10, 200, 1000):
         labels, predictions = rng.integers(0, k, (2, count))
-        assert frozen.better_order(labels, predictions, k) == (None, 0.0)
-    assert frozen.better_order(np.zeros(0, int), np.zeros(0, int), k) == (None, 0.0)
+        assert better_order(labels, predictions, k) == (None, 0.0)
+    assert better_order(np.zeros(0, int), np.zeros(0, int), k) == (None, 0.0)
 
 
 def test_a_teacher_near_chance_is_warned_of():
@@ -161,7 +161,7 @@ def test_outputs_that_are_not_finite_are_said_to_be_and_blamed_for_the_loss(tmp_
         train.train(config, tmp_path)
     out = capsys.readouterr().out
     assert (
-        "warning: teacher (a function): its outputs are not finite on 200 of 200 images; make its logits finite, as by"
+        "warning: teacher (a function): its outputs are not finite on 200 of 200 examples; make its logits finite, as by"
         " jnp.clip(logits, -1e4, 1e4) in its model" in out
     )
     message = str(error.value)

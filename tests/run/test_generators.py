@@ -12,12 +12,13 @@ from PIL import Image
 import kdgan
 import tiny
 from configs import common
+from kdgan.evaluators.drawing import maker
+from kdgan.evaluators.generator import spherical
 from kdgan.metrics import generative
 from kdgan.run import build, modes, sampling, shown, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, resolve
-from kdgan.run.generators import spherical
 
 LATENT = 4
 
@@ -76,8 +77,8 @@ def finished(tmp_path_factory):
 
 def test_generators_are_measured_by_the_extractors_features(finished):
     _, summary = finished
-    assert summary["generation"]["label"] == "FD-mlp"
-    assert summary["generation"]["features"] == 6
+    assert summary["evaluators"]["generator"]["label"] == "FD-mlp"
+    assert summary["evaluators"]["generator"]["features"] == 6
     players = summary["stages"]["distill"]["arms"]["mse"]["players"]
     assert {"student", "student (moving average)", "student (best by validation)", "teacher"} <= players.keys()
     wanted = {"fd", "kid", "inception_score", "precision", "recall", "density", "coverage"}
@@ -96,7 +97,7 @@ def test_what_was_trained_has_its_distances_on_validation_from_the_last_step(fin
                 if (line["arm"], line["split"], line["step"]) == (arm, "validation", 4)}  # fmt: skip
         assert validated["student"]["fd"]["values"] == [last[0], last[1]]
         assert validated["student"].keys() == {"fd", "kid", "inception_score"}
-    assert summary["generation"]["validation_samples"] == 20
+    assert summary["evaluators"]["generator"]["validation_samples"] == 20
 
 
 def test_the_distance_is_that_of_images_drawn_from_the_saved_player(finished):
@@ -131,19 +132,36 @@ def test_a_frozen_teacher_has_the_numbers_of_the_stage_that_trained_it(finished)
     assert player["fd"]["values"] != own["fd"]["values"]
 
 
-def test_all_generators_are_shown_by_the_same_noise_while_they_train_and_at_the_end(finished):
-    workdir, _ = finished
+def arrays_of(workdir, summary, title):
+    """(stage, arm, entry) -> array of the figures of that title."""
     with np.load(workdir / "evaluation.npz") as arrays:
-        steps = arrays["progress_step/distill/scratch/student"]
-        np.testing.assert_array_equal(steps, [2, 4])
-        last = arrays["progress/distill/scratch/student"][-1]
-        np.testing.assert_array_equal(last, arrays["sample/distill/scratch/student"])
-        np.testing.assert_array_equal(arrays["sample/distill/mse/teacher"], arrays["sample/teacher/main/teacher"])
-        neighbours = arrays["neighbour/distill/scratch/student"]
-        np.testing.assert_array_equal(neighbours[:, 0], arrays["sample/distill/scratch/student"][: len(neighbours)])
-        assert arrays["interpolation/distill/scratch/student"].shape[2:] == (8, 8, 1)
+        return {
+            (figure["stage"], figure["arm"], figure["entry"]): arrays[figure["array"]]
+            for figure in summary["figures"]
+            if figure["title"] == title
+        }
+
+
+def test_all_generators_are_shown_by_the_same_noise_while_they_train_and_at_the_end(finished):
+    workdir, summary = finished
+    samples = arrays_of(workdir, summary, "Samples")
+    student = samples["distill", "scratch", "student"]
+    steps, images = shown.read(workdir, "distill", "scratch", "student")
+    assert steps == [2, 4]
+    np.testing.assert_array_equal(images[-1], student)
+    np.testing.assert_array_equal(samples["distill", "mse", "teacher"], samples["teacher", "main", "teacher"])
+    progress = arrays_of(workdir, summary, "While training")["distill", "scratch", "student"]
+    np.testing.assert_array_equal(progress, images[:, :6])
+    (rows,) = [
+        figure["rows"] for figure in summary["figures"]
+        if (figure["title"], figure["arm"], figure["entry"]) == ("While training", "scratch", "student")
+    ]  # fmt: skip
+    assert rows == ["2 steps", "4 steps"]
+    neighbours = arrays_of(workdir, summary, "Nearest training images")["distill", "scratch", "student"]
+    np.testing.assert_array_equal(neighbours[:, 0], student[: len(neighbours)])
+    assert arrays_of(workdir, summary, "Interpolations")["distill", "scratch", "student"].shape[2:] == (8, 8, 1)
     draw = sampling.load(workdir, arm="scratch", average=False)
-    np.testing.assert_array_equal(draw(jax.random.key(0), 64), last)
+    np.testing.assert_array_equal(draw(jax.random.key(0), 64), student)
 
 
 def test_sample_draws_a_grid_from_any_trained_generator(finished, tmp_path):
@@ -155,7 +173,7 @@ def test_sample_draws_a_grid_from_any_trained_generator(finished, tmp_path):
     for change, message in (
         (
             {"player": "student", "stage": "teacher"},
-            r"trained generators \(stage/arm: player\) are teacher/main: teacher",
+            r"those that it trained \(stage/arm: player\) are teacher/main: teacher",
         ),
         ({"member": 9}, "member 9: the run has the seeds 0, 1"),
         ({"num": 0}, "at least one image"),
@@ -210,17 +228,19 @@ def change(path, value):
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        (change("evaluate.extractor.stage", None), "measured by a classifier's features, and none is named"),
+        (change("evaluate.extractor.stage", None), "measured by a network's features, and none is named"),
         (change("evaluate.extractor.stage", "distill"), "must be a stage before teacher"),
         (change("evaluate.extractor.player", "judge"), "'judge': stage extractor has the players extractor"),
         (change("evaluate.extractor.layer", "hidden7"), "layer = 'hidden7': .*no module at path 'hidden7'"),
         (change("evaluate.samples", 6), "config.evaluate.samples = 6: a Fréchet distance of 6 features"),
+        (change("players.student.evaluate", "classifer"), "did you mean 'classifier'"),
+        (change("players.student.evaluate", "classifier"), r"'classifier': its output is \(8, 8, 8, 1\), the data"),
         (change("players.student.model_args.image_size", 12), r"student makes images of shape \(12, 12, 1\), the"),
         (change("stages.distill.arms.mse.method.latent", 5), r"dense/kernel.*method\.latent, and method\.teacher_latent"),
         (change("stages.distill.arms.init.start.student.only", ("dense*",)), "leave out only and skip"),
         (change("stages.distill.players", {"student": {"model_args": {"width": 1 / 8}}}), "conv2/kernel|bn1|dense"),
         (change("data.mean", 0.0), r"players.teacher: it makes images in \[-1, 1\], the data's pixels lie in \[0, 2\]"),
-        (change("players.student.evaluate", "picture"), "accepted are classifier, generator, autoencoder, nothing"),
+        (change("players.student.evaluate", "picture"), "'picture'; accepted are classifier, .*; or 'nothing'"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_one_clear_error_before_compilation(mistake, message, monkeypatch, tmp_path):
@@ -257,7 +277,9 @@ def test_a_conditional_generator_is_given_classes_in_turn_or_one():
         conditional.players[name].model_args.classes = 10
     run, programs = build_all(conditional)
     program = programs["teacher"][0]
-    generator = sampling.generator_of(program, "teacher", run.data, 10)
+    generator = maker(
+        program.local_modules["teacher"], program.draws("teacher"), num_classes=10, mean=run.data.mean, std=run.data.std
+    )
     assert (generator.latent, generator.classes) == (LATENT, 10)
     noise = jax.numpy.ones((12, LATENT))
     variables = program.local_modules["teacher"].init(jax.random.key(0), noise, jax.numpy.zeros(12, int))

@@ -104,7 +104,7 @@ def test_neither_the_data_nor_the_method_is_needed(workdir, images, monkeypatch)
         patch.setattr("kdgan.methods.BY_NAME", {})
         np.testing.assert_array_equal(run.load(workdir, arm="kd")(images[:5]), expected)
     text = (workdir / "players.json").read_text()
-    assert json.loads(text)["stages"]["distill"]["kd"]["teacher"] == {"kind": "classifier", "trained": False}
+    assert json.loads(text)["stages"]["distill"]["kd"]["teacher"] == {"evaluators": ["classifier"], "trained": False}
     (workdir / "players.json").unlink()  # as an earlier version left it
     try:
         np.testing.assert_array_equal(run.load(workdir, arm="kd")(images[:5]), expected)
@@ -117,11 +117,11 @@ def test_neither_the_data_nor_the_method_is_needed(workdir, images, monkeypatch)
     [
         (
             dict(player="discriminator"),
-            r"no classifier for player 'discriminator'; its trained classifiers \(stage/arm: player\) are"
+            r"no player that predicts for player 'discriminator'; those that it trained \(stage/arm: player\) are"
             r" teacher/main: teacher; distill/scratch: student; distill/kd: student",
         ),
-        (dict(player="teacher", stage="distill"), "no classifier for player 'teacher', stage 'distill'"),
-        (dict(arm="nope"), "no classifier for arm 'nope'"),
+        (dict(player="teacher", stage="distill"), "no player that predicts for player 'teacher', stage 'distill'"),
+        (dict(arm="nope"), "no player that predicts for arm 'nope'"),
         (dict(player="student"), "arm is missing: stage distill trained student in the arms scratch, kd; say which"),
         (dict(arm="kd", member=2), "member 2: the run has the seeds 0, 1"),
         (dict(arm="kd", batch_size=0), "batch_size = 0"),

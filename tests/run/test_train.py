@@ -14,8 +14,8 @@ import tiny
 from configs import common
 from kdgan import report
 from kdgan.run import checkpoint, interrupt, modes, monitor, prepare, train
-from kdgan.run.classifiers import Classifiers
 from kdgan.run.config import ConfigError
+from kdgan.run.evaluate import Evaluation
 from kdgan.run.program import digest
 
 # Everything of a run that must not depend on how often it was stopped.
@@ -128,13 +128,13 @@ def test_the_summary_has_the_validation_of_the_last_step_of_what_was_trained(fin
 def test_what_was_validated_while_training_is_not_computed_again_but_when_asked(finished, tmp_path, monkeypatch):
     workdir, summary = finished
     shutil.copytree(workdir, tmp_path / "run")
-    seen, logits = [], Classifiers.logits
+    seen, measure = [], Evaluation.measure
 
-    def watched(self, module, variables, split):
+    def watched(self, program, player, variables, split, *rest, **options):
         seen.append(split)
-        return logits(self, module, variables, split)
+        return measure(self, program, player, variables, split, *rest, **options)
 
-    monkeypatch.setattr(Classifiers, "logits", watched)
+    monkeypatch.setattr(Evaluation, "measure", watched)
     stages = lambda found: json.dumps(
         [arm["validation"] for stage in found["stages"].values() for arm in stage["arms"].values()]
     )
@@ -153,11 +153,15 @@ def test_the_student_that_is_shown_is_the_best_on_validation(finished):
     on_validation = {arm: record["validation"]["student"]["accuracy"] for arm, record in arms.items()}
     best = max(on_validation, key=lambda arm: on_validation[arm]["mean"])  # of equal ones the first
     seed = int(np.argmax(on_validation[best]["values"]))
+    (cards,) = [figure for figure in summary["figures"] if figure["kind"] == "cards"]
+    assert (cards["stage"], cards["arm"], cards["entry"], cards["chosen"]) == ("distill", best, "student", True)
+    assert f"{best}, seed {seed} (arm and seed chosen on validation)" in cards["note"]
     with np.load(workdir / "evaluation.npz") as arrays:
-        assert str(arrays["disagreement/about"]) == f"distill/{best}/{seed}"
-        assert str(arrays["disagreement/chosen"]) == "arm and seed chosen on validation"
         student = arrays[f"prediction/distill/{best}/student"][seed]
-        np.testing.assert_array_equal(arrays["disagreement/student"], student[arrays["disagreement/index"]])
+    names = summary["data"]["class_names"]
+    rows = [int(caption.removeprefix("test example ")) for caption in cards["captions"]]
+    shown = [{what: text for what, text, _ in card}["student"] for card in cards["cards"]]
+    assert shown == [names[student[row]] for row in rows]
 
 
 def test_without_a_validation_split_nothing_is_validated_and_the_report_says_what_chose(tmp_path):
@@ -166,9 +170,8 @@ def test_without_a_validation_split_nothing_is_validated_and_the_report_says_wha
     assert [record["validation"] for record in arms.values()] == [{}, {}]
     accuracy = {arm: record["players"]["student"]["accuracy"]["mean"] for arm, record in arms.items()}
     highest = max(accuracy, key=accuracy.get)
-    with np.load(tmp_path / "evaluation.npz") as arrays:
-        assert str(arrays["disagreement/about"]) == f"distill/{highest}/0"
-        assert str(arrays["disagreement/chosen"]) == "arm highest on the test split, of 2 arms"
+    (cards,) = [figure for figure in summary["figures"] if figure["kind"] == "cards"]
+    assert f"{highest}, seed 0 (arm highest on the test split, of 2 arms)" in cards["note"]
     text = report.text(tmp_path)
     assert "*: highest on the test split, of 2 arms" in text
     assert "Validation" not in text
@@ -196,18 +199,24 @@ def test_agreement_is_with_the_predictions_of_the_seed_s_own_teacher(finished):
 
 def test_a_player_that_arms_or_steps_share_is_evaluated_once(finished, monkeypatch):
     workdir, _ = finished
-    seen, logits = [], Classifiers.logits
+    seen = []
 
-    def watched(self, module, variables, split):
-        if split == "test":
-            seen.append(digest(module, variables))
-        return logits(self, module, variables, split)
+    def watched(name):
+        function = getattr(Evaluation, name)
 
-    monkeypatch.setattr(Classifiers, "logits", watched)
+        def call(self, program, player, variables, split, *rest, **options):
+            if split == "test":
+                seen.append(digest(program.local_modules[player], variables))
+            return function(self, program, player, variables, split, *rest, **options)
+
+        return call
+
+    for name in ("measure", "outputs"):
+        monkeypatch.setattr(Evaluation, name, watched(name))
     train.train(tiny.config(), workdir, only_evaluate=True)
-    # The two teachers: in their own stage, as what both arms are held against, and one for the report's pictures.
+    # The two teachers: as they are measured, and as what the students of both arms are held against.
     twice = [count for count in collections.Counter(seen).values() if count > 1]
-    assert sorted(twice) == [2, 3]
+    assert sorted(twice) == [2, 2]
 
 
 def test_metrics_have_a_line_per_member_and_step_in_order(finished):

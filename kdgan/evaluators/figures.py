@@ -1,0 +1,82 @@
+"""What an evaluator has to show: pictures and tables as plain arrays, with the few words that a report puts beside them.
+
+A report draws each kind of figure, and needs nothing of the evaluator that made it.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Card = Sequence[tuple[str, str, str]]  # (what, text, "right", "wrong" or "")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Figure:
+    """One figure; `strip`, `grid`, `matrix`, `values` and `cards` make one.
+
+    Attributes:
+      kind: "images", "matrix", "values" or "cards".
+      title: of the section that it stands in, with those of the same title.
+      array: what it shows.
+      about: what else its record in summary.json says: numbers and words.
+      reference: images that stand below those of all players, for comparison; None: none.
+    """
+
+    kind: str
+    title: str
+    array: np.ndarray
+    about: Mapping[str, Any]
+    reference: np.ndarray | None = None
+
+
+def strip(
+    title: str, images: np.ndarray, *, note: str = "", reference: np.ndarray | None = None, reference_label: str = ""
+) -> Figure:
+    """Images uint8 [n, h, w, c] in a row, below and above those of other players, so that columns belong together."""
+    about = {"layout": "strip", "note": note} | ({} if reference is None else {"reference_label": reference_label})
+    return Figure("images", title, images, about, reference)
+
+
+def grid(title: str, images: np.ndarray, *, rows: Sequence[str] = (), gap: int | None = None, note: str = "") -> Figure:
+    """Images uint8 [rows, columns, h, w, c].
+
+    Args:
+      title: of its section.
+      images: to show.
+      rows: a label for each row, or none.
+      gap: column behind which there is a gap.
+      note: a sentence below.
+    """
+    return Figure("images", title, images, {"layout": "grid", "rows": list(rows), "gap": gap, "note": note})
+
+
+def matrix(title: str, counts: np.ndarray, names: Sequence[str], *, row: str, column: str, note: str = "") -> Figure:
+    """Counts [seeds, k, k] of `row` (true) against `column` (predicted) classes."""
+    return Figure("matrix", title, counts, {"names": list(names), "row": row, "column": column, "note": note})
+
+
+def values(
+    title: str, numbers: np.ndarray, names: Sequence[str], *, measure: Mapping[str, Any], note: str = ""
+) -> Figure:
+    """Numbers [seeds, k], one for each of the names.
+
+    Args:
+      title: of its section.
+      numbers: before they are scaled; NaN where there is none.
+      names: [k].
+      measure: the record of what they are (`Measure.record`).
+      note: a sentence below.
+    """
+    shown = {key: measure[key] for key in ("head", "unit", "scale", "better", "digits")}
+    return Figure("values", title, numbers, {"names": list(names), "note": note, **shown})
+
+
+def cards(
+    title: str, images: np.ndarray | None, lines: Sequence[Card], *, captions: Sequence[str] = (), note: str = ""
+) -> Figure:
+    """Examples, each with lines of text: uint8 [n, h, w, c] and n cards; without images the lines alone."""
+    empty = np.zeros((0, 0, 0, 0), np.uint8)
+    about = {"cards": [[list(line) for line in card] for card in lines], "captions": list(captions), "note": note}
+    return Figure("cards", title, empty if images is None else images, about)

@@ -1,0 +1,141 @@
+"""Which evaluators a player is judged by: those that its config names, or the one that fits its output.
+
+Every mistake is found from shapes alone, before anything compiles.
+"""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from kdgan import evaluators
+from kdgan.evaluators import Evaluator
+from kdgan.game import Inspection
+from kdgan.run import inputs as run_inputs
+from kdgan.run.config import ConfigError
+from kdgan.run.inputs import Inputs
+from kdgan.run.schema import Arm, Run
+from kdgan.run.totals import make_totals
+from kdgan.state import variable_shapes
+
+NOT_MEASURED = ("discriminator", "adapter")  # players whose names begin so are measured only where config says so
+NOTHING = "nothing"
+
+
+def of_players(
+    run: Run, arm: Arm, inspection: Inspection, modules: Mapping[str, nn.Module], inputs: Inputs, compute_dtype: Any
+) -> dict[str, tuple[Evaluator, ...]]:
+    """Player -> its evaluators, of the players that are measured.
+
+    Args:
+      run: whose data is measured on.
+      arm: that has the players.
+      inspection: of its method.
+      modules: player -> module without a device axis.
+      inputs: the run's data.
+      compute_dtype: in which players compute.
+
+    Raises:
+      ConfigError: an evaluator that does not exist, or cannot judge what the player gives on these data; a measure that two
+        evaluators have.
+    """
+    chosen: dict[str, tuple[Evaluator, ...]] = {}
+    for name, output in inspection.outputs.items():
+        several = _named(name, arm.players[name].evaluate)
+        if several is None:
+            several = default(name, inspection.inputs[name], output, inputs)
+        for evaluator in several:
+            _check(evaluator, name, inspection, modules[name], inputs, compute_dtype)
+        if several:
+            chosen[name] = several
+    _check_measures(chosen)
+    return chosen
+
+
+def default(name: str, given: Any, output: Any, inputs: Inputs) -> tuple[Evaluator, ...]:
+    """The evaluator of a player whose config names none: by its name, inputs and output."""
+    if name.startswith(NOT_MEASURED):
+        return ()
+    fitting = evaluators.fitting(given, output, inputs.train.fields)
+    return () if fitting is None else (_built(fitting, "{}"),)
+
+
+def _named(player: str, spec: Any) -> tuple[Evaluator, ...] | None:
+    """Those that a config names: one, or several; each its name, or a mapping of it and its arguments."""
+    if spec is None:
+        return None
+    several = spec if isinstance(spec, Sequence) and not isinstance(spec, str) else (spec,)
+    where = f"config.players.{player}.evaluate"
+    built = []
+    for one in several:
+        fields = {"name": one} if isinstance(one, str) else dict(one) if isinstance(one, Mapping) else {}
+        if not isinstance(fields.get("name"), str):
+            raise ConfigError(f"{where} = {spec!r}: a name, dict(name=..., arguments), or several of them are accepted")
+        if fields["name"] == NOTHING:
+            if len(several) > 1:
+                raise ConfigError(f"{where} = {spec!r}: {NOTHING!r} stands alone")
+            return ()
+        try:
+            built.append(_built(fields.pop("name"), json.dumps(fields, sort_keys=True)))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{where} = {spec!r}: {error}; or {NOTHING!r}") from error
+    return tuple(built)
+
+
+@functools.lru_cache(maxsize=128)  # one of each, so that players that are judged alike share compiled programs
+def _built(name: str, arguments: str) -> Evaluator:
+    return evaluators.build(name, **json.loads(arguments))
+
+
+def _check(
+    evaluator: Evaluator, player: str, inspection: Inspection, module: nn.Module, inputs: Inputs, compute_dtype: Any
+) -> None:
+    output, fields = inspection.outputs[player], inputs.train.fields
+    reason = evaluator.fits(output, fields)
+    if reason is not None:
+        said = reason.replace("{player}", f"players.{player}")
+        hint = f"; {run_inputs.no_labels(inputs)}" if not inputs.has_labels and "label" in reason else ""
+        raise ConfigError(
+            f"config.players.{player} is judged as {evaluator.name!r}: {said}{hint}; or set players.{player}.evaluate to"
+            f" {NOTHING!r}"
+        )
+    if evaluator.sums is None:
+        return
+    (raw,) = run_inputs.evaluation_batches(inputs.test, np.arange(1), 1)
+    variables = variable_shapes(module, inspection.inputs[player])
+    split = {
+        "params": variables.get("params", {}),
+        "model_state": {k: v for k, v in variables.items() if k != "params"},
+    }
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
+    totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, keep=True)
+    try:
+        jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        shapes = ", ".join(f"{name} {list(np.shape(value)[1:])}" for name, value in raw.items() if name != "mask")
+        given = jax.tree.map(lambda leaf: list(leaf.shape[1:]), output)
+        said = str(error).splitlines()[0] if str(error) else ""
+        raise ConfigError(
+            f"config.players.{player}.evaluate = {evaluator.name!r}: it cannot judge an output of {given} an example on data"
+            f" of {shapes}: {type(error).__name__}: {said}"
+        ) from error
+
+
+def _check_measures(chosen: Mapping[str, Sequence[Evaluator]]) -> None:
+    """A measure's name means one thing in a run: of a player it is given once, of several players in the same words."""
+    known: dict[str, tuple[dict[str, Any], str, str]] = {}
+    for player, several in chosen.items():
+        for evaluator in several:
+            for measure in evaluator.measures:
+                record, other, whose = known.get(measure.name, (measure.record, "", ""))
+                if not other or (other == evaluator.name and whose != player):
+                    known[measure.name] = measure.record, evaluator.name, player
+                elif whose == player or record != measure.record:
+                    raise ConfigError(
+                        f"config.players.{player}.evaluate: the measure {measure.name!r} of {evaluator.name!r} is one of"
+                        f" {other!r}, too{'' if whose == player else f' (of {whose})'}; each needs a name of its own"
+                    )

@@ -1,0 +1,90 @@
+"""An evaluator's sums of one batch, compiled: the player runs once, whatever asks for its output.
+
+The forward pass and the sums are programs of their own, so that a player's output is bitwise the same whoever judges it,
+and a teacher's is made once for all students that are compared with it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from kdgan import parallel
+from kdgan.data.batches import normalise
+from kdgan.evaluators import Evaluator
+from kdgan.game import Player
+from kdgan.run.schema import Data
+
+
+def as_players_see(data: Data, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation batch with its images normalised."""
+    return {**raw, "image": normalise(raw["image"], mean=data.mean, std=data.std)}
+
+
+def make_forward(module: nn.Module, data: Data, compute_dtype: Any) -> Callable[[Any, Any], Any]:
+    """`forward(variables, raw batch) -> output` in evaluation mode, compiled."""
+    apply = make_apply(module, compute_dtype)
+    return parallel.compiled(lambda variables, raw: apply(variables, as_players_see(data, raw)))
+
+
+def make_apply(module: nn.Module, compute_dtype: Any) -> Callable[..., Any]:
+    """`apply(variables, batch, **kwargs) -> output` in evaluation mode; in place of a batch the module's first argument."""
+
+    def apply(variables, given, **kwargs):
+        player = Player(
+            "judged", module, variables["params"], variables.get("model_state", {}), key=None, train=False, moves=False,
+            compute_dtype=compute_dtype,
+        )  # fmt: skip
+        return player(given["image"] if isinstance(given, Mapping) else given, **kwargs)
+
+    return apply
+
+
+def make_totals(
+    module: nn.Module, evaluators: Sequence[Evaluator], data: Data, compute_dtype: Any, *, keep: bool
+) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
+    """`totals(variables, raw, key, output, others) -> ({evaluator: sums}, {name: kept})` of one batch, pure.
+
+    Args:
+      module: of the player that is judged.
+      evaluators: those of its evaluators that sum.
+      data: by which images are normalised.
+      compute_dtype: in which the player computes.
+      keep: also give what evaluators keep of each example.
+
+    Returns:
+      The function. `output` is what the player gives on the batch, and `others` (name -> output) what others give: neither
+      runs again. On a batch of its own making an evaluator's `apply` runs the module.
+    """
+    run_module = make_apply(module, compute_dtype)
+
+    def totals(variables, raw, key, output, others):
+        batch = as_players_see(data, raw)
+
+        def apply(own, given, **kwargs):
+            if own is variables and given is batch and not kwargs:
+                return output
+            return run_module(own, given, **kwargs)
+
+        sums: dict[str, Any] = {}
+        kept: dict[str, Any] = {}
+        for i, evaluator in enumerate(evaluators):
+            wanted = {name: _known(name, batch, others[name]) for name in evaluator.others if name in others}
+            own_key = jax.random.fold_in(key, i)
+            assert evaluator.sums is not None
+            sums[evaluator.name] = evaluator.sums(apply, variables, batch, own_key, wanted)
+            if keep and evaluator.keeps is not None:
+                kept |= evaluator.keeps(apply, variables, batch, own_key)
+        return sums, kept
+
+    return totals
+
+
+def _known(name: str, batch: Any, output: Any) -> Callable[[Any], Any]:
+    def look_up(given):
+        if given is not batch:
+            raise ValueError(f"others[{name!r}] knows its output on the batch itself, and on no other")
+        return output
+
+    return look_up
