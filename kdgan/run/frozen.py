@@ -101,22 +101,26 @@ class Frozen:
         splits, split = on.splits, _split(on)
         count, measure = splits.size(split), program.measures(name)[0]
         parts = jax.device_get(evaluation.outputs(program, name, variables, split))
-        output = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
-        finite = [np.isfinite(leaf).reshape(count, -1).all(-1) for leaf in jax.tree.leaves(output)]
+        finite = np.concatenate([_is_finite(part) for part in parts])[:count]
         numbers = evaluation.measure(program, name, variables, split).numbers
         judged = evaluation.judged(program, name, variables)
-        targets = splits.labels(split) if "label" in evaluation.setting.fields else None
-        advice = [
-            sentence
-            for evaluator in program.evaluators[name]
-            if evaluator.advise is not None and targets is not None
-            for sentence in evaluator.advise(output, targets, judged)
-        ]
+        advising = [one.advise for one in program.evaluators[name] if one.advise is not None]
+        advice: list[str] = []
+        if advising and "label" in on.setting.fields:
+            output = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
+            targets = splits.labels(split)
+            advice = [sentence for advise in advising for sentence in advise(output, targets, judged)]
         of_run = name in program.start[arm] and name not in program.sources.get(arm, {})
         return Look(
             name, where(program, arm, name, seed), [], [], measure, measure.scale * numbers[measure.name],
-            int((~np.logical_and.reduce(finite)).sum()), count, advice, of_run,
+            int((~finite).sum()), count, advice, of_run,
         )  # fmt: skip
+
+
+def _is_finite(output: Any) -> np.ndarray:
+    """[b]: whether an example's outputs are all finite."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(output)]
+    return np.logical_and.reduce([np.isfinite(leaf).reshape(len(leaf), -1).all(-1) for leaf in leaves])
 
 
 def _split(on: OnData) -> str:
