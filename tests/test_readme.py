@@ -14,7 +14,7 @@ from flax import linen as nn
 from PIL import Image
 
 import kdgan
-from kdgan.run import build, train
+from kdgan.run import build, stage_data, train, trained
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import resolve
 
@@ -93,13 +93,14 @@ def mine(tmp_path_factory):
 
 
 def test_readme_is_short_and_so_are_its_recipes():
-    assert len(README.splitlines()) <= 298
+    assert len(README.splitlines()) <= 360
     for code in re.findall(FENCE, README[README.index("**Your data") : README.index("## A method")], flags=re.S):
         assert len([line for line in code.splitlines() if line.strip()]) <= 6, code
 
 
 def test_every_snippet_is_run_by_some_test():
-    assert len(re.findall(FENCE, README, flags=re.S)) == 15  # the generator's: tests/run/test_generators.py
+    # The generator's: tests/run/test_generators.py; the evaluator's: tests/evaluators/test_evaluators_outside.py.
+    assert len(re.findall(FENCE, README, flags=re.S)) == 20
     assert len(re.findall(FENCE, (ROOT / "docs" / "python.md").read_text(), flags=re.S)) == 1
 
 
@@ -116,6 +117,7 @@ def test_every_config_is_listed():
         "kdgan_rows",
         "kdgan_search",
         "quickstart_search",
+        "sets",
     }
     text = (ROOT / "configs" / "README.md").read_text()
     assert configs == set(re.findall(r"^\| \[\w+\]\((\w+)\.py\)", text, flags=re.M))
@@ -147,6 +149,58 @@ def test_your_data_in_class_folders(tmp_path, monkeypatch):
         exec(setting, {"config": config})
     inputs, _ = built(config)
     assert (len(inputs.train), len(inputs.test)) == (48, 12)  # of the 60 in flowers/train
+
+
+def fields(rng, count):
+    return {
+        "images": rng.integers(0, 256, (count, 8, 8, 3)).astype(np.uint8),
+        "features": rng.normal(size=(count, 5)).astype(np.float32),
+        "labels": np.arange(count) % 3,
+    }
+
+
+def test_data_of_several_fields_and_a_teacher_that_sees_more(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rng, names = np.random.default_rng(0), {"kdgan": kdgan}
+    (code,) = recipe("A table, a text, tags, numbers")
+    makes, setting = code.splitlines()
+    sets = {}
+    for split, count in (("train", 60), ("test", 30)):
+        arrays = fields(rng, count)
+        exec(makes, names | arrays, found := {})
+        sets[split] = found["train"]
+        own = {"image": arrays["images"], "text": arrays["features"], "label": arrays["labels"]}
+        np.savez(tmp_path / f"{split}.npz", **own)
+    (code,) = recipe("A teacher that sees more")
+    config = changed(code)
+    config.data.validation = 6
+    config.population.seeds = 1
+    summary = train.train(stage_data.handed_over(config, sets), tmp_path / "run", data=sets)
+    assert "accuracy" in summary["stages"]["distill"]["arms"]["kd"]["players"]["student"]
+    taught = trained.find(
+        tmp_path / "run", trained.Wanted("player", trained.predicts, one_arm=True), player="teacher", stage="teacher",
+        arm=None, member=None, average=True,
+    )  # fmt: skip
+    assert taught.variables["params"]["dense1"]["kernel"].shape[0] == 8 * 8 * 3 + 5
+    exec(setting, {"config": config})
+    inputs, programs = built(config)  # the same from the files
+    assert (len(inputs.train), len(inputs.test)) == (60, 30)
+    assert {program.inputs.get("teacher") for program in programs["distill"]} == {None, ("image", "text")}
+
+
+def test_a_stage_of_other_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 30), ("test", 3)):
+        for name in map(str, range(10)):
+            for number in range(count):
+                path = tmp_path / "roses" / split / name / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(draw.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    (code,) = recipe("Other data in a stage")
+    inputs = stage_data.load(resolve(changed(code)))
+    assert len(inputs.of("distill").test) == 30
+    assert inputs.of("teacher").config.name == "digits"
 
 
 @pytest.mark.shared
