@@ -7,12 +7,13 @@
 `y` is called `label`, and a grey image may lack its channel. `label_names` holds names of the classes or tags of `label`.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,16 +104,24 @@ def _part(
     return {field: array if field.endswith(_NAMES) else array[start:stop] for field, array in read.items()}
 
 
-def _opened(path: pathlib.Path) -> Any:
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Any]:
     try:
-        file = np.load(path, allow_pickle=False)
+        stream = path.open("rb")
     except FileNotFoundError as error:
         raise ValueError(f"data set not found: no file {path}") from error
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no .npz file that can be read: {str(error).splitlines()[0]}") from error
-    if not hasattr(file, "files"):
-        raise ValueError(f"{path} holds one array without a name; an .npz file is accepted, as numpy.savez writes it")
-    return file
+    except OSError as error:
+        raise ValueError(f"{path} is no .npz file that can be read: {error.strerror}") from error
+    with stream:
+        try:
+            file = np.load(stream, allow_pickle=False)
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is no .npz file that can be read: {str(error).splitlines()[0]}") from error
+        if not hasattr(file, "files"):
+            raise ValueError(
+                f"{path} holds one array without a name; an .npz file is accepted, as numpy.savez writes it"
+            )
+        yield file
 
 
 def _chosen(path: pathlib.Path, split: str, there: Sequence[str], fields: Mapping[str, str]) -> dict[str, str]:
@@ -144,7 +153,7 @@ def _chosen(path: pathlib.Path, split: str, there: Sequence[str], fields: Mappin
     return chosen
 
 
-def _array(path: pathlib.Path, file: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+def _array(path: pathlib.Path, file: Any, key: str) -> np.ndarray:
     try:
         return file[key]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:

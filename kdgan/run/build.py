@@ -16,6 +16,7 @@ import optax
 
 from kdgan import game, methods, optim, parallel
 from kdgan.data import augment
+from kdgan.data.fields import Field
 from kdgan.methods.labels import kind_of
 from kdgan.norms import Norm
 from kdgan.run import batches as run_batches
@@ -148,7 +149,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
             f"{where}.method = {arm.method.get('name')!r} learns from labels; {run_inputs.no_labels(inputs)}"
         ) from error
     _check_norms(run, arm, inputs, where, inspection.norms)
-    _check_renormalised(arm, inspection)
+    _check_renormalised(arm, inspection, {n: [inputs.train.fields[f] for f in own] for n, own in given.items()})
     if inputs.train.image_field is not None:
         ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
     judged_by = evaluators.of_players(run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute], given)
@@ -234,8 +235,8 @@ def _check_cached(program: Program, where: str) -> None:
         raise ConfigError(f"{where}.cached = {program.cached}: {error}") from error
 
 
-def _check_renormalised(arm: Arm, inspection: game.Inspection) -> None:
-    """A mean, std or size of its own is of what a player is given; what it makes lies where the data's pixels lie."""
+def _check_renormalised(arm: Arm, inspection: game.Inspection, inputs: Mapping[str, Sequence[Field]]) -> None:
+    """A mean, std or size of its own is of the images that a player is given; those that it makes lie as the data's do."""
     for name, (args, kwargs) in inspection.inputs.items():
         player, output = arm.players[name], inspection.outputs[name]
         changed = {field: getattr(player, field) for field in ("mean", "std", "image_size")}
@@ -248,6 +249,9 @@ def _check_renormalised(arm: Arm, inspection: game.Inspection) -> None:
             raise ConfigError(
                 f"{where}: {name} decodes images, which lie where the data's pixels lie; set data.{field}"
             )
+        others = [one for one in inputs.get(name, ()) if one.kind != "image" and len(one.shape) == 3]
+        if others:
+            raise ConfigError(f"{where}: it is given a {others[0]}, which has the shape of images; leave {field} out")
         if not any(getattr(leaf, "ndim", 0) == 4 for leaf in jax.tree.leaves((args, kwargs))):
             shapes = ", ".join(str(tuple(leaf.shape)) for leaf in jax.tree.leaves((args, kwargs)))
             raise ConfigError(f"{where}: {name} is given no images, but {shapes}; leave {field} out")

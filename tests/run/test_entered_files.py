@@ -46,7 +46,7 @@ def test_a_batch_of_the_quickstart_meets_ten_files_from_its_drawing_to_its_loss(
     config.population.seeds = 1
     run = resolve(config)
     inputs, stage = run_inputs.load(run), run.stages[1]
-    program = next(program for program in build.build(run, stage, inputs) if "kd" in program.arms)
+    program = next(program for program in build.stage_programs(run, stage, inputs) if "kd" in program.arms)
     stream = batches.batches(
         inputs, seed=run.seed, stage=1, batch_size=program.batch_size, start=0, steps=2, views=program.views
     )

@@ -156,3 +156,32 @@ def test_inputs_that_cannot_be_are_refused_in_a_line(sets):
     )
     refused(inputs("image", "image"), sets, "players.teacher.inputs = .*each once")
     refused(inputs("image", 3), sets, "players.teacher.inputs = .*: names .str. are accepted")
+
+
+def test_a_normalisation_of_arrays_that_only_look_like_images_is_refused(sets):
+    def shaped(dataset):
+        maps = dataset.arrays["text"].reshape(-1, 1, 2, 3)
+        return data.from_fields({**dataset.arrays, "maps": maps}, kinds={"maps": "vector"}, sizes={"label": 10})
+
+    def given(config):
+        config.players.teacher = common.named(**TWO_FIELDS | dict(inputs=("image", "maps"), mean=0.5))
+
+    refused(
+        given, {split: shaped(dataset) for split, dataset in sets.items()}, "mean = 0.5: it is given a vector 1×2×3"
+    )
+
+
+def test_data_without_images_are_given_as_they_are(sets, tmp_path):
+    """The first field stands for the images in a method; a player that names no inputs is given all of them."""
+    vectors = {
+        split: data.from_fields({"text": one.arrays["text"], "label": one.label}, sizes={"label": 10})
+        for split, one in sets.items()
+    }
+    changed = config(arms=dict(kd=config().stages.distill.arms.kd))
+    changed.players.teacher = common.named(model="players.Reads", model_args=dict(width=8))
+    summary = kdgan.train(changed, tmp_path, data=vectors)
+    assert summary["stages"]["distill"]["cost"]["student"]["parameters"] == 6 * 4 + 4 + 4 * 10 + 10
+    predict = kdgan.run.load(tmp_path, player="student", arm="kd")
+    found = predict(vectors["test"].arrays["text"])
+    measured = summary["stages"]["distill"]["arms"]["kd"]["players"]["student"]["accuracy"]["mean"]
+    assert measured == pytest.approx(np.mean(found.argmax(-1) == vectors["test"].label))
