@@ -74,11 +74,11 @@ def _pictures(setting: Setting, judged: Judged) -> list[Figure]:
     if judged.forward is None or "image" not in setting.fields:
         return []
     batch = next(iter(setting.splits.batches("test")))
-    rows = np.flatnonzero(batch["mask"])[:SHOWN]
+    rows = np.flatnonzero(np.asarray(batch["mask"]))[:SHOWN]
     pixels = {"mean": setting.mean, "std": setting.std}
     made = np.asarray(_unit(jnp.asarray(judged.forward(judged.variables, batch)), pixels))[rows]
     restored = np.round(255 * np.clip(made, 0, 1)).astype(np.uint8)
-    given, target = batch["image"][rows], batch[TARGET][rows]
+    given, target = (np.asarray(batch[name])[rows] for name in ("image", TARGET))
     shape = target.shape[1:]
     images = np.stack([_shaped(given, shape), restored, target])
     return [grid("Restored images", images, rows=("given", judged.name, "true"), note="Of the test split")]
