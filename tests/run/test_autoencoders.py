@@ -53,19 +53,19 @@ def by_hand(program, variables, images):
 
 def test_the_elbo_is_the_likelihood_less_the_divergence_of_each_image_once(measured):
     evaluation, program, variables = measured
-    images = evaluation.splits.images("validation", np.arange(20))
+    images = evaluation.on(program).splits.images("validation", np.arange(20))
     mean, p = by_hand(program, variables, images)
     x = images / 255
     likelihood = (xlogy(x, p) + xlog1py(1 - x, -p)).sum((1, 2, 3))
     divergence = 0.5 * (mean**2 + np.exp(NARROW) - 1 - NARROW).sum(1)
-    found = measure_elbo(evaluation.setting, evaluation.judged(program, "student", variables), "validation")
+    found = measure_elbo(evaluation.on(program).setting, evaluation.judged(program, "student", variables), "validation")
     np.testing.assert_allclose(found, (likelihood - divergence).mean(), rtol=1e-5)
 
 
 def test_reconstructions_stand_beside_the_test_images_that_they_are_of(measured):
     evaluation, program, variables = measured
-    images = evaluation.splits.images("test", np.arange(8))
-    found = reconstructions(evaluation.setting, evaluation.judged(program, "student", variables)).array
+    images = evaluation.on(program).splits.images("test", np.arange(8))
+    found = reconstructions(evaluation.on(program).setting, evaluation.judged(program, "student", variables)).array
     assert found.shape == (2, 8, 8, 8, 1)
     np.testing.assert_array_equal(found[0], images)
     difference = found[1].astype(float) - 255 * by_hand(program, variables, images)[1]

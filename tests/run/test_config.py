@@ -37,7 +37,7 @@ def test_every_field_is_printed_with_its_default_and_its_comment():
     for section in ("data", "parallel", "evaluate", "log"):
         cls = type(getattr(schema.Config(), section))
         assert {f"config.{section}.{name}" for name in schema.hints(cls)} - fields <= {"config.evaluate.extractor"}
-    assert 'config.data.name = "digits"  # "digits" (ships' in describe()
+    assert '# "digits" or "sklearn:wine" (ship' in describe()
     assert "config.player.optimizer.learning_rate = 0.001  # of an update" in describe()
 
 
