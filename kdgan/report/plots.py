@@ -88,7 +88,7 @@ def curves(
         if logarithmic:
             axes.set_yscale("log", nonpositive="clip")
             means = shown.scale * np.concatenate([curve.mean[np.isfinite(curve.mean)] for curve in lines.values()])
-            axes.set_ylim(means.min() / 1.5, means.max() * 1.5)
+            axes.set_ylim(np.min(means) / 1.5, np.max(means) * 1.5)
         else:
             axes.set_ylim(*_within([shown.scale * limit for limit in _limits(lines)], shown))
         _ticks(axes, unit=shown.unit, logarithmic=logarithmic, dense=wide < WIDE)
@@ -180,7 +180,7 @@ def spans_decades(lines: Mapping[str, Curve], wide: float = WIDE) -> bool:
     """Whether the largest mean of the curves is over `wide` times their least."""
     values = [curve.mean[np.isfinite(curve.mean)] for curve in lines.values()]
     joined = np.concatenate(values) if values else np.zeros(0)
-    return bool(len(joined) and joined.min() > 0 and joined.max() / joined.min() > wide)
+    return bool(len(joined) and np.min(joined) > 0 and np.max(joined) / np.min(joined) > wide)
 
 
 def _limits(lines: Mapping[str, Curve]) -> tuple[float, float]:
