@@ -71,6 +71,6 @@ class Splits:
         digest = hashlib.sha256(np.ascontiguousarray(rows, np.int64).tobytes())
         names = None if dataset.image_field is None else (dataset.image_field,)
         for row in rows[:256]:  # one by one: images may differ in size
-            for array in dataset.examples([row], names).values():
+            for array in dataset.examples([int(row)], names).values():
                 digest.update(np.ascontiguousarray(array).tobytes())
         return f"{dataset.split or split}-{digest.hexdigest()[:16]}"

@@ -151,5 +151,5 @@ def test_a_process_that_dies_while_it_unites_the_portions_loses_nothing(first, t
 
 
 def test_what_an_extension_has_not_trained_yet_cannot_be_drawn_from(first):
-    with pytest.raises(ConfigError, match="no generator for this run"):
+    with pytest.raises(ConfigError, match="no player that makes images for this run"):
         sampling.load(first)

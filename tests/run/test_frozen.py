@@ -75,7 +75,8 @@ def test_teachers_of_several_seeds_stand_in_a_line_and_are_said_again_where_the_
     tmp_path, capsys, monkeypatch
 ):
     seen, outputs = [], Evaluation.outputs
-    monkeypatch.setattr(Evaluation, "outputs", lambda *args: seen.append(args[-1]) or outputs(*args))
+    watched = lambda *args, **options: seen.append(args[4]) or outputs(*args, **options)
+    monkeypatch.setattr(Evaluation, "outputs", watched)
     config = tiny.config(steps=4, arms=common.named(kd=KD))
     tiny.train_until(config, tmp_path, "distill", 3)
     out = capsys.readouterr().out

@@ -104,7 +104,9 @@ def test_neither_the_data_nor_the_method_is_needed(workdir, images, monkeypatch)
         patch.setattr("kdgan.methods.BY_NAME", {})
         np.testing.assert_array_equal(run.load(workdir, arm="kd")(images[:5]), expected)
     text = (workdir / "players.json").read_text()
-    assert json.loads(text)["stages"]["distill"]["kd"]["teacher"] == {"evaluators": ["classifier"], "trained": False}
+    assert json.loads(text)["stages"]["distill"]["kd"]["teacher"] == {
+        "evaluators": ["classifier"], "trained": False, "inputs": ["image"], "sizes": {"num_classes": 10},
+    }  # fmt: skip
     (workdir / "players.json").unlink()  # as an earlier version left it
     try:
         np.testing.assert_array_equal(run.load(workdir, arm="kd")(images[:5]), expected)
