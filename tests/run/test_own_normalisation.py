@@ -103,6 +103,7 @@ def test_a_player_that_is_given_no_images_has_none():
             config.players.teacher.model_args = dict(latent=2, image_size=8)
             config.stages.teacher.update(dict(method=dict(name="vae", player="teacher"),
                                               lambdas=dict(teacher=dict(reconstruction=1.0, kl=1.0))))  # fmt: skip
+            del config.stages.teacher.lambdas.teacher["ce"]
             config.data.mean, config.data.std = 0.0, 1.0
 
     refused("config.players.teacher.mean = 0.6: teacher decodes images", coded, image_size=None)
