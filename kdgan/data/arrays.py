@@ -200,7 +200,7 @@ def _made(
         if name == LABEL or names:
             labels, called = _classes(labels.astype(np.int64), size, called, dataset, name)
         else:  # of an input, classes may lack
-            called = called or [str(number) for number in range(size or int(labels.max(initial=0)) + 1)]
+            called = called or [str(number) for number in range(size or int(labels.max()) + 1)]
             check_labels(labels, len(called), dataset, name)
         return Field("class", (), names=tuple(called), size=len(called)), labels.astype(np.int32), None
     if kind == "tags":
@@ -296,7 +296,7 @@ def _tokens(
         padded[mask] = np.concatenate(values)
         values = padded
     _require(name, "tokens", values, "iu", (2,), "whole numbers [n, t], or lists of them")
-    largest = int(values.max(initial=0))
+    largest = int(values.max()) if values.size else 0
     for wrong, what in (
         (values < 0, "negative"),
         (values >= (size or largest + 1), f"beyond sizes[{name!r}] = {size}"),

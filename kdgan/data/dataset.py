@@ -181,7 +181,7 @@ class Dataset:
         field = of_fields.expect(self.fields, name)
         array = self.arrays.get(name)
         if array is None and not indices.size:
-            return np.zeros((0, *field.shape), np.uint8)  # type: ignore[arg-type]
+            return np.zeros((0, *(side or 0 for side in field.shape)), np.uint8)
         if array is None:
             assert self.reader is not None
             return self.reader(indices)
