@@ -11,8 +11,8 @@ test measures of bags (500 examples, seeds 0 to 9, last of 800 steps, 95 % inter
 | student, kd | .307 ± .015 | .276 ± .012 | .292 ± .017 | .326 ± .016 | .447 ± .022 | .565 ± .026 |
 | student, kdgan | .306 ± .016 | .277 ± .012 | .293 ± .017 | .327 ± .016 | .448 ± .022 | .564 ± .028 |
 
-MAP, paired with scratch, three comparisons at once: kd +0.5 ± 0.7 points, kdgan +0.6 ± 0.8: no clear difference. No setting was
-tuned.
+MAP, paired with scratch, three comparisons at once: kd +0.5 ± 0.7 points, kdgan +0.6 ± 0.8: no clear difference. No setting
+was tuned.
 
 Without a path the data are made by scikit-learn: bags of 60 words with about three of 20 tags. With one they are Corel5k
 (Duygulu et al. 2002; the arrays x_train, y_train, x_test, y_test of Mulan's files): photographs as 499 region words, with

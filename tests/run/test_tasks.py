@@ -144,7 +144,7 @@ def test_whole_images_of_several_sizes_are_restored_and_shown(tmp_path):
     before = np.mean([-10 * np.log10(np.mean((x - y) ** 2)) for x, y in pairs])
     assert found["psnr"]["mean"] > before + 0.5
     assert 0 < found["ssim"]["mean"] < 1
-    (shown,) = [one for one in summary["figures"] if one["title"] == "Restored images"]
+    shown = next(one for one in summary["figures"] if one["title"] == "Restored images")
     assert shown["rows"] == ["given", "student", "true"]
 
 
