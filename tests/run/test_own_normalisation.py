@@ -100,7 +100,7 @@ def test_a_player_that_is_given_no_images_has_none():
     def coded(config):
         with config.unlocked():
             config.players.teacher.update(dict(model="vae", evaluate="nothing"))
-            config.players.teacher.model_args = dict(latent=2)
+            config.players.teacher.model_args = dict(latent=2, image_size=8)
             config.stages.teacher.update(dict(method=dict(name="vae", player="teacher"),
                                               lambdas=dict(teacher=dict(reconstruction=1.0, kl=1.0))))  # fmt: skip
             config.data.mean, config.data.std = 0.0, 1.0
