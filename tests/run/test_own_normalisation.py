@@ -7,6 +7,7 @@ from PIL import Image
 
 import kdgan
 import tiny
+from configs import common
 from kdgan.data.sources import load
 from kdgan.run import build, checkpoint, train
 from kdgan.run import inputs as run_inputs
@@ -101,9 +102,8 @@ def test_a_player_that_is_given_no_images_has_none():
         with config.unlocked():
             config.players.teacher.update(dict(model="vae", evaluate="nothing"))
             config.players.teacher.model_args = dict(latent=2, image_size=8)
-            config.stages.teacher.update(dict(method=dict(name="vae", player="teacher"),
-                                              lambdas=dict(teacher=dict(reconstruction=1.0, kl=1.0))))  # fmt: skip
-            del config.stages.teacher.lambdas.teacher["ce"]
+            config.stages.teacher.method = dict(name="vae", player="teacher")
+            config.stages.teacher.lambdas = common.named(teacher=dict(reconstruction=1.0, kl=1.0))
             config.data.mean, config.data.std = 0.0, 1.0
 
     refused("config.players.teacher.mean = 0.6: teacher decodes images", coded, image_size=None)
