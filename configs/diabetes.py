@@ -1,9 +1,13 @@
 """Numbers: the progression of diabetes after a year, from ten measurements of 442 patients; RMSE and R².
 
-python -m kdgan.main --config=configs/diabetes.py --workdir=runs/diabetes
+python -m kdgan.main --config=configs/diabetes.py --workdir=runs/diabetes      # 44 s of processor time on a CPU
+test error (89 patients, seeds 0 to 9, last of 600 steps, 95 % intervals): teacher RMSE 0.747 ± 0.024, R² 0.495 ± 0.032;
+student from 60 patients RMSE 0.880 ± 0.081, R² 0.290 ± 0.135; with the teacher's predictions for all of them RMSE
+0.748 ± 0.027, R² 0.493 ± 0.037: paired over the seeds RMSE −0.13 ± 0.07, R² +0.20 ± 0.11, better
 
-The teacher is a network with dropout, the student one of four units that learns from 40 patients, alone or also from the
-teacher's predictions for all of them, by squared error. The number is in its standard deviations over the training patients.
+The teacher is a network with dropout, the student one of four units; both know the numbers of 60 patients. The student is
+taught by squared error, on the others, too. The number is in its standard deviations over the training patients. No setting
+was tuned.
 """
 
 from kdgan import config as common

@@ -4,10 +4,10 @@ python -m kdgan.main --config=configs/privileged.py --workdir=runs/privileged
 python -m kdgan.main --config=configs/privileged.py:coarse --workdir=runs/privileged_coarse
 python -m kdgan.main --config=configs/privileged.py:~/wiki.npz --workdir=runs/wiki
 
-test accuracy of digits (500 images, seeds 0 to 9, last of 600 steps, 95 % intervals; 111 s of processor time on a CPU): teacher
-(whole image) 0.896 ± 0.003; student (upper half) scratch 0.770 ± 0.009, kd 0.763 ± 0.010, kdgan 0.767 ± 0.009; paired with
-scratch, three comparisons at once: kd −0.6 ± 0.6 points, worse; kdgan −0.2 ± 0.5, no clear difference. NLL is lower with the
-teacher: kd −0.013 ± 0.007, kdgan −0.028 ± 0.008
+test accuracy of digits (500 images, seeds 0 to 9, last of 600 steps, 95 % intervals; 111 s of processor time on a CPU):
+teacher (whole image) 0.896 ± 0.003; student (upper half) scratch 0.770 ± 0.009, kd 0.763 ± 0.010, kdgan 0.767 ± 0.009;
+paired with scratch, three comparisons at once: kd −0.6 ± 0.6 points, worse; kdgan −0.2 ± 0.5, no clear difference. NLL is
+lower with the teacher: kd −0.013 ± 0.007, kdgan −0.028 ± 0.008
 test accuracy of wiki.npz (693 articles, seeds 0 to 9, last of 600 steps, 95 % intervals; 136 s of processor time on a CPU):
 teacher (picture and text) 0.836 ± 0.005; student (picture) scratch 0.272 ± 0.009, kd 0.280 ± 0.008, kdgan 0.276 ± 0.007;
 paired with scratch, three comparisons at once: kd +0.8 ± 0.8 points, kdgan +0.4 ± 0.9: no clear difference. Logistic
