@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from kdgan import models, parallel
-from kdgan.data.fields import LABEL, TARGETS, Field
+from kdgan.data.fields import LABEL, TARGETS, Field, with_masks
 from kdgan.models.heads import SelectClasses
 from kdgan.models.renormalised import Renormalised
 from kdgan.models.text import out_of_range
@@ -95,7 +95,7 @@ def _renormalised(module: nn.Module, player: Player, data: Data) -> nn.Module:
 
 
 def inputs_of(arm: Arm, fields: Collection[str], default: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Player -> the fields that it is given, of those whose inputs are not the field `image` alone.
+    """Player -> the fields that it is given, tokens with their masks, of those whose inputs are not `image` alone.
 
     Args:
       arm: whose players.
@@ -115,7 +115,8 @@ def inputs_of(arm: Arm, fields: Collection[str], default: Sequence[str]) -> dict
                 f"config.players.{name}.inputs = {own}: the data have no field {absent[0]!r}; their fields are"
                 f" {', '.join(fields)}"
             )
-    return {name: own for name, own in inputs.items() if own != (MAIN,)}
+    whole = {name: with_masks(own, fields) for name, own in inputs.items()}
+    return {name: own for name, own in whole.items() if own != (MAIN,)}
 
 
 def with_main_input(prepare: Callable, inputs: Sequence[str]) -> Callable:

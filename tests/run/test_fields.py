@@ -2,6 +2,7 @@
 
 import dataclasses
 import textwrap
+import types
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from kdgan.run import batches as run_batches
 from kdgan.run import inputs as run_inputs
 from kdgan.run import train
 from kdgan.run.config import ConfigError, resolve
+from kdgan.run.players import inputs_of
 from kdgan.run.splits import Splits
 
 RNG = np.random.default_rng(0)
@@ -383,3 +385,12 @@ def test_a_run_on_a_table_from_a_file(tmp_path):
     assert (len(inputs.train), len(inputs.test)) == (120, 30)
     assert inputs.train.class_names == ("setosa", "versicolor", "virginica")
     np.testing.assert_array_equal(inputs.test.label, table.target[order][120:])
+
+
+def test_tokens_that_a_player_names_come_with_their_mask():
+    arm = types.SimpleNamespace(players={name: types.SimpleNamespace(inputs=own) for name, own in (
+        ("teacher", ("image", "text")), ("student", ()), ("third", ("text_mask", "text"))
+    )})  # fmt: skip
+    fields = ("image", "text", "text_mask", "label")
+    given = inputs_of(arm, fields, ("image",))
+    assert given == {"teacher": ("image", "text", "text_mask"), "third": ("text_mask", "text")}
