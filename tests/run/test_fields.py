@@ -2,7 +2,6 @@
 
 import dataclasses
 import textwrap
-import types
 
 import jax
 import numpy as np
@@ -14,7 +13,7 @@ from kdgan import data
 from kdgan.data.batches import indices_of_step
 from kdgan.run import batches as run_batches
 from kdgan.run import inputs as run_inputs
-from kdgan.run import train
+from kdgan.run import schema, train
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.players import inputs_of
 from kdgan.run.splits import Splits
@@ -388,9 +387,8 @@ def test_a_run_on_a_table_from_a_file(tmp_path):
 
 
 def test_tokens_that_a_player_names_come_with_their_mask():
-    arm = types.SimpleNamespace(players={name: types.SimpleNamespace(inputs=own) for name, own in (
-        ("teacher", ("image", "text")), ("student", ()), ("third", ("text_mask", "text"))
-    )})  # fmt: skip
+    own = {"teacher": ("image", "text"), "student": (), "third": ("text_mask", "text")}
+    arm = schema.Arm(players={name: schema.Player(inputs=inputs) for name, inputs in own.items()})
     fields = ("image", "text", "text_mask", "label")
     given = inputs_of(arm, fields, ("image",))
     assert given == {"teacher": ("image", "text", "text_mask"), "third": ("text_mask", "text")}
