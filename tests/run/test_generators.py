@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import kdgan
+import same
 import tiny
 from configs import common
 from kdgan.evaluators.drawing import maker
@@ -85,6 +86,10 @@ def test_generators_are_measured_by_the_extractors_features(finished):
     assert players["student"].keys() == wanted
     assert all(len(record["values"]) == 2 for record in players["student"].values())
     assert "accuracy" in summary["stages"]["extractor"]["arms"]["main"]["players"]["extractor"]
+
+
+def test_numbers_are_those_of_before_there_were_evaluators(finished):
+    same.as_before(finished[1], "generators")
 
 
 def test_what_was_trained_has_its_distances_on_validation_from_the_last_step(finished):

@@ -173,7 +173,7 @@ def test_a_file_is_used_again_for_the_same_outputs_only(tmp_path, monkeypatch):
     first = np.array(make()[0]["teacher"].outputs)
     (file,) = tmp_path.iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "forward", None)  # nothing is computed
+        patch.setattr(teacher_outputs, "forward", None)  # nothing is computed
         np.testing.assert_array_equal(make()[0]["teacher"].outputs, first)
     brighter = dataclasses.replace(inputs.train, reader=lambda index: inputs.train.reader(index) // 2)
     make(inputs=dataclasses.replace(inputs, train=brighter))

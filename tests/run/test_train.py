@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import players as small
+import same
 import tiny
 from configs import common
 from kdgan import report
@@ -68,7 +69,8 @@ def test_the_summary_has_every_number_per_seed(finished):
     students = {arm: found["players"]["student"] for arm, found in summary["stages"]["distill"]["arms"].items()}
     assert list(students) == ["scratch", "kd"]
     for metrics in students.values():
-        assert set(metrics) == {"accuracy", "nll", "ece", "agreement"}  # also from scratch: with its seed's teacher
+        # Also from scratch an agreement: with its seed's teacher.
+        assert set(metrics) == {"accuracy", "nll", "ece", "agreement", "macro_f1", "top_5"}
         for found in metrics.values():
             assert len(found["values"]) == 2
             np.testing.assert_allclose(found["mean"], np.mean(found["values"]), rtol=1e-6)
@@ -78,6 +80,10 @@ def test_the_summary_has_every_number_per_seed(finished):
     assert "student (best by validation)" in summary["stages"]["distill"]["arms"]["kd"]["players"]
     assert summary["cost"]["teacher"]["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
     assert summary["data"]["sizes"] == {"train": 40, "validation": 20, "unlabelled": 1297 - 60, "test": 500}
+
+
+def test_numbers_are_those_of_before_there_were_evaluators(finished):
+    same.as_before(finished[1], "classifiers")
 
 
 def test_the_time_of_the_members_is_part_of_the_stage_s(finished):
@@ -118,7 +124,7 @@ def test_the_summary_has_the_validation_of_the_last_step_of_what_was_trained(fin
     workdir, summary = finished
     for arm, record in summary["stages"]["distill"]["arms"].items():
         assert record["validation"].keys() == {"student"}  # not the frozen teacher, not the best by validation
-        assert record["validation"]["student"].keys() == {"accuracy", "nll", "ece"}
+        assert record["validation"]["student"].keys() == {"accuracy", "nll", "ece", "macro_f1", "top_5"}
         for metric, found in record["validation"]["student"].items():
             assert found["values"] == last_validation(workdir, "distill", arm, f"student/{metric}")
     teacher = summary["stages"]["teacher"]["arms"]["main"]["validation"]
