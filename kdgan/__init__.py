@@ -8,26 +8,29 @@ What people start with stands here, and is imported when it is asked for: `impor
 | `train` | train a config in a workdir, print its table, write its report (`kdgan.run.modes`) |
 | `load` | a trained classifier as a function of images (`kdgan.run.prediction`) |
 | `Method`, `Move` | what a method of one's own returns (`kdgan.game`) |
-| `config`, `data`, `losses`, `methods`, `models`, `report`, `run` | each says in its first lines what it holds |
+| `ConfigError` | what `train` raises for a mistake in a config, its data or its workdir |
+| `config`, `data`, `evaluators`, `losses`, `methods`, `models`, `report`, `run` | each says what it holds |
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdgan import config, data, losses, methods, models, report, run
+    from kdgan import config, data, evaluators, losses, methods, models, report, run
     from kdgan.config import get_config, named
     from kdgan.game import Method, Move
+    from kdgan.run.config import ConfigError
     from kdgan.run.modes import train
     from kdgan.run.prediction import load
 
 __version__ = "0.1.0"
 __all__ = [
-    "Method", "Move", "config", "data", "get_config", "load", "losses", "methods", "models", "named", "report", "run",
-    "train",
+    "ConfigError", "Method", "Move", "config", "data", "evaluators", "get_config", "load", "losses", "methods", "models",
+    "named", "report", "run", "train",
 ]  # fmt: skip
 
 _MODULES = {
+    "ConfigError": "kdgan.run.config",
     "Method": "kdgan.game",
     "Move": "kdgan.game",
     "get_config": "kdgan.config",

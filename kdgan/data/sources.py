@@ -118,7 +118,7 @@ def load(
 
 
 def _called(path: str, split: str, args: Mapping[str, Any]) -> Dataset:
-    """What the function of a dotted path gives for a split. An error of another type than ValueError is its own."""
+    """What the function of a dotted path gives for a split. Whatever it raises is an error of one line."""
     module, _, attribute = path.rpartition(".")
     try:
         function = getattr(importlib.import_module(module), attribute)
@@ -132,7 +132,13 @@ def _called(path: str, split: str, args: Mapping[str, Any]) -> Dataset:
         raise ArgumentError(
             f"{{name}} = {path!r}, called with {split!r} and {{args}} = {dict(args)}: {error}"
         ) from error
-    dataset = function(split, **args)
+    try:
+        dataset = function(split, **args)
+    except ValueError:
+        raise  # it names what is wrong with the data
+    except Exception as error:  # whatever a function of the user's own raises
+        said = " ".join(str(error).split())
+        raise ArgumentError(f"{{name}} = {path!r}, called with {split!r}: {type(error).__name__}: {said}") from error
     if not isinstance(dataset, Dataset):
         raise ArgumentError(
             f"{{name}} = {path!r} gave a {type(dataset).__name__} for split {split!r}; a kdgan.data.Dataset is accepted, as"

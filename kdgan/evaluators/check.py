@@ -51,7 +51,7 @@ def check(
     _compare(
         "examples whose batch['mask'] is False change the sums; take jnp.where(batch['mask'], value, 0)", spoilt, kept
     )
-    _check_measures(evaluator, evaluator.summarise(whole))
+    check_measures(evaluator, evaluator.summarise(whole))
 
 
 def _given(batch: Mapping[str, Any] | None, output: Any) -> tuple[dict[str, Any], Any]:
@@ -77,6 +77,11 @@ def _sums(
 
     try:
         return jax.device_get(jax.jit(total)({**batch, "mask": mask}, output, dict(others or {})))
+    except KeyError as error:
+        fields = ", ".join(batch)
+        raise ValueError(
+            f"sums asks for {error}, and the batch has {fields}: give check(..., output=..., batch={{...}}) what it needs"
+        ) from error
     except Exception as error:
         raise ValueError(f"sums cannot be compiled: {type(error).__name__}: {str(error).splitlines()[0]}") from error
 
@@ -92,7 +97,8 @@ def _compare(problem: str, found: Any, expected: Any) -> None:
             raise ValueError(f"sums{jax.tree_util.keystr(path)}: {problem}")
 
 
-def _check_measures(evaluator: Evaluator, result: Any) -> None:
+def check_measures(evaluator: Evaluator, result: Any) -> None:
+    """Raises ValueError where what `summarise` gave is no number for each of its measures."""
     names = [measure.name for measure in evaluator.measures]
     if not isinstance(result, Mapping):
         raise ValueError(f"summarise gave a {type(result).__name__}; a mapping of measures to numbers is accepted")

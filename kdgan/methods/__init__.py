@@ -88,6 +88,9 @@ def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparamet
             f"method.{unknown[0]}: {name} takes no such hyper-parameter; {hint}accepted are {', '.join(accepted)}"
         )
     known = {key: value for key, value in (of_data or {}).items() if key in accepted}
+    for key, value in known.items():
+        if hyperparameters.get(key, value) != value:
+            raise ValueError(f"method.{key} = {hyperparameters[key]!r}: the data say {value!r}; leave it out")
     method = function(**{**known, **hyperparameters})
     if not isinstance(method, Method):
         raise ValueError(f"method.name = {name!r} returned {type(method).__name__}; a method returns kdgan.game.Method")

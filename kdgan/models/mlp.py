@@ -62,11 +62,15 @@ class MLP(nn.Module):
         """Logits of one input or several, each [b, ...] (a single number for each example may be [b]).
 
         Raises:
-          ValueError: the only input is a vector, one is empty, or their batch sizes differ.
+          ValueError: the only input is a vector, one is empty or of whole numbers, or their batch sizes differ.
         """
         if 0 in x.shape[1:] or x.ndim < (1 if more else 2):
             raise ValueError(
                 f"MLP got an input of shape {x.shape}; it accepts [b, h, w, c] or any [b, ...] of rank 2 or more"
+            )
+        if any(jnp.issubdtype(value.dtype, jnp.integer) for value in (x, *more)):
+            raise ValueError(
+                "MLP got whole numbers, as tokens are; it accepts floats: take embedding_bag or another model of texts"
             )
         if more:
             shapes = [value.shape for value in (x, *more)]

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from kdgan import evaluators
 from kdgan.evaluators import Evaluator
+from kdgan.evaluators.check import check_measures
 from kdgan.game import Inspection
 from kdgan.player import MAIN
 from kdgan.run import batches as run_batches
@@ -121,8 +122,8 @@ def _check(
         one = jax.eval_shape(make_forward(module, inputs.config, compute_dtype, given), split, raw)
     totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, given, keep=True)
     try:
-        jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        sums, _ = jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
+    except Exception as error:  # whatever a function of the user's own raises
         shapes = ", ".join(f"{name} {list(np.shape(value)[1:])}" for name, value in raw.items() if name != "mask")
         made = jax.tree.map(lambda leaf: list(leaf.shape[1:]), output)
         said = str(error).splitlines()[0] if str(error) else ""
@@ -130,6 +131,18 @@ def _check(
             f"config.players.{player}.evaluate = {evaluator.name!r}: it cannot judge an output of {made} an example on data"
             f" of {shapes}: {type(error).__name__}: {said}"
         ) from error
+    _check_summary(f"config.players.{player}.evaluate", evaluator, sums[evaluator.name])
+
+
+def _check_summary(where: str, evaluator: Evaluator, sums: Any) -> None:
+    """Try `summarise` on sums of ones: it gives measures that are named, the first among them."""
+    assert evaluator.summarise is not None
+    try:
+        check_measures(evaluator, evaluator.summarise(jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), sums)))
+    except (ValueError, TypeError, KeyError, NameError, AttributeError, IndexError) as error:
+        said = " ".join(str(error).split())
+        name = "" if isinstance(error, ValueError) else f"summarise: {type(error).__name__}: "
+        raise ConfigError(f"{where} = {evaluator.name!r}: {name}{said}") from error
 
 
 def _check_measures(chosen: Mapping[str, Sequence[Evaluator]]) -> None:

@@ -125,7 +125,7 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
     _check_alike(data, train, test)
     if data.unlabelled_batch_size and not len(next(iter(partitions.values())).unlabelled):
         raise ConfigError(
-            f"config.data.unlabelled_batch_size = {data.unlabelled_batch_size}: no unlabelled images are left;"
+            f"config.data.unlabelled_batch_size = {data.unlabelled_batch_size}: no unlabelled examples are left;"
             " set data.labelled below the size of the training split"
         )
     # A validation image never stands in for a training image that cannot be read, nor the other way round.
@@ -249,7 +249,9 @@ def rows_of(inputs: Inputs, seed: int, batch_size: int) -> list[tuple[np.ndarray
 
 def no_labels(inputs: Inputs) -> str:
     """What is to be done about data without labels."""
-    return (
-        f"the images of {inputs.config.name!r} (split {inputs.config.train!r}) have no labels: put them into one"
-        " sub-folder for each class"
-    )
+    if inputs.config.name.startswith("folder:"):
+        return (
+            f"the images of {inputs.config.name!r} (split {inputs.config.train!r}) have no labels: put them into one"
+            " sub-folder for each class"
+        )
+    return f"the data {inputs.config.name!r} have no field 'label': their fields are {', '.join(inputs.train.fields)}"

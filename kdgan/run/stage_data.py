@@ -60,7 +60,8 @@ def load(run: Run, data: DataSets | None = None) -> Inputs:
     known: dict[tuple[str, int], Inputs] = {(repr(run.data), id(None)): whole}
     stages: dict[str, Inputs] = {}
     for stage in run.stages:
-        own: Mapping[str, Dataset] | None = None if data is None else data.get(stage.name)
+        given = {} if data is None else {name: of for name, of in data.items() if name not in ("train", "test")}
+        own: Mapping[str, Dataset] | None = given.get(stage.name)
         key = repr(stage.data), id(own)
         if key not in known:
             sets = own if own is not None or not _is_handed_over(stage.data, run.data) else base

@@ -63,6 +63,12 @@ def twice():
     )
 
 
+def misnamed():
+    return Evaluator(
+        Measure("hits"), sums=lambda a, v, batch, key, others: {"n": batch["mask"].sum()}, summarise=lambda s: {"hit": 1.0}
+    )
+
+
 def nothing():
     return Evaluator(sums=lambda *given: {"n": 1}, summarise=lambda sums: {})
 '''  # fmt: skip
@@ -179,6 +185,7 @@ def test_one_of_ones_own_stands_beside_the_built_in_one(project):
         (("classifier", "outside.evaluators.twice"), "'accuracy' of 'outside.evaluators.twice' is one of 'classifier', too"),
         ("outside.evaluators.nothing", "takes one or more Measures"),
         ("outside.evaluators.none", "cannot be imported: .*none"),
+        ("outside.evaluators.misnamed", "summarise gave 'hit', which is none of the measures hits"),
         (dict(name="classifier", columns=("f2",)), r"'f2' is none of macro_f1, top_5"),
         (dict(name="classifier", colums=()), "takes no 'colums'; did you mean 'columns'"),
         (("classifier", "nothing"), "'nothing' stands alone"),

@@ -83,7 +83,7 @@ ANOTHER = {"stage": "teacher", "player": "teacher"}  # of another width
         (set_field("players.student.sync_batch_norm", True), "sync_batch_norm needs a model with a field axis_name"),
         (set_field("data.augment", {"affin": {"rotate": 1.0}}), "config.data.augment: .*affin"),
         (set_field("data.labelled", 5), "config.data.labelled = 5 is fewer than one example for each of the 10 classes"),
-        (set_field("data.unlabelled_batch_size", 4), "config.data.unlabelled_batch_size = 4: no unlabelled images are left"),
+        (set_field("data.unlabelled_batch_size", 4), "data.unlabelled_batch_size = 4: no unlabelled examples are left"),
         (set_field("stages.distill.optimizers", {"student": {"name": "sdg"}}), "accepted are sgd, adam"),
         (set_field("parallel.devices", 3), "batch_size = 8 does not divide over 3 devices"),
         (set_field("parallel.devices", 64), "config.parallel.devices = 64: this process has 4 devices"),
