@@ -68,7 +68,7 @@ class MLP(nn.Module):
             raise ValueError(
                 f"MLP got an input of shape {x.shape}; it accepts [b, h, w, c] or any [b, ...] of rank 2 or more"
             )
-        if any(jnp.issubdtype(value.dtype, jnp.integer) for value in (x, *more)):
+        if any(jnp.issubdtype(value.dtype, jnp.signedinteger) for value in (x, *more)):
             raise ValueError(
                 "MLP got whole numbers, as tokens are; it accepts floats: take embedding_bag or another model of texts"
             )

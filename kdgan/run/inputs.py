@@ -254,4 +254,5 @@ def no_labels(inputs: Inputs) -> str:
             f"the images of {inputs.config.name!r} (split {inputs.config.train!r}) have no labels: put them into one"
             " sub-folder for each class"
         )
-    return f"the data {inputs.config.name!r} have no field 'label': their fields are {', '.join(inputs.train.fields)}"
+    fields = ", ".join(inputs.train.fields)
+    return f"the data {inputs.config.name!r} have no labels (a field 'label'): their fields are {fields}"
