@@ -2,7 +2,7 @@
 
 python -m kdgan.main --config=configs/quickstart.py --workdir=runs/quickstart      # about a minute on 2 idle CPU cores
 test accuracy of the student (seeds 10 to 14): scratch 0.834 ± 0.040, kd 0.879 ± 0.016, kdgan 0.875 ± 0.010; paired with
-scratch: kd +4.4 ± 8.0 points, kdgan +4.1 ± 6.2 (95 % intervals of three comparisons at once): no clear difference yet
+scratch: kd +4.4 ± 8.0 points, kdgan +4.1 ± 6.3 (95 % intervals of three comparisons at once): no clear difference yet
 with --config.population.seeds=20 (10 to 29): scratch 0.853 ± 0.017, kd 0.873 ± 0.019, kdgan 0.878 ± 0.018; paired with
 scratch: kd +2.0 ± 2.3 points, no clear difference; kdgan +2.5 ± 2.0, better
 
