@@ -296,7 +296,7 @@ def _tokens(
         padded[mask] = np.concatenate(values)
         values = padded
     _require(name, "tokens", values, "iu", (2,), "whole numbers [n, t], or lists of them")
-    largest = int(values.max()) if values.size else 0
+    largest = int(np.max(values)) if values.size else 0
     for wrong, what in (
         (values < 0, "negative"),
         (values >= (size or largest + 1), f"beyond sizes[{name!r}] = {size}"),

@@ -120,7 +120,7 @@ class Frozen:
 def _is_finite(output: Any) -> np.ndarray:
     """[b]: whether an example's outputs are all finite."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(output)]
-    return np.logical_and.reduce([np.isfinite(leaf).reshape(len(leaf), -1).all(-1) for leaf in leaves])
+    return np.asarray(np.stack([np.isfinite(leaf).reshape(len(leaf), -1).all(-1) for leaf in leaves]).all(0))
 
 
 def _split(on: OnData) -> str:
