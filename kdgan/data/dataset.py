@@ -31,7 +31,7 @@ class Dataset:
 
     name: str
     fields: Mapping[str, Field]
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray] = dataclasses.field(repr=False)
     reader: Reader | None = None
     split: str = ""
     notes: tuple[str, ...] = ()
