@@ -89,8 +89,9 @@ def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparamet
         )
     known = {key: value for key, value in (of_data or {}).items() if key in accepted}
     for key, value in known.items():
-        if hyperparameters.get(key, value) != value:
-            raise ValueError(f"method.{key} = {hyperparameters[key]!r}: the data say {value!r}; leave it out")
+        said = hyperparameters.get(key, value)
+        if said != value and "class" in (said, value):  # tags may be learned as numbers, but neither is a class
+            raise ValueError(f"method.{key} = {said!r}: the data say {value!r}; leave it out")
     method = function(**{**known, **hyperparameters})
     if not isinstance(method, Method):
         raise ValueError(f"method.name = {name!r} returned {type(method).__name__}; a method returns kdgan.game.Method")

@@ -250,6 +250,11 @@ def test_the_kind_comes_with_the_data_unless_the_config_says_it(said, kind):
     np.testing.assert_allclose(found["ce"], CE[kind], rtol=1e-5)
 
 
+def test_tags_are_no_classes_whatever_the_config_says():
+    with pytest.raises(ValueError, match=r"method\.label_kind = 'class': the data say 'tags'"):
+        methods.build("kd", of_data={"label_kind": "tags"}, label_kind="class")
+
+
 def test_a_method_without_the_argument_is_not_given_the_kind():
     assert methods.build("vae", of_data={"label_kind": "tags"}).trained == ("student",)
 
