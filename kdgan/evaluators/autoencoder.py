@@ -24,15 +24,13 @@ def autoencoder() -> Evaluator:
     """ELBO in nats, by one draw of the posterior of each example; then the measures of a generator."""
 
     def measure(setting: Setting, judged: Judged, split: str) -> dict[str, Any]:
-        drawn = drawn_from(judged.given, judged.output)
         return {
-            **distances(setting, judged, split, drawn),
+            **distances(setting, judged, split, draws=drawn_from),
             "elbo": measure_elbo(setting, judged, split),
         }
 
     def pictured(setting: Setting, judged: Judged) -> list[Figure]:
-        drawn = drawn_from(judged.given, judged.output)
-        return [*pictures(setting, judged, drawn), reconstructions(setting, judged)]
+        return [*pictures(setting, judged, draws=drawn_from), reconstructions(setting, judged)]
 
     return Evaluator(
         ELBO,
@@ -41,7 +39,7 @@ def autoencoder() -> Evaluator:
         fits=_fits,
         samples=True,
         draws=drawn_from,
-        watch=lambda setting, judged: shown(setting, judged, drawn_from(judged.given, judged.output)),
+        watch=functools.partial(shown, draws=drawn_from),
         pictures=pictured,
         notes=notes,
         heads=heads,

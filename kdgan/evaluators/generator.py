@@ -3,7 +3,8 @@
 Made images are rounded to 256 levels as the data's are, and both go through the extractor in the same way.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ NEIGHBOURS_AMONG = 10_000  # training images among which a made one's neighbours
 PRECISION_K, DENSITY_K = 3, 5
 MANIFOLD = 5_000  # images of either side that precision, recall, density and coverage compare
 
+Draws = Callable[[tuple, Any], Mapping[str, Any]]  # as `Evaluator.draws`
+
 SHARE = (3, 2, 3, 1)
 MEASURES = (
     Measure("fd", "FD", higher_is_better=False, digits=2, bounds=(0.0, None)),
@@ -40,14 +43,12 @@ def generator() -> Evaluator:
     """Fréchet and kernel distance, and on the test split precision, recall, density and coverage of what it makes."""
     return Evaluator(
         *MEASURES,
-        measure=lambda setting, judged, split: distances(
-            setting, judged, split, drawn_from(judged.given, judged.output)
-        ),
+        measure=functools.partial(distances, draws=drawn_from),
         fits=_fits,
         samples=True,
         draws=drawn_from,
-        watch=lambda setting, judged: shown(setting, judged, drawn_from(judged.given, judged.output)),
-        pictures=lambda setting, judged: pictures(setting, judged, drawn_from(judged.given, judged.output)),
+        watch=functools.partial(shown, draws=drawn_from),
+        pictures=functools.partial(pictures, draws=drawn_from),
         notes=notes,
         heads=heads,
         about=about,
@@ -67,9 +68,9 @@ def drawn_from(given: tuple, output: Any) -> Mapping[str, Any]:
     return {"latent": args[0].shape[-1], "conditional": len(args) > 1, "method": None}
 
 
-def distances(setting: Setting, judged: Judged, split: str, drawn: Mapping[str, Any]) -> dict[str, Any]:
+def distances(setting: Setting, judged: Judged, split: str, *, draws: Draws) -> dict[str, Any]:
     """fd, kid and inception_score; on the test split the manifold metrics, too."""
-    made = _features(setting, draw(setting, judged, drawn, NOISE_SEED[split], setting.samples[split]))
+    made = _features(setting, draw(setting, judged, draws, NOISE_SEED[split], setting.samples[split]))
     features, probabilities, real = made["features"], made["probabilities"], real_features(setting, split)
     result = {
         "fd": generative.frechet_from_moments(*generative.moments(features), real.mean, real.covariance),
@@ -84,10 +85,10 @@ def distances(setting: Setting, judged: Judged, split: str, drawn: Mapping[str, 
     return result
 
 
-def draw(setting: Setting, judged: Judged, drawn: Mapping[str, Any], seed: int, count: int) -> np.ndarray:
+def draw(setting: Setting, judged: Judged, draws: Draws, seed: int, count: int) -> np.ndarray:
     """uint8 images [count, h, w, c]."""
     noise = drawing.noise(setting, seed, count)
-    return drawing.maker_of(setting, judged, drawn).draw(judged.variables, noise)
+    return drawing.maker_of(setting, judged, draws(judged.given, judged.output)).draw(judged.variables, noise)
 
 
 def real_features(setting: Setting, split: str) -> Reference:
@@ -124,18 +125,18 @@ def heads(setting: Setting) -> dict[str, str]:
     return {"fd": setting.extractor.label}
 
 
-def shown(setting: Setting, judged: Judged, drawn: Mapping[str, Any]) -> Figure:
+def shown(setting: Setting, judged: Judged, *, draws: Draws) -> Figure:
     """The images by which a generator is shown, of the same noise for all."""
-    images = draw(setting, judged, drawn, SHOWN_SEED, SHOWN)
+    images = draw(setting, judged, draws, SHOWN_SEED, SHOWN)
     real = setting.splits.images("test", np.arange(min(SHOWN, setting.splits.size("test"))))
     note = "Each column is one noise, given to every entry; the test images stand for comparison"
     return strip("Samples", images, note=note, reference=real, reference_label="test images")
 
 
-def pictures(setting: Setting, judged: Judged, drawn: Mapping[str, Any]) -> list[Figure]:
+def pictures(setting: Setting, judged: Judged, *, draws: Draws) -> list[Figure]:
     """Samples, interpolations, nearest training images."""
-    samples = shown(setting, judged, drawn)
-    images, maker = samples.array, drawing.maker_of(setting, judged, drawn)
+    samples = shown(setting, judged, draws=draws)
+    images, maker = samples.array, drawing.maker_of(setting, judged, draws(judged.given, judged.output))
     ends = drawing.noise(setting, SHOWN_SEED, 2 * INTERPOLATIONS).reshape(INTERPOLATIONS, 2, 1, -1)
     path = spherical(ends[:, 0], ends[:, 1], np.linspace(0, 1, INTERPOLATION_STEPS)[None, :, None])
     label = np.repeat(np.arange(INTERPOLATIONS) % maker.classes, INTERPOLATION_STEPS) if maker.classes else None

@@ -26,7 +26,7 @@ def handed_over(config: Any, data: DataSets) -> dict[str, Any]:
     Raises:
       ConfigError: not a training and a test set, or no such stage.
     """
-    own = {name: of for name, of in data.items() if name not in ("train", "test")} if isinstance(data, Mapping) else {}
+    own = _of_stages(data) if isinstance(data, Mapping) else {}
     fields = plain(config)
     if own:
         stages = fields.get("stages", {})
@@ -59,8 +59,8 @@ def load(run: Run, data: DataSets | None = None) -> Inputs:
     whole = run_inputs.load(run, base)
     known: dict[tuple[str, int], Inputs] = {(repr(run.data), id(None)): whole}
     stages: dict[str, Inputs] = {}
+    given = {} if data is None else _of_stages(data)
     for stage in run.stages:
-        given = {} if data is None else {name: of for name, of in data.items() if name not in ("train", "test")}
         own: Mapping[str, Dataset] | None = given.get(stage.name)
         key = repr(stage.data), id(own)
         if key not in known:
@@ -72,6 +72,11 @@ def load(run: Run, data: DataSets | None = None) -> Inputs:
         if known[key] is not whole:
             stages[stage.name] = known[key]
     return dataclasses.replace(whole, stages=stages)
+
+
+def _of_stages(data: DataSets) -> dict[str, Any]:
+    """What of the data sets handed over is a stage's own: all but the run's training and test set."""
+    return {name: of for name, of in data.items() if name not in ("train", "test")}
 
 
 def _is_handed_over(own: Data, data: Data) -> bool:
