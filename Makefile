@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 VERSION = $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/$(VERSION).txt
 
-.PHONY: demo test test-all lint types bench constraints clean
+.PHONY: demo test test-all test-extras extras lint types bench constraints clean
 
 demo: $(VENV)/.run
 	$(BIN)/python -m kdgan.main --config=configs/quickstart.py --workdir=runs/quickstart
@@ -17,6 +17,12 @@ test: lint types
 # The same, with every method under every way of running.
 test-all: lint types
 	$(BIN)/python -m pytest -n auto --dist worksteal --all-ways
+
+# What needs packages beyond requirements.txt: PyTorch, ONNX, LiteRT, ...
+test-extras: $(VENV)/.extras
+	$(BIN)/python -m pytest -n auto --dist worksteal -m extra
+
+extras: $(VENV)/.extras
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -40,6 +46,11 @@ $(VENV)/.dev: $(VENV)/.made requirements.txt requirements-dev.txt $(wildcard con
 $(VENV)/.bench: $(VENV)/.made requirements.txt benchmarks/requirements.txt $(wildcard constraints/*)
 	$(INSTALL) -r benchmarks/requirements.txt
 	touch $(VENV)/.run $@
+
+$(VENV)/.extras: $(VENV)/.dev pyproject.toml $(wildcard requirements-export*.txt) $(wildcard constraints/*)
+	$(INSTALL) -e ".[pytorch,safetensors,onnx,quantise]" -r requirements-export.txt
+	$(INSTALL) --no-deps -r requirements-export-no-deps.txt
+	touch $@
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run --suite=all --device=auto

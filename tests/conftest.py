@@ -3,6 +3,7 @@
 What must be set before JAX starts stands first; jaxtyping's checks are on in tests only and cost nothing elsewhere.
 """
 
+import importlib.util
 import os
 import pathlib
 
@@ -26,6 +27,13 @@ def pytest_addoption(parser):
     parser.addoption(
         "--all-ways", action="store_true", help="every method under every way of running, not under one of them in turn"
     )
+
+
+def pytest_runtest_setup(item):
+    """A test of an extra is skipped where one of its packages is absent; `make test-extras` installs all."""
+    wanted = [name for marker in item.iter_markers("extra") for name in marker.args]
+    if absent := [name for name in wanted if importlib.util.find_spec(name) is None]:
+        pytest.skip(f"needs the packages {', '.join(absent)}: make extras")
 
 
 @pytest.fixture(scope="session")
