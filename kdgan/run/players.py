@@ -11,6 +11,7 @@ from flax import linen as nn
 from kdgan import models, parallel
 from kdgan.data.fields import LABEL, TARGETS, Field, with_masks
 from kdgan.models.heads import SelectClasses
+from kdgan.models.quantised import quantised
 from kdgan.models.renormalised import Renormalised
 from kdgan.models.text import out_of_range
 from kdgan.player import MAIN, UNLABELLED
@@ -73,6 +74,7 @@ def build_module(
             raise ValueError("sync_batch_norm needs a model with a field axis_name; this one has none")
         if player.sync_batch_norm and axis_name:
             module = module.clone(axis_name=axis_name)
+        module = module if player.quantise is None else quantised(module, player.quantise)
         module = _renormalised(module, player, data)
         return module if player.classes is None else SelectClasses(module, tuple(player.classes))
     except (ValueError, TypeError) as error:

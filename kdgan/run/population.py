@@ -178,10 +178,15 @@ def chosen_members(run: Run, program: Program) -> str:
 
 
 def convolves_by_patches(run: Run, program: Program) -> bool:
-    """`parallel.convolutions`, with auto decided: by patches where kernels are mapped on a CPU."""
+    """`parallel.convolutions`, with auto decided: by patches where kernels are mapped on a CPU, and none is quantised.
+
+    Patches would be rounded by other scales than images.
+    """
     if run.parallel.convolutions != "auto":
         return run.parallel.convolutions == "patches"
-    return jax.default_backend() == "cpu" and chosen_members(run, program) == "vmap"
+    arms = [arm for stage in run.stages if stage.name == program.stage for arm in stage.arms]
+    rounded = any(player.quantise for arm in arms if arm.name in program.arms for player in arm.players.values())
+    return not rounded and jax.default_backend() == "cpu" and chosen_members(run, program) == "vmap"
 
 
 def how_members_run(run: Run, program: Program) -> str:

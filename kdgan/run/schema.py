@@ -114,6 +114,9 @@ class Player:
     std: float | Sequence[float] | None = None  # likewise
     # (height, width), or a square's side, to which they are scaled for it
     image_size: int | Sequence[int] | None = None
+    # "w8a8": it computes, and learns, with weights and inputs of layers rounded to 8 bits, as its int8 export will; "w8":
+    # with rounded weights; None: in parallel.compute (kdgan/models/quantised.py)
+    quantise: str | None = None
     # indices of its classes, in the order of the data's classes; None: as they are
     classes: Sequence[int] | None = None
     # what it is judged by: a name of kdgan.evaluators or a dotted path, dict(name=..., arguments), or several of them;

@@ -1,0 +1,42 @@
+"""A student that learns while it is quantised, as one more arm."""
+
+import numpy as np
+import pytest
+import tiny
+
+from kdgan import config as common
+from kdgan.run import prediction, train
+from kdgan.run.config import ConfigError
+
+
+def qat():
+    arm = dict(method=dict(name="kd"), lambdas=dict(student=dict(ce=0.1, kd=0.9)))
+    return tiny.config(
+        seeds=1, arms=common.named(kd=arm, qat={**arm, "players": dict(student=dict(quantise="w8a8"))})
+    )
+
+
+@pytest.mark.extra("qwix")
+def test_an_arm_quantises_its_student_alone_and_gives_it_back_quantised(tmp_path):
+    summary = train.train(qat(), tmp_path)
+    arms = summary["stages"]["distill"]["arms"]
+    assert {*arms} == {"kd", "qat"}
+    image = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
+    kd, rounded = (prediction.load(tmp_path, arm=arm)(image) for arm in ("kd", "qat"))
+    # Both learned from the same start and batches; rounding moves the logits a little.
+    assert 0 < np.abs(kd - rounded).max() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"quantise": "int8"}, "config.players.student: quantise = 'int8': 'w8a8', 'w8' or None are accepted"),
+        ({"quantise": "w8a8"}, "config.players.student.quantise = 'w8a8': patches are rounded by other scales"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_field(tmp_path, change, message):
+    config = tiny.config()
+    config.players.student.update(change)
+    config.parallel.convolutions = "patches" if "patches" in message else "auto"
+    with pytest.raises(ConfigError, match=message):
+        train.train(config, tmp_path)
