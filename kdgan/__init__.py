@@ -6,6 +6,7 @@ What people start with stands here, and is imported when it is asked for: `impor
 |---|---|
 | `get_config`, `named` | a config with every default; players, stages or arms by name (`kdgan.config`) |
 | `train` | train a config in a workdir, print its table, write its report (`kdgan.run.modes`) |
+| `compare` | a student learned in several ways from a teacher, with what is at hand in Python (`kdgan.direct.compare`) |
 | `load` | a trained classifier as a function of images (`kdgan.run.prediction`) |
 | `Method`, `Move` | what a method of one's own returns (`kdgan.game`) |
 | `ConfigError` | what `train` raises for a mistake in a config, its data or its workdir |
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kdgan import config, data, evaluators, losses, methods, models, report, run
     from kdgan.config import get_config, named
+    from kdgan.direct.compare import compare
     from kdgan.game import Method, Move
     from kdgan.run.config import ConfigError
     from kdgan.run.modes import train
@@ -25,14 +27,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "ConfigError", "Method", "Move", "config", "data", "evaluators", "get_config", "load", "losses", "methods", "models",
-    "named", "report", "run", "train",
+    "ConfigError", "Method", "Move", "compare", "config", "data", "evaluators", "get_config", "load", "losses", "methods",
+    "models", "named", "report", "run", "train",
 ]  # fmt: skip
 
 _MODULES = {
     "ConfigError": "kdgan.run.config",
     "Method": "kdgan.game",
     "Move": "kdgan.game",
+    "compare": "kdgan.direct.compare",
     "get_config": "kdgan.config",
     "load": "kdgan.run.prediction",
     "named": "kdgan.config",

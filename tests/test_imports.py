@@ -9,7 +9,7 @@ import kdgan
 
 PACKAGE = pathlib.Path(kdgan.__file__).parent
 ROOT = PACKAGE.parent
-ABOVE_THE_CORE = {"config", "main", "report", "run"}
+ABOVE_THE_CORE = {"config", "direct", "main", "report", "run"}
 FOR_REPORTS = {"files", "metrics", "older", "pictures"}  # what a report may know beside the files of a run
 
 

@@ -119,7 +119,7 @@ def kdgan(
       draws: labels drawn per image.
       saturating: student and teacher minimise log(1−D) as in the value; else −log D.
       discriminator_repeats: D moves per step.
-      teacher_repeats: T moves per step.
+      teacher_repeats: T moves per step; 0: the teacher is frozen, so that any function of the images may be one.
       student_repeats: C moves per step.
       unlabelled: T and C play on the batch's unlabelled images, too; `real` and `ce` are of the labelled ones.
       label_kind: kind of the label; the data's where a run is asked for.
@@ -166,8 +166,9 @@ def kdgan(
         "kd": "l2" if distillation == "l2" else show("T", temperature),
         "adv": show("τ", concrete_temperature) if labels == "concrete" else "expected",
     }
+    of_teacher = against_discriminator("teacher", "student")
     return Method(
         Move("discriminator", discriminator, repeats=discriminator_repeats),
-        Move("teacher", against_discriminator("teacher", "student"), repeats=teacher_repeats, details=details),
+        *([Move("teacher", of_teacher, repeats=teacher_repeats, details=details)] if teacher_repeats else []),
         Move("student", against_discriminator("student", "teacher"), repeats=student_repeats, details=details),
     )

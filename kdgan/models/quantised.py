@@ -68,7 +68,7 @@ def quantised(module: nn.Module, scheme: str) -> nn.Module:
 
 @functools.cache
 def _rounded(module: nn.Module, scheme: str) -> nn.Module:
-    """qwix makes a class for each module that it is given; equal modules must stay equal, or all is compiled twice."""
+    """Made once: qwix makes a class for each module, and equal modules must stay equal, or all is compiled twice."""
     import qwix
 
     return qwix.quantize_model(module, qwix.QtProvider([qwix.QtRule(module_path=".*", **SCHEMES[scheme])]))

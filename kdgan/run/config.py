@@ -348,7 +348,7 @@ def _check_ranges(run: Run) -> None:
                 if player.quantise is not None and run.parallel.convolutions == "patches":
                     raise ConfigError(
                         f"config.players.{name}.quantise = {player.quantise!r}: patches are rounded by other scales than"
-                        " images; set config.parallel.convolutions to \"direct\" or \"auto\""
+                        ' images; set config.parallel.convolutions to "direct" or "auto"'
                     )
 
 

@@ -20,7 +20,9 @@ from kdgan.run.schema import Data, Run
 FIELDS = {name: f"config.data.{name}" for name in ARGUMENTS} | {
     "size": "config.data.image_size", "memory_limit": "config.data.memory_mb", "seed": "config.seed",
 }  # fmt: skip
-HANDED_OVER = "python:"  # of config.data.name: data sets handed over in Python; behind it the name of the training set
+# How what was handed over in Python is called: in config.data.name, before the name of the training set, and in a player's
+# `model`.
+HANDED_OVER = "python:"
 
 
 @dataclasses.dataclass(frozen=True)

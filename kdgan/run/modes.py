@@ -20,7 +20,8 @@ FREE_DATA = ("data_dir", "memory_mb", "workers", "prefetch")
 
 def train(
     config: Any, workdir: str | pathlib.Path | None, *, data: Mapping[str, Any] | None = None,
-    reset: Sequence[str] = (), accept_changed_inputs: bool = False,
+    models: Mapping[str, Any] | None = None, reset: Sequence[str] = (), accept_changed_inputs: bool = False,
+    show: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Train what is not trained yet, evaluate, write summary and report; print the table. Returns the summary.
 
@@ -29,8 +30,11 @@ def train(
       workdir: folder of the run; made where it is absent, gone on with where it holds a part of this run.
       data: {"train": ..., "test": ...} of data sets, as `kdgan.data.from_arrays` makes them, in place of what
         `config.data.name` names; and under the name of a stage the same for data of its own.
+      models: Flax modules that players name, handed over in Python: {"python:mine": module}, and a player's
+        `model="python:mine"`. The name stands for the module when the run goes on.
       reset: stages to train anew.
       accept_changed_inputs: go on though data or start checkpoints are not what they were.
+      show: print the table.
 
     Raises:
       ConfigError: a mistake in the config or the data, by its field, before anything compiles.
@@ -49,13 +53,15 @@ def train(
     formats.read(workdir)
     if complete and _asks(config) == _asks(recorded_config(workdir)):
         if data is not None:  # a name says nothing of arrays
-            prepare(config, workdir, data=data, accept_changed_inputs=accept_changed_inputs)
+            prepare(config, workdir, data=data, models=models, accept_changed_inputs=accept_changed_inputs)
         print(f"The run in {workdir} is complete; nothing is left to train.")
         summary = files.read_json(workdir / "summary.json")
     else:
         keep_compiled(config)
-        summary = loop.train(config, workdir, data=data, reset=reset, accept_changed_inputs=accept_changed_inputs)
-    report(config, workdir)
+        summary = loop.train(
+            config, workdir, data=data, models=models, reset=reset, accept_changed_inputs=accept_changed_inputs
+        )
+    report(config, workdir, show=show)
     return summary
 
 
@@ -79,8 +85,8 @@ def evaluate(config: Any, workdir: pathlib.Path | None, *, accept_changed_inputs
     report(config, workdir)
 
 
-def report(config: Any, workdir: pathlib.Path | None) -> None:
-    """Print the table of a run and write its report.html; of an unfinished one what is known. Nothing is computed."""
+def report(config: Any, workdir: pathlib.Path | None, *, show: bool = True) -> None:
+    """Write report.html of a run, and print its table; of an unfinished one what is known. Nothing is computed."""
     from kdgan import report as pages
 
     if workdir is None:
@@ -92,7 +98,8 @@ def report(config: Any, workdir: pathlib.Path | None) -> None:
         text = pages.text(workdir)
     except ValueError as error:
         raise ConfigError(f"{error}; run --mode=train first") from error
-    print("\n" + text)
+    if show:
+        print("\n" + text)
     print(f"\nreport: {pages.write(workdir)}")
 
 

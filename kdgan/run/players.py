@@ -16,7 +16,7 @@ from kdgan.models.renormalised import Renormalised
 from kdgan.models.text import out_of_range
 from kdgan.player import MAIN, UNLABELLED
 from kdgan.run.config import ConfigError
-from kdgan.run.inputs import Inputs
+from kdgan.run.inputs import HANDED_OVER, Inputs
 from kdgan.run.schema import Arm, Data, Player, Run
 
 
@@ -30,7 +30,9 @@ def build_modules(run: Run, arm: Arm, inputs: Inputs, *, synchronised: bool) -> 
     modules = {}
     for name, player in arm.players.items():
         given = tuple(player.inputs) or inputs.train.inputs
-        modules[name] = build_module(name, player, inputs.config, sizes_of(inputs.train.fields, given), axis_name)
+        modules[name] = build_module(
+            name, player, inputs.config, sizes_of(inputs.train.fields, given), axis_name, run.models
+        )
         _check_vocabulary(name, player, given, inputs)
     return modules
 
@@ -61,15 +63,25 @@ def _check_vocabulary(name: str, player: Player, given: Sequence[str], inputs: I
 
 
 def build_module(
-    name: str, player: Player, data: Data, sizes: Mapping[str, int], axis_name: str | None = None
-) -> nn.Module:
-    """One player's, with the sizes that follow from the data, and batch norm over `axis_name` where the config asks."""
+    name: str, player: Player, data: Data, sizes: Mapping[str, int], axis_name: str | None = None,
+    handed_over: Mapping[str, nn.Module] | None = None,
+) -> nn.Module:  # fmt: skip
+    """One player's, with the sizes that follow from the data, and batch norm over `axis_name` where the config asks.
+
+    Args:
+      name: of the player.
+      player: what the config says of it.
+      data: by which images are normalised.
+      sizes: fields of the module that follow from the data, as `sizes_of` gives them.
+      axis_name: of the devices that split a batch.
+      handed_over: modules from Python, by the names under which players' `model`s know them.
+
+    Raises:
+      ConfigError: no such model, a field that it does not have, or a value that it refuses.
+    """
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in player.model_args.items()}
     try:
-        module = models.build(player.model, **arguments)
-        known: dict[str, Any] = {k: size for k, size in sizes.items() if hasattr(module, k) and k not in arguments}
-        if known:
-            module = module.clone(**known)
+        module = _handed_over(player.model, arguments, handed_over or {}) or _built(player.model, arguments, sizes)
         if player.sync_batch_norm and not hasattr(module, "axis_name"):
             raise ValueError("sync_batch_norm needs a model with a field axis_name; this one has none")
         if player.sync_batch_norm and axis_name:
@@ -79,6 +91,29 @@ def build_module(
         return module if player.classes is None else SelectClasses(module, tuple(player.classes))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config.players.{name}: {error}") from error
+
+
+def _built(model: str, arguments: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.Module:
+    module = models.build(model, **arguments)
+    known: dict[str, Any] = {name: size for name, size in sizes.items() if hasattr(module, name)}
+    unsaid = {name: size for name, size in known.items() if name not in arguments}
+    return module.clone(**unsaid) if unsaid else module
+
+
+def _handed_over(model: str, arguments: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> nn.Module | None:
+    """The module from Python that a model names; None: it names none."""
+    if not model.startswith(HANDED_OVER):
+        return None
+    if model not in modules:
+        raise ValueError(
+            f"model = {model!r} was handed over in Python; give it again, models={{{model!r}: module}}, or call"
+            " kdgan.compare as before"
+        )
+    if arguments:
+        raise ValueError(
+            f"model_args = {dict(arguments)}: {model!r} was handed over in Python as it is; leave them out"
+        )
+    return modules[model]
 
 
 def _renormalised(module: nn.Module, player: Player, data: Data) -> nn.Module:

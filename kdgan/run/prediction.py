@@ -168,6 +168,7 @@ def _cure(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:
 def load(
     workdir: str | pathlib.Path, *, player: str | None = None, stage: str | None = None, arm: str | None = None,
     member: int | None = None, average: bool = True, best: bool = False, batch_size: int = 64,
+    models: Mapping[str, Any] | None = None,
 ) -> Predictor:  # fmt: skip
     """`predict(images) -> logits` of a classifier that a run trained. The data set is not needed.
 
@@ -182,13 +183,16 @@ def load(
       average: take the moving average of its parameters where there is one.
       best: take the parameters that were best on the validation split, in place of the last step's.
       batch_size: images in one call of the compiled program; 1 where images come one by one.
+      models: the modules that the run was handed over in Python, as `kdgan.train` was given them.
 
     Raises:
       ConfigError: no run or no checkpoint there, or no such player, stage, arm or seed; what there is, is named.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: must be at least 1")
-    own = trained.find(workdir, WANTED, player=player, stage=stage, arm=arm, member=member, average=average, best=best)
+    own = trained.find(
+        workdir, WANTED, player=player, stage=stage, arm=arm, member=member, average=average, best=best, models=models
+    )
     return Predictor(
         class_names=tuple(own.data["class_names"]),
         inputs=own.inputs,

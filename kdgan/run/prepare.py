@@ -44,8 +44,8 @@ class Prepared:
 
 
 def prepare(
-    config: Any, workdir: pathlib.Path | None, *, data: Mapping[str, Any] | None = None, reset: Sequence[str] = (),
-    accept_changed_inputs: bool = False,
+    config: Any, workdir: pathlib.Path | None, *, data: Mapping[str, Any] | None = None,
+    models: Mapping[str, Any] | None = None, reset: Sequence[str] = (), accept_changed_inputs: bool = False,
 ) -> Prepared:  # fmt: skip
     """Look at all that `train` would refuse.
 
@@ -53,6 +53,7 @@ def prepare(
       config: of the run; where data sets are handed over, as `inputs.handed_over` makes it.
       workdir: folder of the run; None: what it holds is not looked at.
       data: the data sets, where they are handed over in Python.
+      models: modules that are handed over in Python, as `train`.
       reset: as `train`.
       accept_changed_inputs: as `train`.
 
@@ -61,6 +62,7 @@ def prepare(
     """
     known = claims.Record() if workdir is None else claims.read(workdir)
     run = fingerprints.redirected(resolve(config), workdir, known.inputs)
+    run = dataclasses.replace(run, models=dict(models or {}))
     inputs = stage_data.load(run, data)
     programs = build.all_programs(run, inputs)
     if workdir is None:

@@ -296,7 +296,10 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A whole config, resolved. `stages` are in order, each with its arms (one, `main`, where none are named)."""
+    """A whole config, resolved. `stages` are in order, each with its arms (one, `main`, where none are named).
+
+    `models` are modules handed over in Python, by the names that players call them: {"python:mine": module}.
+    """
 
     seed: int
     data: Data
@@ -309,6 +312,7 @@ class Run:
     log: Log
     profile: Profile
     report: Report
+    models: Mapping[str, Any] = empty()
 
     @property
     def seeds(self) -> tuple[int, ...]:

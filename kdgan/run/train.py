@@ -65,7 +65,7 @@ class Context:
 
 def train(
     config: Any, workdir: str | pathlib.Path, *, only_evaluate: bool = False, data: Mapping[str, Any] | None = None,
-    reset: Sequence[str] = (), accept_changed_inputs: bool = False,
+    models: Mapping[str, Any] | None = None, reset: Sequence[str] = (), accept_changed_inputs: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train every stage of a config in `workdir`, evaluate, and write all of the run's files; returns the summary.
 
@@ -76,6 +76,7 @@ def train(
       only_evaluate: measure what is trained; nothing is trained further.
       data: {"train": ..., "test": ...} of `kdgan.data.Dataset`s, in place of what `config.data.name` names; and under the
         name of a stage the same for data of its own.
+      models: modules that players' `model`s name, handed over in Python: {"python:mine": module}.
       reset: stages to train anew; what there is of them, and of what started from them, is put aside.
       accept_changed_inputs: go on though data or start checkpoints are not what they were; the summary says so.
 
@@ -93,7 +94,9 @@ def train(
                 raise ConfigError(f"workdir {workdir} holds no run; run --mode=train first")
             if parallel.is_writer():
                 open_until_the_end.enter_context(lock.held(workdir))
-            prepared = prepare(config, workdir, data=data, reset=reset, accept_changed_inputs=accept_changed_inputs)
+            prepared = prepare(
+                config, workdir, data=data, models=models, reset=reset, accept_changed_inputs=accept_changed_inputs
+            )
         return _train(prepared, config, workdir, only_evaluate)
 
 

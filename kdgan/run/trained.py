@@ -33,6 +33,7 @@ class Trained(NamedTuple):
     Attributes:
       run: its config.
       name: the player's.
+      stage, arm, seed, step: of which it is.
       where: "stage distill, arm kd, seed 0, step 500", for messages.
       module: Flax module.
       variables: parameters and mutable collections of one member.
@@ -43,6 +44,10 @@ class Trained(NamedTuple):
 
     run: Run
     name: str
+    stage: str
+    arm: str
+    seed: int
+    step: int
     where: str
     module: nn.Module
     variables: Variables
@@ -130,7 +135,7 @@ def makes_images(about: Mapping[str, Any]) -> bool:
 
 def find(
     workdir: str | pathlib.Path, wanted: Wanted, *, player: str | None, stage: str | None, arm: str | None,
-    member: int | None, average: bool, best: bool = False,
+    member: int | None, average: bool, best: bool = False, models: Mapping[str, nn.Module] | None = None,
 ) -> Trained:  # fmt: skip
     """The trained player that is meant, of those that are wanted, from the last checkpoint of its stage.
 
@@ -145,6 +150,7 @@ def find(
       member: seed of the run; by default its first.
       average: take the moving average of the parameters where there is one.
       best: take the parameters that were best on the validation split, in place of the last ones.
+      models: the modules that the run was handed over in Python.
 
     Raises:
       ConfigError: no run or no checkpoint there, or no such player, stage, arm, seed or best; what there is, is named.
@@ -174,9 +180,15 @@ def find(
     return Trained(
         run=run,
         name=name,
+        stage=at.name,
+        arm=which.name,
+        seed=seed,
+        step=step,
         where=f"stage {at.name}, arm {which.name}, seed {seed}, step {step:,}"
         + (" (best by validation)" if best else ""),
-        module=build_module(name, which.players[name], at.data, _sizes(record, at.name, which.name, name)),
+        module=build_module(
+            name, which.players[name], at.data, _sizes(record, at.name, which.name, name), handed_over=models
+        ),
         variables=variables,
         record=record["stages"][at.name][which.name][name],
         data=data,

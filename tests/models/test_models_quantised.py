@@ -54,7 +54,8 @@ def test_parameters_paths_and_mode_are_those_of_the_network():
         ),
         shapes[0],
     )
-    assert output.shape == (2, 4) and features["stage1"].ndim == 4
+    assert output.shape == (2, 4)
+    assert features["stage1"].ndim == 4
     assert jax.tree.structure(updates["batch_stats"]) == jax.tree.structure(shapes[0]["batch_stats"])
 
 
@@ -63,7 +64,9 @@ def test_an_example_alone_gives_what_it_gives_in_a_batch_and_members_under_vmap_
     image = jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
     members = [jax.jit(module.init)(jax.random.key(i), image) for i in range(2)]
     apply = jax.jit(module.apply)
-    together = jax.jit(jax.vmap(module.apply, (0, None)))(jax.tree.map(lambda *leaves: jnp.stack(leaves), *members), image)
+    together = jax.jit(jax.vmap(module.apply, (0, None)))(
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *members), image
+    )
     for variables, outputs in zip(members, together, strict=True):
         np.testing.assert_allclose(apply(variables, image), outputs, atol=1e-5)
         np.testing.assert_allclose(apply(variables, image[1:2]), outputs[1:2], atol=1e-5)
@@ -71,7 +74,8 @@ def test_an_example_alone_gives_what_it_gives_in_a_batch_and_members_under_vmap_
 
 def test_equal_networks_stay_equal_so_that_nothing_is_compiled_twice():
     first, second = (quantised(models.build("lenet5", num_classes=3), "w8a8") for _ in range(2))
-    assert first == second and hash(first) == hash(second)
+    assert first == second
+    assert hash(first) == hash(second)
     assert isinstance(first, Quantised)
 
 
@@ -82,5 +86,7 @@ def test_a_scheme_that_there_is_not_names_those_that_there_are():
 
 def test_a_kernel_that_is_computed_is_refused():
     network = quantised(models.build("dcgan_generator"), "w8a8")
-    with pytest.raises(ValueError, match="quantise = 'w8a8': DCGANGenerator has a convolution whose kernel is computed"):
+    with pytest.raises(
+        ValueError, match="quantise = 'w8a8': DCGANGenerator has a convolution whose kernel is computed"
+    ):
         jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((2, 16)))

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 from kdgan import config as common
 from kdgan.run import prediction, train
 from kdgan.run.config import ConfigError
@@ -11,9 +11,7 @@ from kdgan.run.config import ConfigError
 
 def qat():
     arm = dict(method=dict(name="kd"), lambdas=dict(student=dict(ce=0.1, kd=0.9)))
-    return tiny.config(
-        seeds=1, arms=common.named(kd=arm, qat={**arm, "players": dict(student=dict(quantise="w8a8"))})
-    )
+    return tiny.config(seeds=1, arms=common.named(kd=arm, qat={**arm, "players": dict(student=dict(quantise="w8a8"))}))
 
 
 @pytest.mark.extra("qwix")
