@@ -35,7 +35,7 @@ def tiny_settings(workdir: pathlib.Path) -> str:
         fields |= {f"stages.{name}.{field}": value for field, value in tiny.items()}
         for arm, own in stage.get("arms", {}).items():
             fields |= {f"stages.{name}.arms.{arm}.{field}": tiny[field] for field in tiny.keys() & own.keys()}
-    return f"STEPS = 4\nQUICKSTART = {fields!r}\nWORKDIR = {str(workdir)!r}\nDRIVE = False"
+    return f"STEPS = 2\nSEEDS = 2\nQUICKSTART = {fields!r}\nWORKDIR = {str(workdir)!r}\nDRIVE = False"
 
 
 def config_cell() -> str:
@@ -113,7 +113,7 @@ def test_every_cell_runs_in_order_without_an_error(executed):
     code = [cell for cell in cells.values() if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     kinds = {output.output_type for cell in code for output in cell.outputs}
-    assert kinds == {"stream", "execute_result"}
+    assert kinds == {"stream", "execute_result", "display_data"}
 
 
 @pytest.mark.slow
@@ -137,7 +137,8 @@ def test_the_functional_snippet_prints_the_accuracy_of_teacher_and_student(execu
 
 
 @pytest.mark.parametrize(
-    ("cell", "arms"), [("quickstart", ("scratch", "kd", "kdgan")), ("own", ("scratch", "kd", "soft_only", "confident"))]
+    ("cell", "arms"),
+    [("compare", ("scratch", "kd", "kdgan")), ("quickstart", ("scratch", "kd", "kdgan")), ("own", ("scratch", "kd", "soft_only", "confident"))]
 )
 @pytest.mark.slow
 def test_a_run_shows_its_table_and_curves_inline(executed, cell, arms):
