@@ -24,8 +24,8 @@ import numpy as np
 # These classes do not (and are as fast), so that process 0 can write alone. v1 reads their checkpoints.
 import orbax.checkpoint as ocp
 
+from kdgan.checkpoints import leaves
 from kdgan.files import read_json, write_json
-from kdgan.run import leaves
 
 Tree = Any
 
