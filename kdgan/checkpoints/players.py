@@ -4,7 +4,7 @@ A checkpoint of a run holds a population: each array is stacked over the run's s
 """
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 
 from kdgan import files
 from kdgan.checkpoints import reading
-from kdgan.checkpoints.folder import is_checkpoint
+from kdgan.checkpoints.folder import is_checkpoint, read_record
 
 # Behind a player's name: another set of its parameters, measured beside the last step's.
 AVERAGE = " (moving average)"
@@ -68,6 +68,14 @@ def is_of_a_run(path: pathlib.Path) -> bool:
     return any(map(reading.holds_checkpoints, _folders(path)))
 
 
+def names_in(path: pathlib.Path) -> tuple[str, ...]:
+    """Names of the players, averages and best players that lie at a path, by the records of the last checkpoints."""
+    if is_checkpoint(path):
+        return tuple(_named(list(read_record(path)["stored"])))
+    stages = [path] if reading.holds_checkpoints(path) else _folders(path)
+    return tuple(dict.fromkeys(name for folder in stages for name in _entries(folder)))
+
+
 def member(stored: Stored, seed: int | None) -> Variables:
     """The variables of the member of this seed; of the single player, where there are no members."""
     if stored.seeds is None or seed is None:
@@ -107,7 +115,12 @@ def _locate(path: pathlib.Path, player: str) -> pathlib.Path:
 
 def _entries(folder: pathlib.Path) -> list[str]:
     """Names of the players, averages and best players in the last checkpoint of a stage, as its record lists them."""
-    paths = [name.split("/") for name in reading.array_names(folder)]
+    return _named(reading.array_names(folder))
+
+
+def _named(arrays: Sequence[str]) -> list[str]:
+    """The players that paths of arrays belong to."""
+    paths = [name.split("/") for name in arrays]
     entries = []
     for path in paths:
         for kind, variant in (("params", ""), ("ema", AVERAGE), ("best", BEST)):
