@@ -239,9 +239,7 @@ def _guessed(tree: Tree, module: nn.Module) -> tuple[tuple, dict]:
             shapes = variable_shapes(module, ((one,), {}))
         except Exception:  # a module refuses what it is not made for in its own words
             continue
-        wanted = Counter(
-            int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes.get("params", {}))
-        )
+        wanted = Counter(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes.get("params", {})))
         if not wanted - sizes:
             return (one,), {}
     raise ValueError(
