@@ -1,24 +1,29 @@
 """The checkpoints of a run: any pytree, saved in the background and restored bitwise on however many devices; the last stay.
 
-What lies in the folder of one checkpoint stands in `run/checkpoint_folder.py`.
+What lies in the folder of one checkpoint stands in `checkpoints/folder.py`; how all are read, in `checkpoints/reading.py`.
 """
 
 import os
 import pathlib
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from absl import logging
 
-from kdgan.files import expanded, jsonable
-from kdgan.run import checkpoint_folder, leaves
-from kdgan.run.checkpoint_folder import SAVING, DamagedCheckpointError, is_checkpoint
+from kdgan.checkpoints import folder as checkpoint_folder
+from kdgan.checkpoints import leaves
+from kdgan.checkpoints.folder import SAVING, DamagedCheckpointError, is_checkpoint
+from kdgan.checkpoints.reading import Found, Step, array_names, holders_of, holds_checkpoints, read, steps_of
+from kdgan.files import jsonable
+
+__all__ = [
+    "Checkpoints", "DamagedCheckpointError", "Found", "Latest", "Restored", "array_names", "holders_of",
+    "holds_checkpoints", "is_checkpoint", "read",
+]  # fmt: skip
 
 Tree = Any
 
@@ -45,14 +50,6 @@ class Latest(NamedTuple):
     step: int
     metadata: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
-
-
-class _Folder(NamedTuple):
-    """A committed checkpoint: the latest attempt at a step wins, an earlier one stays until it is committed."""
-
-    step: int
-    attempt: int
-    path: pathlib.Path
 
 
 class Checkpoints:
@@ -135,11 +132,11 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint on the disk, whole or damaged, in order."""
-        return sorted({folder.step for folder in _folders(self.directory)})
+        return sorted({folder.step for folder in steps_of(self.directory)})
 
     def latest(self) -> Latest | None:
         """What the last checkpoint says of itself, one whose record is whole; its arrays are not read."""
-        for folder in reversed(_folders(self.directory)):
+        for folder in reversed(steps_of(self.directory)):
             try:
                 record = checkpoint_folder.read_record(folder.path)
             except DamagedCheckpointError as error:
@@ -162,7 +159,7 @@ class Checkpoints:
           ValueError: the checkpoint is whole, but does not fit the template.
         """
         self.wait()
-        folders = _folders(self.directory)
+        folders = steps_of(self.directory)
         for folder in reversed(folders):
             try:
                 return Restored(folder.step, *checkpoint_folder.load(folder.path, template))
@@ -175,91 +172,22 @@ class Checkpoints:
 
     def _write(self, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any], metadata: dict) -> None:
         _remove_leftovers(self.directory)
-        attempts = [folder.attempt for folder in _folders(self.directory) if folder.step == step]
+        attempts = [folder.attempt for folder in steps_of(self.directory) if folder.step == step]
         attempt = max(attempts, default=-1) + 1
         path = self.directory / (f"{step:08d}" + (f"-{attempt}" if attempt else ""))
         staging = self.directory / (path.name + SAVING)
         checkpoint_folder.write(staging, step, arrays, record, metadata)
         os.replace(staging, path)
-        self._prune(_Folder(step, attempt, path))
+        self._prune(Step(step, attempt, path))
 
-    def _prune(self, saved: _Folder) -> None:
-        folders = _folders(self.directory)
+    def _prune(self, saved: Step) -> None:
+        folders = steps_of(self.directory)
         latest = {folder.step: folder for folder in folders}  # the last attempt at each
         alive = [folder for folder in latest.values() if folder.step <= saved.step and folder.path not in self._damaged]
         keep = set(alive[-self._keep :])
         for folder in folders:
             if folder not in keep:
                 _delete(folder.path)
-
-
-class Found(NamedTuple):
-    """A checkpoint that was read from a folder.
-
-    Attributes:
-      folder: of the checkpoint itself, as the path given leads to it.
-      tree: nested dict of NumPy arrays.
-      metadata: what was saved with it.
-    """
-
-    folder: pathlib.Path
-    tree: Tree
-    metadata: dict[str, Any]
-
-
-def read(path: str | os.PathLike) -> Found:
-    """The checkpoint whose folder this is, or the last whole one that the folder holds.
-
-    Raises:
-      ValueError: no whole checkpoint there.
-      DamagedCheckpointError: the folder of one checkpoint, and it is damaged.
-    """
-    path = pathlib.Path(expanded(path))
-    if is_checkpoint(path):
-        return Found(path, *checkpoint_folder.load(path.absolute(), None))
-    for folder in reversed(_folders(path)):
-        try:
-            return Found(folder.path, *checkpoint_folder.load(folder.path.absolute(), None))
-        except DamagedCheckpointError as error:
-            logging.warning("skipping damaged checkpoint %s: %s", folder.path, error)
-    raise ValueError(f"no whole checkpoint in {path}; give the folder of one, or a folder that holds some")
-
-
-def holds_checkpoints(path: pathlib.Path) -> bool:
-    """Whether checkpoints lie directly in this folder, whole or damaged."""
-    return bool(_folders(path))
-
-
-def array_names(path: pathlib.Path) -> list[str]:
-    """Paths of the arrays (`kd/state/params/student/dense1/kernel`) of the last checkpoint in a folder; none is read.
-
-    By its record; those whose record is damaged do not count.
-    """
-    for folder in reversed(_folders(path)):
-        with suppress(DamagedCheckpointError):
-            return list(checkpoint_folder.read_record(folder.path)["stored"])
-    return []
-
-
-def holders_of(tree: Tree, where: str = "") -> Iterator[tuple[str, dict]]:
-    """(path, dict) of every dict of a checkpoint that has `params`."""
-    if isinstance(tree, dict):
-        if isinstance(tree.get("params"), dict):
-            yield where, tree
-        for name, inside in tree.items():
-            if name != "params":
-                yield from holders_of(inside, f"{where}/{name}" if where else name)
-
-
-def _folders(directory: pathlib.Path) -> list[_Folder]:
-    """Committed checkpoints, in order of step and attempt."""
-    folders = []
-    if directory.is_dir():
-        for path in directory.iterdir():
-            match = re.fullmatch(r"(\d{8,})(?:-(\d+))?", path.name)
-            if match:
-                folders.append(_Folder(int(match[1]), int(match[2] or 0), path))
-    return sorted(folders)
 
 
 def _delete(path: pathlib.Path) -> None:

@@ -12,15 +12,13 @@ import optax
 from flax import linen as nn
 
 from kdgan import game
+from kdgan.checkpoints.players import AVERAGE, BEST, Variables
 from kdgan.evaluators import Evaluator, Measure
 from kdgan.player import MAIN
 from kdgan.run import schema
 from kdgan.state import TrainState
 
-Variables = dict[str, Any]  # {"params": tree, "model_state": tree}
-# Behind a player's name: another set of its parameters, measured beside the last step's.
-AVERAGE = " (moving average)"
-BEST = " (best by validation)"
+__all__ = ["AVERAGE", "BEST", "Program", "Variables", "digest", "player_of", "program_of", "variables_of"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

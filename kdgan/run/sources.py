@@ -1,24 +1,27 @@
-"""Players from checkpoints: where a path leads, which player lies there, whose members it has, and a digest of them.
+"""Players from checkpoints and files: which one a start names, whose members its seeds take, and a digest of them.
 
 A checkpoint of a run holds a population: each array is stacked over the run's seeds, which name its members.
 """
 
 import dataclasses
+import fnmatch
 import hashlib
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
-from kdgan import files
+from kdgan import weights
+from kdgan.checkpoints import players
+from kdgan.checkpoints.players import Reader, Variables, listed
 from kdgan.run import checkpoint
-from kdgan.run.program import AVERAGE, BEST, Variables
 from kdgan.run.schema import Start
+from kdgan.weights import formats
 
 EACH = "each"  # `start.member`: every seed takes the member of its own number
-Reader = Callable[[pathlib.Path], checkpoint.Found]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +36,7 @@ class Source:
       variables: "params" and "model_state"; stacked over the members of a population.
       seeds: of the run that wrote the population, one of each member; None: a single player.
       taken: seed of this run -> the member that it takes; None: the single player.
+      said: of weights from elsewhere, what the file is and how its layers were told, in words.
     """
 
     given: str
@@ -42,6 +46,7 @@ class Source:
     variables: Variables
     seeds: tuple[int, ...] | None
     taken: Mapping[int, int | None] = dataclasses.field(default_factory=dict)
+    said: str = ""
 
     @property
     def is_one(self) -> bool:
@@ -78,26 +83,44 @@ class Source:
 
 
 def read(path: str, start: Start, like: Any, load: Reader = checkpoint.read) -> Source:
-    """The player that a start names, in the checkpoint to which its path leads.
+    """The player that a start names, in the checkpoint to which its path leads: `kdgan.checkpoints.players.read`."""
+    stored = players.read(pathlib.Path(path), start.player, start.arm, like, load)
+    return Source(path, stored.folder, stored.part, start.player, stored.variables, stored.seeds)
+
+
+def from_elsewhere(path: str, start: Start, module: nn.Module, inputs: Any) -> Source:
+    """The player in a file of weights, or in a folder that no run wrote.
 
     Args:
-      path: folder of one checkpoint, of a stage's checkpoints (then the last whole one), or of a whole run.
-      start: its `player` and, where several arms have that player, its `arm`.
-      like: shapes of the parameters that are wanted: what tells a single player from a stack, where a checkpoint that no
-        run wrote does not.
-      load: reads a checkpoint; one that remembers serves several players of the same.
+      path: of it.
+      start: its `player`, where the file has several, its `names`, and which parameters are taken.
+      module: the player's.
+      inputs: (args, kwargs) that it is called with.
 
     Raises:
-      ValueError: there is no such folder, no whole checkpoint or no such player, or several; what there is, is named.
+      ValueError: there are none, or they do not fit.
     """
-    there = pathlib.Path(path)
-    if not there.is_dir():
-        raise ValueError("there is no such folder")
-    folder, tree, metadata = load(_locate(there, start))
-    part, holder, variables = _player(tree, start, folder)
-    seeds = _seeds(folder, metadata, holder, variables, like)
-    folder = pathlib.Path(metadata.get("from", folder))  # a copy in a workdir says what it is a copy of
-    return Source(path, folder, part, start.player, variables, seeds)
+    if start.arm is not None or start.member != EACH:
+        raise ValueError("arm and member are of a run's checkpoints; this is none")
+    place = pathlib.Path(path)
+    tree = formats.read_folder(place) if place.is_dir() else formats.read_file(place, start.player)
+    any_size = None
+    if start.transfer is not None:
+        any_size = lambda name: True
+    elif start.only or start.skip:
+        any_size = lambda name: not takes(start, name)
+    variables, map_ = weights.fit(
+        tree, module, inputs, names=start.names, player=start.player, any_size=any_size, partial=True
+    )
+    rest = {kind: own for kind, own in variables.items() if kind != "params"}
+    kept = {"params": variables.get("params", {}), "model_state": rest}
+    return Source(path, place, "", start.player, kept, None, said=map_.summary)
+
+
+def takes(start: Start, name: str) -> bool:
+    """Whether a start takes the parameter of this path, "conv1/kernel"."""
+    wanted = not start.only or any(fnmatch.fnmatch(name, pattern) for pattern in start.only)
+    return wanted and not any(fnmatch.fnmatch(name, pattern) for pattern in start.skip)
 
 
 def taken(source: Source, start: Start, seeds: Sequence[int], name: str, where: str) -> dict[int, int | None]:
@@ -122,13 +145,6 @@ def taken(source: Source, start: Start, seeds: Sequence[int], name: str, where: 
     return {seed: seed for seed in seeds}
 
 
-def listed(seeds: Sequence[Any]) -> str:
-    """As "0, 1, 2"; a long range as "0 to 99"."""
-    if len(seeds) > 6 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
-        return f"{seeds[0]} to {seeds[-1]}"
-    return ", ".join(map(str, seeds))
-
-
 def digest(variables: Mapping[str, Any]) -> str:
     """SHA-256 of a player's arrays with their paths, types and shapes: equal for equal contents, wherever they lie."""
     content = hashlib.sha256()
@@ -138,102 +154,3 @@ def digest(variables: Mapping[str, Any]) -> str:
         content.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode())
         content.update(array.tobytes())
     return content.hexdigest()
-
-
-def _locate(path: pathlib.Path, start: Start) -> pathlib.Path:
-    """`path` itself where it is or holds checkpoints; of a run the folder of the only stage that has the player."""
-    if checkpoint.is_checkpoint(path) or checkpoint.holds_checkpoints(path):
-        return path
-    inside = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    stages = [folder for folder in sorted(inside.iterdir()) if checkpoint.holds_checkpoints(folder)]
-    if not stages:
-        raise ValueError("no checkpoint in this folder; give that of a stage, as WORKDIR/checkpoints/STAGE")
-    names = {folder: _entries(folder) for folder in stages}
-    having = [folder for folder in stages if start.player in names[folder]]
-    if len(having) == 1:
-        return having[0]
-    if having:
-        raise ValueError(f"several stages have {start.player!r}; give one of {', '.join(map(str, having))}")
-    there = "; ".join(f"{folder}: {', '.join(dict.fromkeys(names[folder])) or 'damaged'}" for folder in stages)
-    raise ValueError(f"no stage has a player {start.player!r}; there are {there}")
-
-
-def _entries(folder: pathlib.Path) -> list[str]:
-    """Names of the players, averages and best players in the last checkpoint of a stage, as its record lists them."""
-    paths = [name.split("/") for name in checkpoint.array_names(folder)]
-    entries = []
-    for path in paths:
-        for kind, variant in (("params", ""), ("ema", AVERAGE), ("best", BEST)):
-            if kind in path[:-1] and not (kind == "params" and "best" in path[: path.index(kind)]):
-                entries.append(path[path.index(kind) + 1] + variant)
-    return sorted(dict.fromkeys(entries), key=lambda entry: "(" in entry)
-
-
-def _player(tree: Any, start: Start, folder: pathlib.Path) -> tuple[str, dict[str, Any], Variables]:
-    """(part, what holds it, variables) of the player that a start names."""
-    holders = {part: holder for part, holder in checkpoint.holders_of(tree) if "/best/" not in f"/{part}"}
-    entries = {part: _variables(tree, part, holder) for part, holder in holders.items()}
-    wanted = [
-        part
-        for part, players in entries.items()
-        if start.player in players and start.arm in (None, part, part.removesuffix("/state"))
-    ]
-    if len(wanted) == 1:
-        return wanted[0], holders[wanted[0]], entries[wanted[0]][start.player]
-    there = "; ".join(f"{part.removesuffix('/state') or '(root)'}: {', '.join(of)}" for part, of in entries.items())
-    if wanted:
-        arms = " or ".join(repr(part.removesuffix("/state")) for part in wanted)
-        raise ValueError(f"several arms of checkpoint {folder} have {start.player!r}; set arm = {arms}")
-    within = "" if start.arm is None else f" in arm {start.arm!r}"
-    raise ValueError(f"no player {start.player!r}{within} in checkpoint {folder}; it has {there or 'no params at all'}")
-
-
-def _variables(tree: Any, part: str, holder: Mapping[str, Any]) -> dict[str, Variables]:
-    """Name -> variables of every player of a part, of the averages and of the best beside them."""
-    states = holder.get("model_state", {})
-    state = lambda name: states.get(name, {}) if isinstance(states, Mapping) else {}
-    entries = {name: {"params": params, "model_state": state(name)} for name, params in holder["params"].items()}
-    averages = holder.get("ema") or {}
-    entries |= {name + AVERAGE: {"params": params, "model_state": state(name)} for name, params in averages.items()}
-    above = tree
-    for name in part.split("/")[:-1]:
-        above = above[name]
-    best = above.get("best") if part.endswith("/state") else None
-    for name, kept in (best or {}).items():
-        entries[name + BEST] = {"params": kept["params"], "model_state": kept.get("model_state", {})}
-    return entries
-
-
-def _seeds(
-    folder: pathlib.Path, metadata: Mapping[str, Any], holder: Mapping[str, Any], variables: Variables, like: Any
-) -> tuple[int, ...] | None:
-    """Seeds of a population's members; None: a single player.
-
-    They stand in the checkpoint's metadata; of one that has none, in the config of the run in whose workdir it lies; else
-    they count from 0.
-    """
-    leaves = jax.tree.leaves(variables["params"])
-    if not leaves or not _is_stacked(holder, variables["params"], like):
-        return None
-    count = len(leaves[0])
-    recorded = metadata.get("seeds")
-    if isinstance(recorded, list) and len(recorded) == count:
-        return tuple(recorded)
-    config = folder.absolute().parents[2] / "config.json"
-    try:
-        content = files.read_json(config)
-        if content["population"]["seeds"] == count:
-            return tuple(range(content["seed"], content["seed"] + count))
-    except (OSError, ValueError, LookupError, TypeError):
-        pass  # no run's, or of another form
-    return tuple(range(count))
-
-
-def _is_stacked(holder: Mapping[str, Any], params: Any, like: Any) -> bool:
-    """Whether arrays have an axis of members: as a run's state says by its step, else by the shapes that are wanted."""
-    if "step" in holder:
-        return np.ndim(holder["step"]) == 1
-    axes = lambda tree: {jax.tree_util.keystr(p): np.ndim(x) for p, x in jax.tree_util.tree_leaves_with_path(tree)}
-    here, there = axes(like), axes(params)
-    common = here.keys() & there.keys()
-    return bool(common) and all(there[path] == here[path] + 1 for path in common)

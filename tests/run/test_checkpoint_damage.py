@@ -10,7 +10,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from kdgan.run import checkpoint, checkpoint_folder
+from kdgan.checkpoints import folder as checkpoint_folder
+from kdgan.run import checkpoint
 from kdgan.run.checkpoint import Checkpoints, DamagedCheckpointError
 from same import assert_same
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from kdgan.run import checkpoint_folder
+from kdgan.checkpoints import folder as checkpoint_folder
 from kdgan.run.checkpoint import Checkpoints
 from same import assert_same
 

@@ -7,8 +7,9 @@ import pytest
 
 import tiny
 from configs import common
-from kdgan.run import checkpoint_folder, interrupt, modes, monitor, prepare, train
+from kdgan.checkpoints import folder as checkpoint_folder
 from kdgan.run import claim as claims
+from kdgan.run import interrupt, modes, monitor, prepare, train
 from kdgan.run.config import ConfigError
 from kdgan.run.interrupt import DivergedError
 

@@ -24,8 +24,8 @@ import numpy as np
 # These classes do not (and are as fast), so that process 0 can write alone. v1 reads their checkpoints.
 import orbax.checkpoint as ocp
 
+from kdgan.checkpoints import leaves
 from kdgan.files import read_json, write_json
-from kdgan.run import leaves
 
 Tree = Any
 
@@ -187,3 +187,33 @@ def _quiet_orbax() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(drop_orbax)
+
+
+def foreign(path: pathlib.Path) -> pathlib.Path | None:
+    """The folder of an Orbax tree that is no checkpoint of a run, at a path or just inside; None: there is none.
+
+    A tree lies in its folder itself, or as an item in it ("default", "state", "params", "pytree"); a manager has a folder
+    for each step, of which the last is taken.
+    """
+    if not path.is_dir():
+        return None
+    if (path / "_METADATA").is_file() or (path / "_sharding").is_file():
+        return path
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    for folder in folders:
+        if folder.name in ("default", "state", "params", "pytree", "model", "items") and foreign(folder) is not None:
+            return foreign(folder)
+    steps = [folder for folder in folders if folder.name.rpartition("_")[2].isdecimal() and "." not in folder.name]
+    steps.sort(key=lambda folder: int(folder.name.rpartition("_")[2]))
+    return foreign(steps[-1]) if steps else None
+
+
+def restore(path: pathlib.Path) -> Tree:
+    """A tree that Orbax wrote, as nested mappings of NumPy arrays, on whatever devices it was written."""
+    with _quiet_orbax(), _checkpointer() as checkpointer:
+        about = checkpointer.metadata(path.absolute())
+        about = getattr(about, "item_metadata", about)
+        about = getattr(about, "tree", about)
+        as_arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), about)
+        tree = checkpointer.restore(path.absolute(), args=ocp.args.PyTreeRestore(restore_args=as_arrays))
+    return leaves.nested({name: np.asarray(leaf) for name, leaf in leaves.named_leaves(tree).items()})

@@ -1,0 +1,78 @@
+"""What does not fit, in one line: what is missing, left over, or of another shape; the first of each, and the nearest."""
+
+from collections.abc import Mapping, Sequence
+
+from kdgan.weights import conversion
+from kdgan.weights.layers import DENSE, Layer
+from kdgan.weights.matching import nearest
+from kdgan.weights.state_dict import Stored
+
+NAMED = 5  # of each kind
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def of_layers(missing: Sequence[Layer], left: Sequence[Stored], last: str) -> str:
+    """What a state dict's layers lack; "" where they lack nothing.
+
+    Args:
+      missing: layers of the module that have none of the file's.
+      left: layers of the file that have none of the module's.
+      last: name of the module's last dense layer, which counts classes.
+    """
+    resized, rest, others = [], [], list(left)
+    for layer in missing:
+        alike = [one for one in others if conversion.is_of_kind(layer, one.shapes)]
+        same_name = [one for one in alike if one.name == layer.name.replace("/", ".")]
+        if not alike:
+            rest.append(layer)
+            continue
+        one = (same_name or alike)[0]
+        others.remove(one)
+        resized.append(_resized(layer, one, is_last=layer.name == last))
+    names = [one.name for one in others]
+    shown = [
+        f"{layer.name} ({_shapes(conversion.expected(layer))}){nearest(layer.name.replace('/', '.'), names)}"
+        for layer in rest
+    ]
+    return _sentence(resized, shown, [f"{one.name} ({_shapes(one.shapes)})" for one in others])
+
+
+def _resized(layer: Layer, one: Stored, *, is_last: bool) -> str:
+    wanted, given = conversion.expected(layer), one.shapes
+    text = f"{layer.name} wants {_shapes(wanted)}, {one.name} has {_shapes(given)}"
+    if is_last and layer.kind == DENSE and wanted["weight"][1:] == given["weight"][1:]:
+        text += f": {given['weight'][0]} classes there, {wanted['weight'][0]} here"
+    return text
+
+
+def of_arrays(given: Shapes, wanted: Shapes) -> str:
+    """What a tree of Flax's lacks; "" where it has the paths and shapes that are wanted."""
+    both = [path for path in wanted if path in given]
+    missing, left = [path for path in wanted if path not in given], [path for path in given if path not in wanted]
+    kernels = [path for path in wanted if path.endswith("/kernel") and len(wanted[path]) == 2]
+    resized = []
+    for path in both:
+        if tuple(given[path]) == tuple(wanted[path]):
+            continue
+        text = f"{path} wants {list(wanted[path])}, it has {list(given[path])}"
+        if kernels and path == kernels[-1] and given[path][:-1] == wanted[path][:-1]:
+            text += f": {given[path][-1]} classes there, {wanted[path][-1]} here"
+        resized.append(text)
+    shown = [f"{path}{nearest(path, left)}" for path in missing]
+    return _sentence(resized, shown, left)
+
+
+def _sentence(resized: Sequence[str], missing: Sequence[str], left: Sequence[str]) -> str:
+    parts = {"of another shape": resized, "missing": missing, "left over": left}
+    return "; ".join(f"{what}: {_first(items)}" for what, items in parts.items() if items)
+
+
+def _first(items: Sequence[str]) -> str:
+    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    return ", ".join(items[:NAMED]) + more
+
+
+def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    if set(shapes) - {"bias"} == {"weight"}:
+        return f"{list(shapes['weight'])}"
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
