@@ -170,9 +170,11 @@ def _projection(latent: int, smaller: int) -> dict[str, Any] | None:
     """The matrix [latent, smaller] that makes the page's noise a smaller model's; None where it is the same."""
     if smaller in (0, latent):
         return None
+    import jax.numpy as jnp
+
     from kdgan.losses.latents import project
 
-    return _packed(np.asarray(project(np.eye(latent, dtype=np.float32), smaller)))
+    return _packed(np.asarray(project(jnp.eye(latent), smaller)))
 
 
 def _packed(array: np.ndarray) -> dict[str, Any]:
@@ -209,7 +211,9 @@ def _assembled(models, kind, title, description, about, data, files_of_runtime: 
 
 def _model_row(model: PageModel) -> str:
     label, note = html.escape(model.label), html.escape(model.note)
-    return f"<tr><th scope=row>{label}</th><td>{note}</td><td class=number>{len(model.onnx) / 1000:,.0f} kB</td></tr>"
+    size = len(model.onnx) / 1000
+    kilobytes = f"{size:,.{1 if size < 9.95 else 0}f} kB"
+    return f'<tr><th scope="row">{label}</th><td>{note}</td><td class="number">{kilobytes}</td></tr>'
 
 
 def _json(data: Mapping[str, Any]) -> str:

@@ -12,12 +12,13 @@ function start(networks) {
   let current = null, spoken = 0;
 
   function card(network) {
-    const verdict = make("p", { class: "verdict" }, "–"), bars = make("ol", { class: "bars" });
-    const time = make("span", {}, "–"), same = make("p", { class: "same" });
+    const long = classes.some(name => name.length > 3) ? " long" : "";
+    const verdict = make("p", { class: "verdict" + long }, "–"), bars = make("ol", { class: "bars" + long });
+    const cost = costLine(network), same = make("p", { class: "same" });
     const element = make("article", { class: "card", "aria-labelledby": "card-" + network.number },
       make("h3", { id: "card-" + network.number }, network.label), verdict, bars,
-      make("p", { class: "cost" }, time), same);
-    return { element, verdict, bars, time, same };
+      cost.element, same);
+    return { element, verdict, bars, cost, same };
   }
 
   // Probabilities [k] in a card: all classes in their order where they are few, else the likeliest.
@@ -25,7 +26,6 @@ function start(networks) {
     const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
     const best = order[0], few = probabilities.length <= ALL_SHOWN;
     verdict.replaceChildren(make("b", {}, classes[best] ?? String(best)), " ", make("span", {}, percent(probabilities[best])));
-    bars.classList.toggle("long", classes.some(name => name.length > 3));
     bars.replaceChildren(...(few ? [...probabilities.keys()] : order.slice(0, FIRST_SHOWN)).map(k => {
       const bar = make("i", {});
       bar.style.width = 100 * probabilities[k] + "%";
@@ -42,7 +42,7 @@ function start(networks) {
       const { output, time } = settled
         ? await timed(network, [image.data], shape) : { output: await call(network, [image.data], shape) };
       answers.push(showProbabilities(cell, output.data));
-      if (time) cell.time.textContent = costOf(network, time);
+      if (time) cell.cost.set(time);
       const differs = answers[i] !== answers[0];
       cell.same.textContent = i === 0 ? "" : (differs ? "differs from " : "agrees with ") + networks[0].label;
       cell.same.classList.toggle("differs", differs);
@@ -64,10 +64,10 @@ function start(networks) {
     paint(seen, blank());
     truth.textContent = "";
     waiting.delete("predict");
-    for (const { verdict, bars, time, same } of cards) {
+    for (const { verdict, bars, same } of cards) {
       verdict.textContent = "–";
       bars.replaceChildren();
-      [time.textContent, same.textContent] = ["–", ""];
+      same.textContent = "";
     }
   }
 
@@ -88,7 +88,7 @@ function start(networks) {
   const called = i => page.labels ? `Example ${i + 1}: ${classes[page.labels[i]] ?? page.labels[i]}` : `Example ${i + 1}`;
   const choose = i => {
     if (drawing) drawing.erase();
-    show(examples[i], page.labels ? `In the data it is ${classes[page.labels[i]] ?? page.labels[i]}.` : "");
+    show(examples[i], page.labels ? `In the data: ${classes[page.labels[i]] ?? page.labels[i]}` : "");
   };
   const buttons = make("p", { class: "buttons" }, ...(drawing ? [button("Clear", () => { drawing.erase(); clear(); })] : []),
     ...(channels === 1 ? [button("Invert", () => current && show(inverted(current)))] : []), acceptImages(accept));
@@ -97,7 +97,7 @@ function start(networks) {
     make("div", { class: "workbench" },
       section(drawing ? "Draw" : "An image",
         make("div", { class: "given" }, ...(drawing ? [drawing.canvas] : []),
-          make("div", { class: "seen" }, seen, make("p", {}, "What the networks see: ",
+          make("div", { class: "seen" }, seen, make("p", {}, "What the networks see",
             make("span", { class: "muted" }, `${width} × ${height} pixels${channels === 1 ? ", grey" : ""}`)))),
         said, buttons),
       section("What they say", make("div", { class: "cards" }, ...cards.map(({ element }) => element)), announced)),
@@ -165,6 +165,7 @@ function drawingPad(pad, change) {
 
 // The probabilities of the examples, of each network.
 async function selftest(networks) {
+  if (!page.examples) return [];
   const { shape, data } = unpacked(page.examples, Uint8Array), outputs = [];
   for (const network of networks) outputs.push(await callAll(network, [data], [shape]));
   return outputs;

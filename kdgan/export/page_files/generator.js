@@ -44,9 +44,9 @@ function start(networks) {
 
   const cards = networks.map(network => {
     const canvas = make("canvas", { role: "img", "aria-label": `Image that the ${network.label} makes of the noise` });
-    const time = make("span", {}, "–");
-    return { canvas, time, element: make("article", { class: "card", "aria-labelledby": "card-" + network.number },
-      make("h3", { id: "card-" + network.number }, network.label), canvas, make("p", { class: "cost" }, time)) };
+    const cost = costLine(network);
+    return { canvas, cost, element: make("article", { class: "card", "aria-labelledby": "card-" + network.number },
+      make("h3", { id: "card-" + network.number }, network.label), canvas, cost.element) };
   });
   const rowsOf = (what, kind) => networks.map(network => {
     const canvas = make("canvas", { role: "img", class: kind, "aria-label": `${what} of the ${network.label}` });
@@ -59,7 +59,7 @@ function start(networks) {
       const [arrays, shapes] = feeds(network, noise, [label]);
       const { output, time } = settled ? await timed(network, arrays, shapes) : { output: await call(network, arrays, shapes) };
       paint(cards[i].canvas, imagesOf({ shape: output.shape, data: shown(output.data) })[0]);
-      if (time) cards[i].time.textContent = costOf(network, time);
+      if (time) cards[i].cost.set(time);
     }
   }
   async function showMany(rows, noises, labels, columns) {
@@ -128,7 +128,7 @@ function start(networks) {
         make("div", { class: "sliders" }, ...sliders.map(({ row }) => row)),
         make("h3", {}, "From one noise to another"), position.row, make("p", { class: "buttons" }, play))),
     section("On the way from one noise to another", make("div", { class: "rows" }, ...strips.map(({ element }) => element))),
-    section("Sixteen noises", make("div", { class: "rows" }, ...grids.map(({ element }) => element)),
+    section("Sixteen noises", make("div", { class: "rows two" }, ...grids.map(({ element }) => element)),
       make("p", { class: "buttons" }, button("Sixteen others", () => { several = normal(count * latent); grid(); }))));
   one();
   strip();

@@ -12,14 +12,14 @@ function start(networks) {
   const cards = networks.map(network => {
     const under = make("canvas", { role: "img", "aria-label": "Before" });
     const over = make("canvas", { role: "img", class: "over", "aria-label": `After: what the ${network.label} makes of it` });
-    const time = make("span", {}, "–"), quality = make("span", {});
+    const cost = costLine(network);
     const bar = make("input", { type: "range", min: 0, max: 100, step: 1, value: 50, oninput: () => divide(Number(bar.value) / 100),
       "aria-label": `Before and after, ${network.label}: share that is shown as it was before` });
     const frame = make("div", { class: "compare" }, under, over, make("i", { "aria-hidden": "true" }), bar);
-    return { under, over, time, quality, bar, frame, element: make("article", { class: "card", "aria-labelledby": "card-" + network.number },
+    return { under, over, cost, bar, frame, element: make("article", { class: "card", "aria-labelledby": "card-" + network.number },
       make("h3", { id: "card-" + network.number }, network.label), frame,
       make("p", { class: "ends", "aria-hidden": "true" }, make("span", {}, "before"), make("span", {}, "after")),
-      make("p", { class: "cost" }, time, quality)) };
+      cost.element) };
   });
   const truth = make("canvas", { role: "img", "aria-label": "The target in the data" });
   const truthCard = make("article", { class: "card", hidden: true }, make("h3", {}, "the target in the data"), truth);
@@ -39,9 +39,9 @@ function start(networks) {
       paint(cell.over, made);
       paint(cell.under, image);
       cell.frame.style.aspectRatio = `${made.width} / ${made.height}`;
-      cell.time.textContent = costOf(network, time);
+      cell.cost.set(time);
       const fits = target && target.data.length === made.data.length;
-      cell.quality.textContent = fits ? `PSNR ${decibels(made.data, target.data).toFixed(2)} dB` : "";
+      cell.cost.more.textContent = fits ? `PSNR ${decibels(made.data, target.data).toFixed(2)} dB` : "";
     }
     truthCard.hidden = !target;
     if (target) paint(truth, target);
@@ -59,12 +59,12 @@ function start(networks) {
 
   const choose = i => show(before[i], targets[i]);
   document.getElementById("app").append(
-    section("Before and after", make("div", { class: "cards pictures" }, ...cards.map(({ element }) => element), truthCard),
+    section("Before and after", make("div", { class: "cards pictures large" }, ...cards.map(({ element }) => element), truthCard),
       make("p", { class: "buttons" }, acceptImages(accept)), said,
       ...(before.length ? [make("h3", {}, "Examples of the test split"), thumbnails(before, i => `Example ${i + 1}`, choose)] : []),
       make("p", { class: "note" }, "An image can also be dropped on the page, or pasted."
         + (height && width ? ` It is scaled to ${width} × ${height} pixels, its middle is kept.` : ""))));
-  divide(0.5);
+  divide(share);
   if (before.length) choose(0);
 }
 
@@ -76,6 +76,7 @@ function decibels(a, b) {
 
 // What each network makes of the examples.
 async function selftest(networks) {
+  if (!page.examples) return [];
   const { shape, data } = unpacked(page.examples, Uint8Array), outputs = [];
   for (const network of networks) outputs.push(await callAll(network, [data], [shape]));
   return outputs;

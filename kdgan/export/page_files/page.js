@@ -59,7 +59,14 @@ function milliseconds(time) {
   return (time < 0.1 ? time.toFixed(3) : time < 10 ? time.toFixed(2) : time < 100 ? time.toFixed(1) : time.toFixed(0)) + " ms";
 }
 
-const costOf = ({ bytes }, time) => `${milliseconds(time)} an image · ${(bytes / 1000).toFixed(0)} kB`;
+const kilobytes = bytes => (bytes / 1000).toFixed(bytes < 9950 ? 1 : 0) + " kB";
+
+// The line below a network's answer: time, kilobytes, and what else is said.
+function costLine({ bytes }) {
+  const time = make("span", {}, "–"), more = make("span", {});
+  return { element: make("p", { class: "cost" }, time, make("span", {}, kilobytes(bytes)), more), more,
+    set: value => { time.textContent = milliseconds(value) + " an image"; } };
+}
 
 // Buttons with the examples in them.
 function thumbnails(images, nameOf, choose) {

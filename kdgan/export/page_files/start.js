@@ -5,8 +5,8 @@
     const began = performance.now(), networks = await openNetworks();
     if (location.hash === "#selftest") {
       const outputs = await selftest(networks);
-      document.getElementById("selftest").textContent = JSON.stringify(networks.map(({ label }, i) => (
-        { label, shape: outputs[i].shape, type: outputs[i].data.constructor.name, bytes: base64Of(outputs[i].data) })));
+      document.getElementById("selftest").textContent = JSON.stringify(outputs.map(({ shape, data }, i) => (
+        { label: networks[i].label, shape, type: data.constructor.name, bytes: base64Of(data) })));
     }
     start(networks);
     document.getElementById("app").hidden = false;
