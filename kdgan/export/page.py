@@ -1,4 +1,4 @@
-"""A page that runs the student: one HTML file with onnxruntime-web and the networks in it, that asks the network for nothing.
+"""A page that runs the student: one HTML file with onnxruntime-web and ONNX files in it, that loads nothing else.
 
 The page opens from file://. Its Content-Security-Policy runs no script but those of this file, by their digests, and
 loads nothing; what a data set brings (class names, titles) is text and never markup. With `#selftest` behind its address it
@@ -109,7 +109,9 @@ def _check(models, kind, class_names, image_shape, examples, sliders) -> None:
     latent = max(model.latent for model in models)
     if kind == "generator":
         if without := [model.label for model in models if model.latent < 1]:
-            raise ValueError(f"the page of a generator needs the size of its noise: latent of {without[0]!r} is not given")
+            raise ValueError(
+                f"the page of a generator needs the size of its noise: latent of {without[0]!r} is not given"
+            )
         if wrong := [number for number in sliders if not 0 <= number < latent]:
             raise ValueError(f"sliders = {wrong[0]}: the noise has the dimensions 0 to {latent - 1}")
         return

@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -15,6 +16,14 @@ ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
     "--disable-background-networking", "--remote-debugging-pipe", "about:blank",
 )  # fmt: skip
+# The browser reads commands from its file 3 and answers into 4.
+START = """
+import fcntl, os, sys
+into, out = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
+os.dup2(into, 3)
+os.dup2(out, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def executable():
@@ -99,6 +108,12 @@ class Browser:
         x, y = places[-1]
         self.send("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, button="left", clickCount=1)
 
+    def choose(self, selector, path):
+        """Choose a file in an input of the page."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
     def picture(self, path, *, whole=True):
         """Write a PNG of the page, below what a window shows of it, too."""
         options = {}
@@ -116,10 +131,9 @@ def browser(seconds=120):
     into, to = os.pipe()
     back, out = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = f'exec "$0" "$@" 3<&{into} 4>&{out}'
         arguments = [executable(), f"--user-data-dir={profile}", *ARGUMENTS]
         with subprocess.Popen(
-            ["/bin/sh", "-c", command, *arguments], pass_fds=(into, out), start_new_session=True,
+            [sys.executable, "-c", START, str(into), str(out), *arguments], pass_fds=(into, out), start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ) as process:  # fmt: skip
             os.close(into)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from kdgan.export import latents, page, runtime
-from kdgan.export.page import Examples, PageModel
 from kdgan.export.pad import pad_of
+from kdgan.export.page import Examples, PageModel
 from kdgan.losses.latents import project
 
 EVIL = """</script><script>window.hacked = 1</script><!-- <img src=x onerror="window.hacked = 1"> & 'x' {{wasm}}"""
@@ -157,7 +157,10 @@ def test_a_smaller_generator_is_given_the_projection_that_players_share(tmp_path
         ({"image_shape": (None, None, 1)}, "an image_shape of three numbers"),
         ({"class_names": []}, "needs class_names"),
         ({"examples": Examples(np.zeros((2, 8, 8, 1), np.float32))}, "examples are float32"),
-        ({"examples": Examples(np.zeros((2, 9, 8, 1), np.uint8))}, r"shape \[2, 9, 8, 1\]; the models take \[8, 8, 1\]"),
+        (
+            {"examples": Examples(np.zeros((2, 9, 8, 1), np.uint8))},
+            r"shape \[2, 9, 8, 1\]; the models take \[8, 8, 1\]",
+        ),
         ({"kind": "generator"}, "latent of 'teacher' is not given"),
         ({"kind": "generator", "models": [PageModel("g", b"x", latent=4)], "sliders": (1, 4)}, "sliders = 4"),
     ],
@@ -256,7 +259,12 @@ def test_a_drawing_is_made_like_the_images():
     image = np.zeros((2, 20, 10, 1), np.uint8)
     image[0, 4:14, 2:6] = 200  # 10 of 20 rows; centre of mass x 4, y 9
     image[1, 6:16, 4:8] = 200  # x 6, y 11
-    assert pad_of(image) == {"dark": True, "extent": 0.5, "centre": [0.5, 0.5], "peak": pytest.approx(200 / 255, abs=1e-4)}
+    assert pad_of(image) == {
+        "dark": True,
+        "extent": 0.5,
+        "centre": [0.5, 0.5],
+        "peak": pytest.approx(200 / 255, abs=1e-4),
+    }
     light = pad_of(255 - image)
     assert light == {**pad_of(image), "dark": False}
 
