@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 
 from kdgan import files
+from kdgan.data.fields import Field
 from kdgan.export import runtime
 from kdgan.export.pad import pad_of
 
-KINDS = {"classifier": "classifier.js", "generator": "generator.js", "images": "images.js"}
+KINDS = {"classifier": "classifier.js", "tags": "classifier.js", "generator": "generator.js", "images": "images.js"}
+OF_ONE_IMAGE = {"probabilities": "classifier", "tags": "tags", "images": "images"}  # output of a file -> kind
 FILES = pathlib.Path(__file__).parent / "page_files"
 NOISES = 16  # that the page of a generator starts with, and whose images its self-test gives
 MOST_EXAMPLES = 48
@@ -42,8 +44,9 @@ class PageModel:
     Attributes:
       label: what heads its column: "student", "student, int8", "teacher".
       onnx: an ONNX file's bytes. Its first dimension may be a symbol, or 1. Of a classifier uint8 [n, h, w, c] ->
-        float32 [n, k], probabilities; of a generator float32 [n, d] (and int32 or int64 [n], the class) -> images; of kind
-        "images" uint8 [n, h, w, c] -> images. Images are [n, h, w, c], floating point in [0, 1] or uint8.
+        float32 [n, k], probabilities, of kind "tags" each by itself; of a generator float32 [n, d] (and int32 or int64
+        [n], the class) -> images; of kind "images" uint8 [n, h, w, c] -> images. Images that are made are [n, h, w, c],
+        floating point in [0, 1] or uint8.
       note: what it is, in a few words; "": nothing.
       latent: d of a generator. One below the largest is given the projection that a run's players share
         (`kdgan.losses.latents.project`).
@@ -61,13 +64,36 @@ class Examples:
 
     Attributes:
       images: uint8 [n, h, w, c].
-      labels: the class of each, int [n]; None: not said.
+      labels: the class of each, int [n], or its tags, bool [n, k]; None: not said.
       targets: uint8 [n, h', w', c], what a network of kind "images" should make of them; None: not shown.
     """
 
     images: np.ndarray
     labels: np.ndarray | None = None
     targets: np.ndarray | None = None
+
+
+def kind_of(name: str, inputs: Mapping[str, Field], output: str) -> str:
+    """The kind of page that runs a player: what it takes and what it gives decide.
+
+    Args:
+      name: of the player, for the message.
+      inputs: its fields, in order; of what makes images of noise they begin with "noise".
+      output: what its file gives: a key of `kdgan.export.outputs.OUTPUTS`.
+
+    Raises:
+      ValueError: a page runs no such player.
+    """
+    fields = list(inputs.values())
+    if output == "images" and next(iter(inputs), None) == "noise":
+        return "generator"
+    if [field.kind for field in fields] == ["image"] and output in OF_ONE_IMAGE:
+        return OF_ONE_IMAGE[output]
+    taken = ", ".join(f"{field} ({of.kind})" for field, of in inputs.items())
+    raise ValueError(
+        f"format page cannot hold {name}: it takes {taken} and gives {output}; a page runs players that take one image and"
+        f" give {', '.join(OF_ONE_IMAGE)}, or make images of noise"
+    )
 
 
 def write(
@@ -80,7 +106,7 @@ def write(
     Args:
       path: of the file; it is written whole or not at all.
       models: one or more. The first is what the others are compared with: a teacher, where there is one.
-      kind: "classifier", "generator", or "images" (before and after).
+      kind: "classifier", "tags", "generator", or "images" (before and after): see `kind_of`.
       title: what heads the page.
       description: one sentence below it.
       about: what else is said, name -> text: data set, arm, seed, step.
@@ -117,7 +143,7 @@ def _check(models, kind, class_names, image_shape, examples, sliders) -> None:
         return
     if len(image_shape) != 3:
         raise ValueError(f"image_shape = {tuple(image_shape)}: (h, w, c) of the images that the models take")
-    if kind == "classifier" and (None in image_shape or not class_names):
+    if kind in ("classifier", "tags") and (None in image_shape or not class_names):
         raise ValueError("the page of a classifier needs class_names, and an image_shape of three numbers")
     if examples is None:
         return
@@ -151,10 +177,13 @@ def _data(models, kind, title, class_names, image_shape, examples, like, sliders
     if examples is not None and len(examples.images):
         data["examples"] = _packed(examples.images[:MOST_EXAMPLES])
         if examples.labels is not None:
-            data["labels"] = [int(label) for label in examples.labels[:MOST_EXAMPLES]]
+            data["labels"] = [
+                np.flatnonzero(label).tolist() if np.ndim(label) else [int(label)]
+                for label in examples.labels[:MOST_EXAMPLES]
+            ]
         if examples.targets is not None:
             data["targets"] = _packed(examples.targets[:MOST_EXAMPLES])
-    if kind == "classifier":
+    if kind in ("classifier", "tags"):
         shown = like if like is not None else None if examples is None else examples.images
         data["pad"] = None if shown is None else pad_of(shown)
     if kind == "generator":

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdgan.data.fields import Field
 from kdgan.export import latents, page, runtime
 from kdgan.export.pad import pad_of
 from kdgan.export.page import Examples, PageModel
@@ -129,7 +130,7 @@ def test_the_page_holds_networks_runtime_and_sizes_and_refers_to_nothing(tmp_pat
     }  # fmt: skip
     assert references == {"data:,"}
     data = json.loads(parsed.one("data"))
-    assert data["labels"] == [0, 1, 0]
+    assert data["labels"] == [[0], [1], [0]]
     assert data["examples"]["shape"] == [3, 8, 8, 1]
     assert [model["bytes"] for model in data["models"]] == [9_960, 600]
 
@@ -148,10 +149,48 @@ def test_a_smaller_generator_is_given_the_projection_that_players_share(tmp_path
     assert data["sliders"] == [5, 0]
 
 
+IMAGE, TEXT = Field("image", (8, 8, 1)), Field("vector", (5,))
+NOISE, LABEL = Field("vector", (4,)), Field("class", (), None, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "kind"),
+    [
+        ({"image": IMAGE}, "probabilities", "classifier"),
+        ({"photo": IMAGE}, "tags", "tags"),
+        ({"image": IMAGE}, "images", "images"),
+        ({"noise": NOISE}, "images", "generator"),
+        ({"noise": NOISE, "label": LABEL}, "images", "generator"),
+    ],
+)
+def test_what_a_player_takes_and_gives_decides_the_kind(inputs, output, kind):
+    assert page.kind_of("student", inputs, output) == kind
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        ({"image": IMAGE, "text": TEXT}, "probabilities"),
+        ({"text": TEXT}, "probabilities"),
+        ({"image": IMAGE}, "values"),
+    ],
+)
+def test_a_player_that_no_page_runs_is_refused(inputs, output):
+    taken = ", ".join(f"{name} ({field.kind})" for name, field in inputs.items())
+    with pytest.raises(ValueError, match="format page cannot hold student: it takes " + re.escape(taken)):
+        page.kind_of("student", inputs, output)
+
+
+def test_tags_of_examples_are_numbers(tmp_path, runtime_files):
+    examples = Examples(np.zeros((2, 8, 8, 1), np.uint8), np.array([[True, False, True], [False] * 3]))
+    parsed = classifier_page(tmp_path / "page.html", kind="tags", class_names="abc", examples=examples)
+    assert json.loads(parsed.one("data"))["labels"] == [[0, 2], []]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"kind": "tokens"}, "kind = 'tokens': a page is of kind classifier, generator, images"),
+        ({"kind": "tokens"}, "kind = 'tokens': a page is of kind classifier, tags, generator, images"),
         ({"models": []}, "one or more models"),
         ({"image_shape": (8, 8)}, r"image_shape = \(8, 8\)"),
         ({"image_shape": (None, None, 1)}, "an image_shape of three numbers"),

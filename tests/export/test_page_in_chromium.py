@@ -169,6 +169,22 @@ def test_a_file_is_scaled_as_a_folder_of_images_is(browser, tmp_path, mode, size
     browser.wait("document.querySelector('.said').textContent.startsWith('This file is no image')")
 
 
+def test_tags_hold_each_by_itself(browser, tmp_path):
+    model, function = networks.classifier(SHAPE, 3, 2)  # probabilities that sum to 1 are tags as good as any
+    examples = Examples(digits(40), np.eye(3, dtype=bool)[np.arange(40) % 3])
+    written(
+        browser, tmp_path / "page.html", [PageModel("student", model)], kind="tags", class_names="abc",
+        image_shape=SHAPE, examples=examples,
+    )  # fmt: skip
+    probabilities = function(digits(40))
+    for place in (int((probabilities.max(-1) < 0.5).argmax()), int((probabilities[:, 1] > 0.5).argmax())):
+        browser.evaluate(f"document.querySelectorAll('.thumbnails button')[{place}].click()")
+        settle(browser)
+        chosen = np.flatnonzero(probabilities[place] > 0.5)
+        assert text(browser, ".verdict b") == ["".join("abc"[k] for k in chosen) or "none"]
+        assert text(browser, ".said") == [f"In the data: {'abc'[place % 3]}"]
+
+
 @pytest.fixture(scope="module")
 def generator(browser, tmp_path_factory):
     made = [networks.generator(SHAPE, 6, 3, seed=0), networks.generator(SHAPE, 2, 3, seed=1)]

@@ -1,4 +1,5 @@
-// A classifier: draw, choose or drop an image, and see what each network makes of it.
+// A classifier, or of kind "tags" one whose classes hold or not each by itself: draw, choose or drop an image, and see what
+// each network makes of it.
 
 const ALL_SHOWN = 10, FIRST_SHOWN = 5;
 
@@ -21,18 +22,23 @@ function start(networks) {
     return { element, verdict, bars, cost, same };
   }
 
-  // Probabilities [k] in a card: all classes in their order where they are few, else the likeliest.
+  const nameOf = k => classes[k] ?? String(k);
+  const namesOf = chosen => chosen.map(nameOf).join(", ") || "none";
+
+  // Probabilities [k] in a card: all classes in their order where they are few, else the likeliest. What is decided.
   function showProbabilities({ verdict, bars }, probabilities) {
     const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
-    const best = order[0], few = probabilities.length <= ALL_SHOWN;
-    verdict.replaceChildren(make("b", {}, classes[best] ?? String(best)), " ", make("span", {}, percent(probabilities[best])));
+    const few = probabilities.length <= ALL_SHOWN;
+    const chosen = page.kind === "tags" ? [...probabilities.keys()].filter(k => probabilities[k] > 0.5) : [order[0]];
+    verdict.replaceChildren(make("b", { title: namesOf(chosen) }, namesOf(chosen)), " ",
+      make("span", {}, page.kind === "tags" ? "above 50 %" : percent(probabilities[order[0]])));
     bars.replaceChildren(...(few ? [...probabilities.keys()] : order.slice(0, FIRST_SHOWN)).map(k => {
       const bar = make("i", {});
       bar.style.width = 100 * probabilities[k] + "%";
-      return make("li", { class: k === best ? "best" : "" }, make("span", { class: "name" }, classes[k] ?? String(k)),
+      return make("li", { class: chosen.includes(k) ? "best" : "" }, make("span", { class: "name" }, nameOf(k)),
         make("span", { class: "bar", "aria-hidden": "true" }, bar), make("span", { class: "number" }, percent(probabilities[k])));
     }));
-    return best;
+    return namesOf(chosen);
   }
 
   async function predict(image, settled) {
@@ -47,7 +53,7 @@ function start(networks) {
       cell.same.textContent = i === 0 ? "" : (differs ? "differs from " : "agrees with ") + networks[0].label;
       cell.same.classList.toggle("differs", differs);
     }
-    const said = answers.map((best, i) => `${networks[i].label}: ${classes[best] ?? best}`).join("; ");
+    const said = answers.map((names, i) => `${networks[i].label}: ${names}`).join("; ");
     clearTimeout(spoken);
     if (settled) spoken = setTimeout(() => { announced.textContent = said; }, 300);
   }
@@ -85,10 +91,10 @@ function start(networks) {
     const image = asTrained(ink, pad, height, width);
     if (image) show(image, "", settled); else clear();
   });
-  const called = i => page.labels ? `Example ${i + 1}: ${classes[page.labels[i]] ?? page.labels[i]}` : `Example ${i + 1}`;
+  const called = i => page.labels ? `Example ${i + 1}: ${namesOf(page.labels[i])}` : `Example ${i + 1}`;
   const choose = i => {
     if (drawing) drawing.erase();
-    show(examples[i], page.labels ? `In the data: ${classes[page.labels[i]] ?? page.labels[i]}` : "");
+    show(examples[i], page.labels ? "In the data: " + namesOf(page.labels[i]) : "");
   };
   const buttons = make("p", { class: "buttons" }, ...(drawing ? [button("Clear", () => { drawing.erase(); clear(); })] : []),
     ...(channels === 1 ? [button("Invert", () => current && show(inverted(current)))] : []), acceptImages(accept));
