@@ -138,7 +138,11 @@ def test_the_functional_snippet_prints_the_accuracy_of_teacher_and_student(execu
 
 @pytest.mark.parametrize(
     ("cell", "arms"),
-    [("compare", ("scratch", "kd", "kdgan")), ("quickstart", ("scratch", "kd", "kdgan")), ("own", ("scratch", "kd", "soft_only", "confident"))]
+    [
+        ("compare", ("scratch", "kd", "kdgan")),
+        ("quickstart", ("scratch", "kd", "kdgan")),
+        ("own", ("scratch", "kd", "soft_only", "confident")),
+    ],
 )
 @pytest.mark.slow
 def test_a_run_shows_its_table_and_curves_inline(executed, cell, arms):

@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import sys
+import typing
 
 import flax
 import jax
@@ -100,12 +101,21 @@ def test_readme_is_short_and_so_are_its_recipes():
 
 def test_every_snippet_is_run_by_some_test():
     # The generator's: tests/run/test_generators.py; the evaluator's: tests/evaluators/test_evaluators_outside.py.
-    assert len(re.findall(FENCE, README, flags=re.S)) == 20
+    assert len(re.findall(FENCE, README, flags=re.S)) == 19
     assert len(re.findall(FENCE, (ROOT / "docs" / "python.md").read_text(), flags=re.S)) == 1
 
 
 def test_every_link_leads_to_a_file():
-    for file in ("README.md", "CONTRIBUTING.md", "configs/README.md", "docs/python.md", "docs/reference.md"):
+    for file in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "configs/README.md",
+        "docs/python.md",
+        "docs/reference.md",
+        "docs/evaluator.md",
+        "docs/in.md",
+        "docs/out.md",
+    ):
         folder = (ROOT / file).parent
         for link in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / file).read_text()):
             assert (folder / link).exists(), f"{file}: {link}"
@@ -215,18 +225,37 @@ def test_your_data_by_its_tfds_name(shared_data_dir, tmp_path, monkeypatch):
     assert (len(inputs.train), inputs.train.image_shape, inputs.num_classes) == (200, (32, 32, 3), 10)
 
 
-def test_arrays_with_several_seeds_make_a_table(project, capsys):
+def arrays():
     data = kdgan.data.load("digits", "train").take(range(60))
-    arrays = {"images": data.image, "labels": data.label, "test_images": data.image / 255.0, "test_labels": data.label}
-    (code,) = recipe("Arrays")
-    names = {"kdgan": kdgan, "get_config": get_config, **arrays}
+    return {"images": data.image, "labels": data.label, "test_images": data.image / 255.0, "test_labels": data.label}
+
+
+def test_arrays_of_ones_own_make_a_table(project, capsys):
+    (code,) = recipe("Arrays of your own")
+    names = {"kdgan": kdgan, "get_config": get_config, **arrays()}
     exec(code, names)
     accuracy = names["summary"]["stages"]["distill"]["arms"]["kd"]["players"]["student"]["accuracy"]
-    assert len(accuracy["values"]) == 5
+    assert len(accuracy["values"]) == 2
     printed = capsys.readouterr().out
     assert str(accuracy) in printed
-    assert "5 seeds" in printed
+    assert "2 seeds" in printed
     assert pathlib.Path("runs/arrays/report.html").exists()
+
+
+@pytest.mark.extra("jax2onnx", "onnxruntime")
+def test_ten_lines_compare_a_teacher_and_its_student_and_export_it(project, capsys):
+    net = MyNet()
+    variables = net.init(jax.random.key(0), np.zeros((1, 8, 8, 1)))
+    code = snippet("kdgan.compare(").replace(
+        '"resnet8"', 'kdgan.models.MLP(hidden=(4,)), fields={"evaluate.latency": False}'
+    )
+    code = code.replace("seeds=5", "seeds=2").replace("steps=2_000", "steps=2, batch_size=8")
+    code = code.replace('"scratch", "kd", "kdgan"', '"scratch", "kd"')
+    exec(code, {"kdgan": kdgan, "teacher": (net, variables), **arrays()})
+    assert "student · kd" in capsys.readouterr().out
+    session = importlib.import_module("onnxruntime").InferenceSession("student.onnx")
+    (outputs,) = session.run(None, {session.get_inputs()[0].name: arrays()["images"][:3]})
+    np.testing.assert_allclose(outputs.sum(-1), 1, atol=1e-5)  # probabilities of uint8 images
 
 
 def test_your_teacher_from_another_run(mine, project):
@@ -247,46 +276,44 @@ class MyNet(nn.Module):
         return nn.Dense(10)(images.reshape(len(images), -1))
 
 
-def test_your_teacher_as_any_function(project):
+def test_your_teacher_from_a_file_of_weights(project):
+    """A Flax module of one's own and its msgpack in place of README's ResNet and .pth."""
     test = kdgan.data.load("digits", "test")
     net = MyNet()
     variables = net.init(jax.random.key(0), test.image[:1] / 255.0)
     pathlib.Path("teacher.msgpack").write_bytes(flax.serialization.to_bytes(variables))
-    function, lines = recipe("Your teacher, any function")
-    head = (
-        "import pathlib\nimport kdgan\nfrom flax.serialization import msgpack_restore\nfrom test_readme import MyNet\n"
-    )
-    project("models.py", head + function)
-    config = changed(lines)
+    (code,) = recipe("Your teacher, a file of weights")
+    code = code.replace('"resnet20"', '"test_readme.MyNet"').replace("resnet20.pth", "teacher.msgpack")
+    code = code.replace("(0.485, 0.456, 0.406)", "0.4").replace("(0.229, 0.224, 0.225)", "0.2")
+    config = changed(code)
     del config.stages.distill.arms.scratch
     players = train.train(config, "run")["stages"]["distill"]["arms"]["kd"]["players"]
-    accuracy = (np.argmax(net.apply(variables, test.image / 255.0), -1) == test.label).mean()
+    accuracy = (np.argmax(net.apply(variables, (test.image / 255.0 - 0.4) / 0.2), -1) == test.label).mean()
     np.testing.assert_allclose(players["teacher"]["accuracy"]["values"], accuracy, atol=1e-6)
     assert "agreement" in players["student"]
 
 
-CALLS = []  # numbers of images that the foreign teacher was called with
+class Classifier:
+    """Stands for one of scikit-learn; it notes how many images it is called with."""
+
+    calls: typing.ClassVar[list[int]] = []
+
+    def predict_proba(self, rows):
+        assert type(rows) is np.ndarray
+        self.calls.append(len(rows))
+        weights = np.exp(rows[:, 20:30])
+        return weights / weights.sum(-1, keepdims=True)
 
 
-def my_torch_model(images):
-    assert type(images) in (np.ndarray, type(jax.numpy.zeros(()))), type(images)
-    CALLS.append(len(images))
-    return np.asarray(images).reshape(len(images), -1)[:, :10]
-
-
-def test_your_teacher_of_another_framework_is_called_once_for_each_image(project):
-    (function,) = recipe("Your teacher, in PyTorch")
-    _, lines = recipe("Your teacher, any function")
-    (cached,) = re.findall(r"`(config\.stages\.distill\.cached = .*?)`", README)
-    project("models.py", "import jax\nimport kdgan\nfrom test_readme import my_torch_model\n" + function)
-    config = changed(lines + cached)
+def test_your_teacher_as_any_function_is_called_once_for_each_image(project):
+    lines, function = recipe("Your teacher, in PyTorch or ONNX, or any function")
+    project("models.py", "import kdgan\nfrom test_readme import Classifier\nclassifier = Classifier()\n" + function)
+    assert {line.split("=")[0].strip() for line in lines.splitlines()[:3]} == {"config.players.teacher"}
+    config = changed("\n".join(lines.splitlines()[2:]))  # of the three teachers the last one
     config.data.labelled = 40
     del config.stages.distill.arms.scratch
-    foreign = importlib.import_module("my_project.models").teacher
-    calls = sys.modules["test_readme"].CALLS
-    calls.clear()
-    assert foreign().apply({}, np.ones((3, 8, 8, 1), np.float32)).shape == (3, 10)
-    assert calls == [3]
+    importlib.import_module("my_project.models")
+    calls = sys.modules["test_readme"].Classifier.calls
     calls.clear()
     summary = train.train(config, "run")
     assert "teacher" in summary["stages"]["distill"]["arms"]["kd"]["players"]

@@ -1,4 +1,4 @@
-"""An evaluator, and a player of images that become images, from outside of the package: README's snippet in a whole run."""
+"""An evaluator, and a player of images that become images, from outside of the package: docs/evaluator.md's snippet in a whole run."""
 
 import importlib
 import json
@@ -19,9 +19,13 @@ from kdgan.run.config import ConfigError
 
 ROOT = pathlib.Path(__file__).parents[2]
 PSNR = re.search(
-    r"```python\n(import jax.numpy as jnp\nfrom kdgan.evaluators.*?)```", (ROOT / "README.md").read_text(), re.S
+    r"```python\n(import jax.numpy as jnp\nfrom kdgan.evaluators.*?)```",
+    (ROOT / "docs" / "evaluator.md").read_text(),
+    re.S,
 )[1]
-NAMED = re.search(r"```python\n(config.players.student.evaluate = .*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+NAMED = re.search(
+    r"```python\n(config.players.student.evaluate = .*?)```", (ROOT / "docs" / "evaluator.md").read_text(), re.S
+)[1]
 REST = '''
 from flax import linen as nn
 from kdgan.game import Method, Move
@@ -76,7 +80,7 @@ def nothing():
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A package `outside` with README's evaluator and more; the working directory is its folder."""
+    """A package `outside` with that evaluator and more; the working directory is its folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.split(".")[0] == "outside"]:
