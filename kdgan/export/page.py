@@ -28,7 +28,7 @@ KINDS = {"classifier": "classifier.js", "tags": "classifier.js", "generator": "g
 OF_ONE_IMAGE = {"probabilities": "classifier", "tags": "tags", "images": "images"}  # output of a file -> kind
 FILES = pathlib.Path(__file__).parent / "page_files"
 NOISES = 16  # that the page of a generator starts with, and whose images its self-test gives
-MOST_EXAMPLES = 48
+MOST_EXAMPLES, MOST_BYTES = 48, 3_000_000  # of the examples of a page
 
 # What any page may do: run the scripts with these digests, among them the runtime's module by a blob, and nothing else.
 POLICY = (
@@ -63,14 +63,14 @@ class Examples:
     """Images to start from, of the test split.
 
     Attributes:
-      images: uint8 [n, h, w, c].
+      images: uint8 [n, h, w, c]; of kind "images" also a sequence of images [h, w, c] of several sizes.
       labels: the class of each, int [n], or its tags, bool [n, k]; None: not said.
-      targets: uint8 [n, h', w', c], what a network of kind "images" should make of them; None: not shown.
+      targets: uint8 [n, h', w', c], or a sequence, what a network of kind "images" should make of them; None: not shown.
     """
 
-    images: np.ndarray
+    images: np.ndarray | Sequence[np.ndarray]
     labels: np.ndarray | None = None
-    targets: np.ndarray | None = None
+    targets: np.ndarray | Sequence[np.ndarray] | None = None
 
 
 def kind_of(name: str, inputs: Mapping[str, Field], output: str) -> str:
@@ -147,13 +147,16 @@ def _check(models, kind, class_names, image_shape, examples, sliders) -> None:
         raise ValueError("the page of a classifier needs class_names, and an image_shape of three numbers")
     if examples is None:
         return
-    if examples.images.dtype != np.uint8 or examples.images.ndim != 4:
-        raise ValueError(
-            f"examples are {examples.images.dtype} {list(examples.images.shape)}; uint8 [n, h, w, c] is accepted"
-        )
-    sides = zip(image_shape, examples.images.shape[1:], strict=True)
-    if any(wanted not in (None, given) for wanted, given in sides):
-        raise ValueError(f"examples have shape {list(examples.images.shape)}; the models take {list(image_shape)}")
+    for name, given in (("labels", examples.labels), ("targets", examples.targets)):
+        if given is not None and len(given) != len(examples.images):
+            raise ValueError(
+                f"examples have {len(examples.images)} images and {len(given)} {name}; as many are accepted"
+            )
+    for image in examples.images:
+        if image.dtype != np.uint8 or image.ndim != 3:
+            raise ValueError(f"an example is {image.dtype} {list(image.shape)}; uint8 [h, w, c] is accepted")
+        if any(wanted not in (None, given) for wanted, given in zip(image_shape, image.shape, strict=True)):
+            raise ValueError(f"an example has shape {list(image.shape)}; the models take {list(image_shape)}")
 
 
 def _data(models, kind, title, class_names, image_shape, examples, like, sliders) -> dict[str, Any]:
@@ -174,22 +177,28 @@ def _data(models, kind, title, class_names, image_shape, examples, like, sliders
             for model in models
         ],
     }
-    if examples is not None and len(examples.images):
-        data["examples"] = _packed(examples.images[:MOST_EXAMPLES])
+    if examples is not None and (count := _count(examples)):
+        data["examples"] = [_packed(image) for image in examples.images[:count]]
         if examples.labels is not None:
             data["labels"] = [
-                np.flatnonzero(label).tolist() if np.ndim(label) else [int(label)]
-                for label in examples.labels[:MOST_EXAMPLES]
+                np.flatnonzero(label).tolist() if np.ndim(label) else [int(label)] for label in examples.labels[:count]
             ]
         if examples.targets is not None:
-            data["targets"] = _packed(examples.targets[:MOST_EXAMPLES])
+            data["targets"] = [_packed(image) for image in examples.targets[:count]]
     if kind in ("classifier", "tags"):
-        shown = like if like is not None else None if examples is None else examples.images
+        shown = like if like is not None else None if examples is None else np.asarray(examples.images)
         data["pad"] = None if shown is None else pad_of(shown)
     if kind == "generator":
         data["noise"] = _packed(start_noise(latent))
         data["sliders"] = [int(number) for number in sliders] or list(range(min(8, latent)))
     return data
+
+
+def _count(examples: Examples) -> int:
+    """How many examples the page has: large ones are fewer."""
+    several = [examples.images, *([] if examples.targets is None else [examples.targets])]
+    sizes = np.cumsum([sum(image.nbytes for image in pair) for pair in zip(*several, strict=True)])
+    return int(min(MOST_EXAMPLES, max(1, (sizes <= MOST_BYTES).sum()), len(sizes)))
 
 
 def start_noise(latent: int) -> np.ndarray:

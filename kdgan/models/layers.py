@@ -59,7 +59,7 @@ def max_pool(x: Array) -> Array:
     The derivative is not that of `nn.max_pool`, whose gradient (select and scatter) takes half of a small network's step
     on a CPU. Where values of a window tie, they share the gradient.
     """
-    return nn.max_pool(x, (2, 2), (2, 2))
+    return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
 
 
 @max_pool.defjvp

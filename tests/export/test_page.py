@@ -131,7 +131,7 @@ def test_the_page_holds_networks_runtime_and_sizes_and_refers_to_nothing(tmp_pat
     assert references == {"data:,"}
     data = json.loads(parsed.one("data"))
     assert data["labels"] == [[0], [1], [0]]
-    assert data["examples"]["shape"] == [3, 8, 8, 1]
+    assert [one["shape"] for one in data["examples"]] == [[8, 8, 1]] * 3
     assert [model["bytes"] for model in data["models"]] == [9_960, 600]
 
 
@@ -187,6 +187,18 @@ def test_tags_of_examples_are_numbers(tmp_path, runtime_files):
     assert json.loads(parsed.one("data"))["labels"] == [[0, 2], []]
 
 
+def test_examples_of_several_sizes_are_few_where_they_are_large(tmp_path, runtime_files):
+    sides = (4, 600, 500, 900)
+    images = [np.zeros((side, 5 + side, 3), np.uint8) for side in sides]
+    targets = [image.repeat(2, 0).repeat(2, 1) for image in images]
+    given = dict(kind="images", image_shape=(None, None, 3))
+    parsed = classifier_page(tmp_path / "page.html", **given, examples=Examples(images))
+    data = json.loads(parsed.one("data"))
+    assert [one["shape"] for one in data["examples"]] == [[4, 9, 3], [600, 605, 3], [500, 505, 3]]
+    parsed = classifier_page(tmp_path / "page.html", **given, examples=Examples(images, targets=targets))
+    assert [one["shape"] for one in json.loads(parsed.one("data"))["targets"]] == [[8, 18, 3]]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -195,10 +207,14 @@ def test_tags_of_examples_are_numbers(tmp_path, runtime_files):
         ({"image_shape": (8, 8)}, r"image_shape = \(8, 8\)"),
         ({"image_shape": (None, None, 1)}, "an image_shape of three numbers"),
         ({"class_names": []}, "needs class_names"),
-        ({"examples": Examples(np.zeros((2, 8, 8, 1), np.float32))}, "examples are float32"),
+        ({"examples": Examples(np.zeros((2, 8, 8, 1), np.float32))}, "an example is float32"),
         (
             {"examples": Examples(np.zeros((2, 9, 8, 1), np.uint8))},
-            r"shape \[2, 9, 8, 1\]; the models take \[8, 8, 1\]",
+            r"shape \[9, 8, 1\]; the models take \[8, 8, 1\]",
+        ),
+        (
+            {"examples": Examples(np.zeros((2, 8, 8, 1), np.uint8), np.zeros(3, int))},
+            "examples have 2 images and 3 labels",
         ),
         ({"kind": "generator"}, "latent of 'teacher' is not given"),
         ({"kind": "generator", "models": [PageModel("g", b"x", latent=4)], "sliders": (1, 4)}, "sliders = 4"),

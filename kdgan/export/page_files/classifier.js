@@ -5,7 +5,7 @@ const ALL_SHOWN = 10, FIRST_SHOWN = 5;
 
 function start(networks) {
   const [height, width, channels] = page.shape, { classes, pad } = page;
-  const examples = page.examples ? imagesOf(unpacked(page.examples, Uint8Array)) : [];
+  const examples = examplesOf(page.examples);
   const cards = networks.map(network => card(network));
   const seen = make("canvas", { role: "img", "aria-label": "The image as the networks are given it" });
   const truth = make("span", {}), announced = make("p", { class: "unseen", "aria-live": "polite" });
@@ -171,8 +171,7 @@ function drawingPad(pad, change) {
 
 // The probabilities of the examples, of each network.
 async function selftest(networks) {
-  if (!page.examples) return [];
-  const { shape, data } = unpacked(page.examples, Uint8Array), outputs = [];
-  for (const network of networks) outputs.push(await callAll(network, [data], [shape]));
+  const outputs = [], { data, shape } = stacked(examplesOf(page.examples));
+  if (data) for (const network of networks) outputs.push(await callAll(network, [data], [shape]));
   return outputs;
 }

@@ -4,8 +4,8 @@ const MOST_SIDE = 512;  // of an image for networks that take any size
 
 function start(networks) {
   const [height, width, channels] = page.shape;
-  const before = page.examples ? imagesOf(unpacked(page.examples, Uint8Array)) : [];
-  const targets = page.targets ? imagesOf(unpacked(page.targets, Uint8Array)) : [];
+  const before = examplesOf(page.examples);
+  const targets = examplesOf(page.targets);
   const said = make("p", { class: "note", "aria-live": "polite" });
   let share = 0.5;
 
@@ -76,8 +76,7 @@ function decibels(a, b) {
 
 // What each network makes of the examples.
 async function selftest(networks) {
-  if (!page.examples) return [];
-  const { shape, data } = unpacked(page.examples, Uint8Array), outputs = [];
-  for (const network of networks) outputs.push(await callAll(network, [data], [shape]));
+  const outputs = [], { data, shape } = stacked(examplesOf(page.examples));
+  if (data) for (const network of networks) outputs.push(await callAll(network, [data], [shape]));
   return outputs;
 }

@@ -27,6 +27,24 @@ function imagesOf({ shape: [count, height, width, channels], data }) {
     { height, width, channels, data: data.subarray(i * size, (i + 1) * size) }));
 }
 
+// Images that Python packed one by one.
+function examplesOf(packed = []) {
+  return packed.map(one => {
+    const { shape: [height, width, channels], data } = unpacked(one, Uint8Array);
+    return { height, width, channels, data };
+  });
+}
+
+// Images as one array [n, h, w, c]: as many as are of the first one's size.
+function stacked(images) {
+  if (!images.length) return {};
+  const { height, width, channels } = images[0];
+  const same = images.filter(image => image.height === height && image.width === width);
+  const data = new Uint8Array(same.length * height * width * channels);
+  same.forEach((image, i) => data.set(image.data, i * image.data.length));
+  return { shape: [same.length, height, width, channels], data };
+}
+
 // Weights of one axis: for each of `size` places the first source index and its weights, over the stretch from..to of a
 // source of `length`. A triangle as wide as a step of the target is what Pillow's BILINEAR takes, a box what its BOX takes.
 function weights(length, from, to, size, filter) {

@@ -1,0 +1,77 @@
+"""ONNX by jax2onnx: opset 21, any number of examples, parameters as float32."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from kdgan import extras
+from kdgan.export.exportable import Exportable, function, metadata, shapes
+from kdgan.export.outputs import OUTPUTS
+from kdgan.export.refused import naming_operation
+
+OPSET = 21
+
+
+def convert(exportable: Exportable, *, normalise: bool = True) -> bytes:
+    """The content of an .onnx file, checked in full.
+
+    Raises:
+      ValueError: a package is not installed; an operation that ONNX, or jax2onnx, has not.
+    """
+    what = f"writing {exportable.name}.onnx"
+    onnx, jax2onnx = extras.need("onnx", what), extras.need("jax2onnx", what)
+    call = function(exportable, normalise=normalise)
+    given = shapes(exportable, None, normalise=normalise)
+    with naming_operation("ONNX", exportable.name, call, given), _quiet():
+        # Inner jits are inlined: jax2onnx's own way to do so is not that of JAX 0.12, which has no `core.ClosedJaxpr`.
+        with jax.disable_jit():
+            model = jax2onnx.to_onnx(
+                call,
+                given,
+                model_name=exportable.name,
+                opset=OPSET,
+                input_names=list(exportable.inputs),
+                output_names=[OUTPUTS[exportable.output].name],
+            )
+        # What it notes of values in between has wrong shapes behind batch norm; a runtime infers them itself.
+        del model.graph.value_info[:]
+        _mend_pads(onnx, model)
+        for name, text in metadata(exportable, normalise=normalise).items():
+            model.metadata_props.add(key=name, value=text)
+        onnx.checker.check_model(model, full_check=True)
+        return model.SerializeToString()
+
+
+def _mend_pads(onnx: Any, model: Any) -> None:
+    """The value that a Pad fills with has the type of what it fills: jax2onnx writes a Python float as a double."""
+    doubles = {one.name: one for one in model.graph.initializer if one.data_type == onnx.TensorProto.DOUBLE}
+    for node in model.graph.node:
+        if node.op_type == "Pad" and len(node.input) > 2 and node.input[2] in doubles:
+            value = onnx.numpy_helper.to_array(doubles[node.input[2]]).astype(np.float32)
+            name = node.input[2] + "_float"
+            if name not in {one.name for one in model.graph.initializer}:
+                model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+            node.input[2] = name
+    used = {name for node in model.graph.node for name in node.input}
+    for name, one in doubles.items():
+        if name not in used:
+            model.graph.initializer.remove(one)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without onnx_ir's lines on shapes that it leaves out, and JAX's on a double that becomes a float."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*dtype float64 requested", category=UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
