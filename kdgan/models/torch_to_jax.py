@@ -112,8 +112,9 @@ def run(module: Any, state: Mapping[str, Array], args: Sequence[Array]) -> Any:
         with warnings.catch_warnings(), jax.numpy_rank_promotion("allow"), torch.no_grad(), torch.device("jax:0"), known:
             # Indices are int64 in PyTorch, and int32 here.
             warnings.filterwarnings("ignore", "Explicitly requested dtype .*int64", UserWarning)
-            wrapped = {name: known.j2t_iso(array) for name, array in state.items()}
-            output = torch.func.functional_call(module, wrapped, tuple(known.j2t_iso(array) for array in args))
+            of_jax = lambda array: known.j2t_iso(jnp.asarray(array))
+            wrapped = {name: of_jax(array) for name, array in state.items()}
+            output = torch.func.functional_call(module, wrapped, tuple(of_jax(array) for array in args))
         output = known.t2j_iso(output)
     except Exception as error:  # whatever a module of the user's own raises
         raise ValueError(failed(module, error)) from error
@@ -150,7 +151,7 @@ def _reason(error: Exception) -> str:
         return f"its forward pass depends on values of its input ({type(error).__name__}), which a compiled program cannot"
     if "mixed math" in said:
         return "it computes with a tensor that is neither parameter, buffer nor input; register it as a buffer"
-    return f"{type(error).__name__}: {said[:300]}"
+    return f"{type(error).__name__}: {said[:200]}"
 
 
 def _on_jax(known: Any, function: Callable) -> Callable:
