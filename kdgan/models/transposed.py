@@ -69,6 +69,8 @@ class TransposedConv(nn.Module):
     use_bias: bool = True
     kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
 
+    is_transposed = True  # its kernel is a transposed convolution's, [h, w, in, out]
+
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j d"]:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)

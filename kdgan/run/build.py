@@ -26,7 +26,7 @@ from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.players import build_modules, device_count, inputs_of, splits_batch, with_main_input
 from kdgan.run.program import Program
-from kdgan.run.schema import Arm, Run, Stage
+from kdgan.run.schema import Arm, Run, Stage, Weights
 from kdgan.state import variable_shapes
 from kdgan.step import make_train_step, on_raw
 
@@ -84,6 +84,8 @@ def _signature(arm: Arm) -> str:
     """Equal for arms that one compiled step can serve: all but the name, the starts and the values of constant λ's."""
     fields = dataclasses.asdict(arm)
     del fields["name"], fields["start"]
+    for player in fields["players"].values():
+        del player["weights"]  # they are starts
     fields["lambdas"] = {
         player: {term: value if isinstance(value, Mapping) else "constant" for term, value in terms.items()}
         for player, terms in arm.lambdas.items()
@@ -159,7 +161,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
             raise ConfigError(
                 f"{where}.start: {name} is frozen in this stage and starts nowhere; name an earlier stage or a checkpoint"
             )
-    unused = [name for name in arm.start if name not in inspection.inputs]
+    unused = [n for n, start in arm.start.items() if n not in inspection.inputs and not isinstance(start, Weights)]
     if unused and len(stage.arms) == 1:
         raise ConfigError(f"{where}.start.{unused[0]}: the method never calls {unused[0]}")
     program = Program(

@@ -14,7 +14,7 @@ from typing import Any
 
 from kdgan.files import expanded
 from kdgan.run import schema
-from kdgan.run.schema import Arm, Config, Data, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start
+from kdgan.run.schema import Arm, Config, Data, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start, Weights
 
 
 class ConfigError(ValueError):
@@ -23,6 +23,7 @@ class ConfigError(ValueError):
 
 SECTIONS = tuple(schema.hints(Config))
 _STAGE_FIELDS = tuple(schema.hints(StageFields))
+WEIGHTS = ("path", "names", "player", "arm", "member")  # fields of a player's weights
 
 
 def plain(config: Any) -> Any:
@@ -142,6 +143,7 @@ def _arm(name, fields, path, augment, players, known) -> Arm:
     start = {
         player: _start(player, where, f"{path}.start.{player}", known) for player, where in fields["start"].items()
     }
+    start = {**_weights(own_players, fields["players"], path), **start}
     fields = {**fields, "start": start, "name": name, "players": own_players}
     fields["augment"] = augment if fields["augment"] is None else fields["augment"]
     arm = _build(Arm, fields, path)
@@ -150,10 +152,27 @@ def _arm(name, fields, path, augment, players, known) -> Arm:
 
 
 def _override(defaults: Mapping, own: Any, path: str) -> Player:
-    """A player with the fields in which a stage differs; another model starts with no arguments of the first one."""
+    """A player with the fields in which a stage differs; another model starts with no arguments or weights of the first."""
     if _mapping(own, path).get("model", defaults["model"]) != defaults["model"]:
-        defaults = {**defaults, "model_args": {}}
+        defaults = {**defaults, "model_args": {}, "weights": None}
     return _build(Player, _merge(defaults, own, path, free=("model_args",)), path)
+
+
+def _weights(players: Mapping[str, Player], own: Mapping[str, Any], path: str) -> dict[str, Start]:
+    """The starts that weights of players stand for; `own` is what a stage says of players."""
+    starts: dict[str, Start] = {}
+    for name, player in players.items():
+        field = f"{path}.players.{name}.weights" if "weights" in own.get(name, {}) else f"players.{name}.weights"
+        given = {"path": player.weights} if isinstance(player.weights, str) else player.weights
+        if given is None:
+            continue
+        _check_names(given, WEIGHTS, field)
+        if not isinstance(given.get("path"), str):
+            raise ConfigError(f"config.{field} = {dict(given)}: path, a file or a folder, is missing")
+        fields = {**{key: value for key, value in given.items() if key != "path"}, "checkpoint": given["path"]}
+        start = _start(name, fields, field, {})
+        starts[name] = Weights(**{**vars(start), "field": f"config.{field}"})
+    return starts
 
 
 def _start(player: str, where: Any, path: str, known: Mapping[str, tuple[str, ...]]) -> Start:
@@ -163,6 +182,12 @@ def _start(player: str, where: Any, path: str, known: Mapping[str, tuple[str, ..
     start = _build(Start, _mapping(where, path), path)
     if (start.stage is None) == (start.checkpoint is None):
         raise ConfigError(f"config.{path} = {where}: name either a stage of this run or a checkpoint folder")
+    bad = [pair for pair in start.names.items() if not all(isinstance(name, str) for name in pair)]
+    if bad or (start.names and start.checkpoint is None):
+        raise ConfigError(
+            f"config.{path}.names = {dict(start.names)}: of a file of PyTorch, layer of the player -> layer of the file, is"
+            " accepted"
+        )
     if isinstance(start.member, str) and start.member != "each":
         raise ConfigError(
             f"config.{path}.member = {start.member!r}: accepted are 'each' or a seed of the checkpoint's run"

@@ -194,6 +194,8 @@ def _sources(program: Program, name: str) -> str:
             where += f", {start.player}"
         if source is not None and (whose := source.whose(name)):
             where += f", {whose}"
+        if source is not None and source.said:
+            where += f"; {source.said}"
         if start is not None and start.transfer is not None:
             where += f", transfer {start.transfer}" + (f", scale {start.scale:g}" if start.scale else "")
         found.setdefault(where, []).append(arm)

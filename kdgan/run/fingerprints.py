@@ -152,7 +152,7 @@ def redirected(run: Run, workdir: pathlib.Path | None, known: Fingerprints | Non
 
     def moved(start: Start) -> Start:
         path = None if start.checkpoint is None else copied(place_of(start))
-        return start if path is None else dataclasses.replace(start, checkpoint=path, arm=None)
+        return start if path is None else dataclasses.replace(start, checkpoint=path, arm=None, names={})
 
     stages = tuple(
         dataclasses.replace(

@@ -17,6 +17,7 @@ from kdgan.run.schema import Run, Stage
 ABSENT = "absent"
 # Of config.data: how images are read and held, and where they lie; what they are has a fingerprint.
 FREE_DATA = ("name", "data_dir", "memory_mb", "workers", "prefetch", "on_bad_image", "augment")
+FREE_START = ("checkpoint", "names", "field")  # where a player is read; what was read has a fingerprint
 OF_TRAINED = ("optimizer", "ema", "sync_batch_norm")  # fields of a player that is trained
 
 Path = tuple[str, ...]
@@ -41,11 +42,15 @@ def of_arm(run: Run, stage: Stage, arm: str, programs: Programs) -> dict[str, An
     called = [name for name in program.modules if name in fields["players"]]
     own = {
         "players": {
-            name: {f: value for f, value in fields["players"][name].items() if name in trained or f not in OF_TRAINED}
+            name: {
+                f: value
+                for f, value in fields["players"][name].items()
+                if f != "weights" and (name in trained or f not in OF_TRAINED)
+            }
             for name in called
         },
         "start": {
-            name: {f: value for f, value in fields["start"][name].items() if f != "checkpoint"}
+            name: {f: value for f, value in fields["start"][name].items() if f not in FREE_START}
             for name in called
             if name in fields["start"]
         },

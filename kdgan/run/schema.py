@@ -116,6 +116,10 @@ class Player:
     image_size: int | Sequence[int] | None = None
     # indices of its classes, in the order of the data's classes; None: as they are
     classes: Sequence[int] | None = None
+    # where its parameters lie, in every stage that gives it no other start: a file of weights of PyTorch or Flax (.pth,
+    # safetensors, .npz, msgpack), a folder of Orbax, a checkpoint folder or workdir. Or dict(path=..., names={...},
+    # player=..., arm=..., member=...), the fields of `Start`
+    weights: Path | Mapping | None = None
     # what it is judged by: a name of kdgan.evaluators or a dotted path, dict(name=..., arguments), or several of them;
     # "nothing"; None: by its name and output
     evaluate: str | Mapping | Sequence | None = None
@@ -123,11 +127,12 @@ class Player:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Where a player starts: a stage of this run (and its arm), or a checkpoint folder; all of it or a part."""
+    """Where a player starts: a stage of this run (and its arm), a checkpoint folder, or a file; all of it or a part."""
 
     stage: str | None = None  # an earlier stage of this run, of which every seed takes its own
     arm: str | None = None  # the arm of that stage or checkpoint; None: the only one
-    checkpoint: Path | None = None  # a run's workdir, a stage in its checkpoints/, or the folder of one checkpoint
+    # a run's workdir, a stage in its checkpoints/, or the folder of one checkpoint; a file of weights, or a folder of Orbax
+    checkpoint: Path | None = None
     # of a checkpoint of several seeds: "each", for every seed the player of its own seed, or a seed, whose player all take
     member: int | str = "each"
     player: str = ""  # its name there; "": the same
@@ -135,6 +140,15 @@ class Start:
     skip: Sequence[str] = ()  # patterns of module paths that stay fresh
     transfer: str | None = None  # from a wider or deeper network: "uniform", "low_rank", ... (kdgan/transfer.py)
     scale: float = 0.0  # transfer: 0.5 keeps the variance of the units' sums
+    # layer of the player -> layer of a PyTorch file, where it cannot be told: {"stage1/block1/conv1": "layer1.0.conv1"}
+    names: Mapping = empty()
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights(Start):
+    """The start that a player's `weights` stand for, in a stage that gives it no other."""
+
+    field: str = ""  # of the config, for messages
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""Players from checkpoints: which one a start names, whose members its seeds take, and a digest of them.
+"""Players from checkpoints and files: which one a start names, whose members its seeds take, and a digest of them.
 
 A checkpoint of a run holds a population: each array is stacked over the run's seeds, which name its members.
 """
 
 import dataclasses
+import fnmatch
 import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
+from kdgan import weights
 from kdgan.checkpoints import players
 from kdgan.checkpoints.players import Reader, Variables, listed
 from kdgan.run import checkpoint
 from kdgan.run.schema import Start
+from kdgan.weights import formats
 
 EACH = "each"  # `start.member`: every seed takes the member of its own number
 
@@ -32,6 +36,7 @@ class Source:
       variables: "params" and "model_state"; stacked over the members of a population.
       seeds: of the run that wrote the population, one of each member; None: a single player.
       taken: seed of this run -> the member that it takes; None: the single player.
+      said: of weights from elsewhere, what the file is and how its layers were told, in words.
     """
 
     given: str
@@ -41,6 +46,7 @@ class Source:
     variables: Variables
     seeds: tuple[int, ...] | None
     taken: Mapping[int, int | None] = dataclasses.field(default_factory=dict)
+    said: str = ""
 
     @property
     def is_one(self) -> bool:
@@ -80,6 +86,41 @@ def read(path: str, start: Start, like: Any, load: Reader = checkpoint.read) -> 
     """The player that a start names, in the checkpoint to which its path leads: `kdgan.checkpoints.players.read`."""
     stored = players.read(pathlib.Path(path), start.player, start.arm, like, load)
     return Source(path, stored.folder, stored.part, start.player, stored.variables, stored.seeds)
+
+
+def from_elsewhere(path: str, start: Start, module: nn.Module, inputs: Any) -> Source:
+    """The player in a file of weights, or in a folder that no run wrote.
+
+    Args:
+      path: of it.
+      start: its `player`, where the file has several, its `names`, and which parameters are taken.
+      module: the player's.
+      inputs: (args, kwargs) that it is called with.
+
+    Raises:
+      ValueError: there are none, or they do not fit.
+    """
+    if start.arm is not None or start.member != EACH:
+        raise ValueError("arm and member are of a run's checkpoints; this is none")
+    place = pathlib.Path(path)
+    tree = formats.read_folder(place) if place.is_dir() else formats.read_file(place, start.player)
+    any_size = None
+    if start.transfer is not None:
+        any_size = lambda name: True
+    elif start.only or start.skip:
+        any_size = lambda name: not takes(start, name)
+    variables, map_ = weights.fit(
+        tree, module, inputs, names=start.names, player=start.player, any_size=any_size, partial=True
+    )
+    rest = {kind: own for kind, own in variables.items() if kind != "params"}
+    kept = {"params": variables.get("params", {}), "model_state": rest}
+    return Source(path, place, "", start.player, kept, None, said=map_.summary)
+
+
+def takes(start: Start, name: str) -> bool:
+    """Whether a start takes the parameter of this path, "conv1/kernel"."""
+    wanted = not start.only or any(fnmatch.fnmatch(name, pattern) for pattern in start.only)
+    return wanted and not any(fnmatch.fnmatch(name, pattern) for pattern in start.skip)
 
 
 def taken(source: Source, start: Start, seeds: Sequence[int], name: str, where: str) -> dict[int, int | None]:

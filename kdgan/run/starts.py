@@ -4,20 +4,21 @@ Every mistake is found from shapes alone, before anything compiles; `create_stat
 """
 
 import dataclasses
-import fnmatch
 import functools
-from collections.abc import Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from kdgan import game
+from kdgan import game, weights
+from kdgan.checkpoints import players
 from kdgan.run import schema, sources
 from kdgan.run.config import ConfigError
 from kdgan.run.program import Program, Variables, player_of
 from kdgan.run.schema import Stage
-from kdgan.run.sources import Reader, Source
+from kdgan.run.sources import Reader, Source, takes
 from kdgan.state import TrainState, check_same_shapes, initialise, variable_shapes
 from kdgan.transfer import transfer
 
@@ -42,6 +43,8 @@ def check(
       ConfigError: a start that does not exist or fit; the message says how, and what would.
     """
     read: dict[str, dict[str, Source]] = {}
+    # Weights from elsewhere are laid out once for all arms: the network is traced for it.
+    elsewhere = functools.cache(lambda name, start: _from_elsewhere(program, name, start.value))
     shared = {name for name in program.modules if not _shapes(program, name)}  # functions
     # Where frozen players start is the same in all arms.
     for arm, name, start in [(arm, *pair) for arm, pairs in program.start.items() for pair in pairs.items()]:
@@ -57,7 +60,7 @@ def check(
         elif load is None:
             continue
         else:
-            source = _check_checkpoint(where, program, name, start, seeds, load)
+            source = _check_checkpoint(where, program, name, start, seeds, load, elsewhere)
             read.setdefault(arm, {})[name] = source
             one = source.is_one
         if one and name not in program.method.trained and not (start.only or start.skip):
@@ -95,15 +98,45 @@ def _check_stage(
     return start.player in source.shared
 
 
+class _Same:
+    """A start, equal to those of the same fields: it has mappings, and so no hash."""
+
+    def __init__(self, value: schema.Start):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash((self.value.checkpoint, self.value.player))
+
+
+def _from_elsewhere(program: Program, name: str, start: schema.Start) -> Source:
+    inputs = program.inspection.inputs[name]
+    return sources.from_elsewhere(start.checkpoint or "", start, program.local_modules[name], inputs)
+
+
 def _check_checkpoint(
-    where: str, program: Program, name: str, start: schema.Start, seeds: Sequence[int], load: Reader
-) -> Source:
-    """The player of a checkpoint, once it was read and fits."""
+    where: str, program: Program, name: str, start: schema.Start, seeds: Sequence[int], load: Reader,
+    elsewhere: Callable[[str, _Same], Source],
+) -> Source:  # fmt: skip
+    """The player of a checkpoint, or of a file, once it was read and fits."""
     shapes = _shapes(program, name)
+    field = f"{where}.checkpoint"
+    if isinstance(start, schema.Weights):
+        where, field = start.field, start.field
+    path = start.checkpoint or ""
     try:
-        source = sources.read(start.checkpoint or "", start, shapes["params"], load)
+        if weights.is_foreign(path):
+            source = elsewhere(name, _Same(start))
+        elif isinstance(start, schema.Weights) and not pathlib.Path(path).exists():
+            raise ValueError("there is no such file or folder")
+        elif start.names and players.is_of_a_run(pathlib.Path(path)):
+            raise ValueError("names is of a file of weights of PyTorch; this is a run's")
+        else:
+            source = sources.read(path, start, shapes["params"], load)
     except (ValueError, LookupError, OSError) as error:
-        raise ConfigError(f"{where}.checkpoint = {start.checkpoint!r}: {error}") from error
+        raise ConfigError(f"{field} = {start.checkpoint!r}: {error}") from error
     try:
         source = dataclasses.replace(source, taken=sources.taken(source, start, seeds, name, where))
     except ValueError as error:
@@ -206,8 +239,7 @@ def take_matching(fresh: Any, source: Any, start: schema.Start) -> tuple[Any, li
 
     def choose(path, leaf):
         name = _path(path)
-        wanted = not start.only or any(fnmatch.fnmatch(name, pattern) for pattern in start.only)
-        if not wanted or any(fnmatch.fnmatch(name, pattern) for pattern in start.skip) or name not in given:
+        if not takes(start, name) or name not in given:
             return leaf
         if given[name].shape != leaf.shape:
             raise ValueError(f"{name} is {given[name].shape} there and {leaf.shape} here; add it to skip")

@@ -64,7 +64,7 @@ def is_of_kind(layer: Layer, given: Shapes) -> bool:
     wanted = expected(layer)
     if wanted.keys() != given.keys():
         return False
-    if layer.kind in (CONV, DENSE) and _crosses(layer, given["weight"]):
+    if crosses(layer, given):
         return True
     return all(len(given[name]) == len(shape) for name, shape in wanted.items())
 
@@ -74,7 +74,7 @@ def fits(layer: Layer, given: Shapes) -> bool:
     wanted = expected(layer)
     if not is_of_kind(layer, given):
         return False
-    rest = [name for name in wanted if name != "weight" or not _crosses(layer, given["weight"])]
+    rest = [name for name in wanted if name != "weight" or not crosses(layer, given)]
     if any(given[name] != wanted[name] for name in rest):
         return False
     if len(rest) == len(wanted):
@@ -85,13 +85,10 @@ def fits(layer: Layer, given: Shapes) -> bool:
 
 def crosses(layer: Layer, given: Shapes) -> bool:
     """Whether a dense layer is given a convolution's weight, or the other way round."""
-    return layer.kind in (CONV, DENSE) and "weight" in given and _crosses(layer, given["weight"])
-
-
-def _crosses(layer: Layer, weight: Shape) -> bool:
-    if layer.kind == DENSE:
-        return len(weight) > 2
-    return len(weight) == 2 and all(side == 1 for side in layer.shapes["kernel"][:-2])
+    rank = len(given.get("weight", ()))
+    if layer.kind == CONV:
+        return rank == 2 and all(side == 1 for side in layer.shapes["kernel"][:-2])
+    return layer.kind == DENSE and rank > 2
 
 
 def convert(layer: Layer, given: Mapping[str, np.ndarray], orders: Orders) -> dict[str, np.ndarray]:

@@ -52,12 +52,8 @@ class Map:
         """As "PyTorch .pth: 43 layers, 3 by name, 40 by order"."""
         count = f"{len(self.rows)} layer" + ("" if len(self.rows) == 1 else "s")
         how = Counter(row.how for row in self.rows)
-        told = "".join(
-            f", {how[one]} {'as given' if one == 'given' else f'by {one}'}"
-            for one in ("given", "name", "shape", "order")
-            if how[one]
-        )
-        return f"{self.form}: {count}{told}"
+        words = {"given": "as given", "name": "by name", "shape": "by shape", "order": "by order"}
+        return f"{self.form}: {count}" + "".join(f", {how[one]} {text}" for one, text in words.items() if how[one])
 
     def __str__(self) -> str:
         widths = [max((len(getattr(row, name)) for row in self.rows), default=0) for name in ("name", "other")]
@@ -243,9 +239,7 @@ def _guessed(tree: Tree, module: nn.Module) -> tuple[tuple, dict]:
             shapes = variable_shapes(module, ((one,), {}))
         except Exception:  # a module refuses what it is not made for in its own words
             continue
-        wanted = Counter(
-            int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes["params"] if "params" in shapes else {})
-        )
+        wanted = Counter(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes.get("params", {})))
         if not wanted - sizes:
             return (one,), {}
     raise ValueError(

@@ -10,47 +10,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from flax import linen as nn
 
 from kdgan.player import call_module
 from kdgan.state import variable_shapes
+from kdgan.weights.axes import (
+    CHANNELS,
+    Axes,
+    Axis,
+    Factor,
+    Order,
+    Segment,
+    axis_of,
+    broadcast,
+    convolved,
+    input_axes,
+    is_reordered,
+    leading_sides,
+    plain,
+    resized,
+    single,
+    size_of,
+)
 from kdgan.weights.tree import flat
 
-# What an axis counts: ("s", 0) the first axis of pixels, ("c", 0) channels, ("out", path) the outputs of a dense layer, or
-# None; with its size. An axis is made of segments, joined; a segment of factors, of which the last counts fastest.
-Factor = tuple[tuple[str, Any] | None, int]
-Segment = tuple[Factor, ...]
-Axis = tuple[Segment, ...]
-Axes = tuple[Axis, ...]
-CHANNELS = ("c", 0)
-
 _LOOPS = ("scan", "while", "cond")
-
-
-class Order(NamedTuple):
-    """The entries of an axis in another order than PyTorch's."""
-
-    axis: Axis
-
-    def of(self, size: int, path: str) -> np.ndarray:
-        """The place in PyTorch's order, channels first, of each entry.
-
-        An axis of another size has the same pixels, and other channels.
-
-        Raises:
-          ValueError: it has not.
-        """
-        axis, known = self.axis, _size(self.axis)
-        if size != known:
-            pixels = math.prod(n for token, n in axis[0] if token != CHANNELS)
-            if len(axis) > 1 or size % pixels or not any(token == CHANNELS for token, _ in axis[0]):
-                raise ValueError(
-                    f"{path} reads a flattened image of {known} numbers; {size} are none of the same sides"
-                )
-            axis = (tuple((token, size // pixels if token == CHANNELS else n) for token, n in axis[0]),)
-        starts = np.cumsum([0, *(math.prod(n for _, n in segment) for segment in axis)])
-        return np.concatenate([start + _places(segment) for start, segment in zip(starts, axis, strict=False)])
 
 
 class Orders(NamedTuple):
@@ -81,7 +65,7 @@ def orders(module: nn.Module, inputs: Any) -> Orders:
     for var, path in zip(jaxpr.invars, paths, strict=False):
         walk.labels[var] = {path: None}
     for var in jaxpr.invars[len(paths) :]:
-        walk.axes[var] = _input_axes(var.aval.shape)
+        walk.axes[var] = input_axes(var.aval.shape)
     walk.through(jaxpr)
     return walk.orders()
 
@@ -89,30 +73,6 @@ def orders(module: nn.Module, inputs: Any) -> Orders:
 def _in_order(tree: Any) -> Any:
     """Keys sorted, as JAX takes a mapping apart."""
     return {name: _in_order(tree[name]) for name in sorted(tree)} if isinstance(tree, Mapping) else tree
-
-
-def _input_axes(shape: Sequence[int]) -> Axes:
-    if len(shape) < 4:
-        return _plain(shape)
-    pixels = tuple(_axis(("s", i), size) for i, size in enumerate(shape[1:-1]))
-    return (_axis(None, shape[0]), *pixels, _axis(CHANNELS, shape[-1]))
-
-
-def _axis(token: Any, size: int) -> Axis:
-    return (((token, size),),)
-
-
-def _plain(shape: Sequence[int]) -> Axes:
-    return tuple(_axis(None, size) for size in shape)
-
-
-def _size(axis: Axis) -> int:
-    return sum(math.prod(size for _, size in segment) for segment in axis)
-
-
-def _single(axis: Axis) -> Factor | None:
-    """The factor of an axis that is one."""
-    return axis[0][0] if len(axis) == 1 and len(axis[0]) == 1 else None
 
 
 class _Walk:
@@ -139,7 +99,7 @@ class _Walk:
                 self._constants(equation)
 
     def orders(self) -> Orders:
-        changed = lambda axes: {path: Order(axis) for path, axis in axes.items() if any(map(_is_reordered, axis))}
+        changed = lambda axes: {path: Order(axis) for path, axis in axes.items() if any(map(is_reordered, axis))}
         resolved = lambda axes: {path: tuple(map(self._resolved, axis)) for path, axis in axes.items()}
         columns = {path: (segment,) for path, segment in self.splits.items()}
         return Orders(changed(resolved(self.rows)), changed(columns), changed(resolved(self.vectors)))
@@ -185,7 +145,8 @@ class _Walk:
         name, (out, *others) = equation.primitive.name, equation.outvars
         if others or not equation.invars:
             return
-        shape, made = tuple(out.aval.shape), {}
+        shape = tuple(out.aval.shape)
+        made: dict[str, int | None] = {}
         for var in equation.invars:
             for path, axis in self._labels(var).items():
                 before = tuple(var.aval.shape)
@@ -215,11 +176,11 @@ class _Walk:
             gone = {d % len(first) for d in params["dimensions"]}
             out = tuple(axis for i, axis in enumerate(first) if i not in gone)
         elif name == "broadcast_in_dim":
-            out = _broadcast(first, shapes[0], params["broadcast_dimensions"])
+            out = broadcast(first, shapes[0], params["broadcast_dimensions"])
         elif name in ("argmax", "argmin") or (name.startswith("reduce_") and "axes" in params):
             out = tuple(axis for i, axis in enumerate(first) if i not in params["axes"])
         elif name == "conv_general_dilated":
-            out = _convolved(shapes[0], params["dimension_numbers"].out_spec)
+            out = convolved(shapes[0], params["dimension_numbers"].out_spec)
         elif name == "dot_general":
             out = self._product(equation)
         elif name == "concatenate":
@@ -231,7 +192,7 @@ class _Walk:
             return
         self.axes[equation.outvars[0]] = out
         for var, shape in zip(equation.outvars[1:], shapes[1:], strict=True):
-            self.axes[var] = _plain(shape)
+            self.axes[var] = plain(shape)
 
     def _note_vectors(self, equation: Any) -> None:
         """Arrays that meet a value entry by entry have its order."""
@@ -242,7 +203,7 @@ class _Walk:
                     if axes is None or len(axes) != len(other.aval.shape) or (axis is None and len(axes) != 1):
                         continue
                     met = axes[axis or 0]
-                    if _size(met) == other.aval.shape[axis or 0]:
+                    if size_of(met) == other.aval.shape[axis or 0]:
                         self.vectors.setdefault(path, met)
 
     def _alike(self, equation: Any, shape: tuple[int, ...]) -> Axes:
@@ -250,35 +211,36 @@ class _Walk:
         for var in equation.invars:
             axes = self._axes(var)
             if axes is not None and len(axes) == len(shape) and len(var.aval.shape) == len(shape):
-                return tuple(_resized(axis, size) for axis, size in zip(axes, shape, strict=True))
-        return _plain(shape)
+                return tuple(resized(axis, size) for axis, size in zip(axes, shape, strict=True))
+        return plain(shape)
 
     def _reshaped(self, axes: Axes, shape: tuple[int, ...]) -> Axes:
-        if tuple(size for size in map(_size, axes) if size > 1) == tuple(size for size in shape if size > 1):
-            left = [axis for axis in axes if _size(axis) > 1]
-            return tuple(left.pop(0) if size > 1 else _axis(None, 1) for size in shape)
+        if tuple(size for size in map(size_of, axes) if size > 1) == tuple(size for size in shape if size > 1):
+            same = iter([axis for axis in axes if size_of(axis) > 1])
+            return tuple(next(same) if size > 1 else axis_of(None, 1) for size in shape)
         if any(len(axis) > 1 for axis in axes) or 0 in shape:
-            return _plain(shape)
+            return plain(shape)
         left = [factor for axis in axes for factor in axis[0] if factor[1] > 1]
         out: list[Axis] = []
         while len(out) < len(shape):
-            size, taken = shape[len(out)], []
+            size = shape[len(out)]
+            taken: list[Factor] = []
             while math.prod(n for _, n in taken) < size and left:
                 taken.append(left.pop(0))
             total = math.prod(n for _, n in taken)
             if total == size:
                 out.append((tuple(taken) or ((None, 1),),))
-            elif len(taken) == 1 and (sides := _sides(shape[len(out) :], total)):
+            elif len(taken) == 1 and (sides := leading_sides(shape[len(out) :], total)):
                 out += self._split(taken[0], sides, len(shape))
             else:
-                return _plain(shape)
+                return plain(shape)
         return tuple(out)
 
     def _split(self, factor: Factor, sides: tuple[int, ...], rank: int) -> list[Axis]:
         """An axis that becomes several: of the outputs of a dense layer the pixels and channels of an image."""
         token, _ = factor
         if token is None or token[0] != "out" or len(sides) < 3 or rank < 4:
-            return list(_plain(sides))
+            return list(plain(sides))
         factors: Segment = (*((("s", i), n) for i, n in enumerate(sides[:-1])), (CHANNELS, sides[-1]))
         self.splits.setdefault(token[1], factors)
         return [((one,),) for one in factors]
@@ -304,33 +266,33 @@ class _Walk:
             count = len(batched[0])
             new = self._made(kernel_left, met, rest, len(free_left), shape[count : count + len(free_left)])
             return (*rest[:count], *new, *rest[count:])
-        return _plain(shape)
+        return plain(shape)
 
     def _made(
         self, kernels: Sequence[str], met: Sequence[Axis], rest: Sequence[Axis], count: int, sizes: Sequence[int]
     ) -> list[Axis]:
         """The axes of a product that come from the other side; notes in which order a kernel's rows are read."""
         token: Any = None
-        single = _single(met[0]) if len(met) == 1 else None
+        one = single(met[0]) if len(met) == 1 else None
         if kernels:
             if len(met) == 1 or all(len(axis) == 1 for axis in met):
                 together = tuple(factor for axis in met for factor in axis[0])
                 self.rows.setdefault(kernels[0], met[0] if len(met) == 1 else (together,))
             token = ("out", kernels[0])
-        if single is not None and single[0] is not None and single[0][0] in "sc":
+        if one is not None and one[0] is not None and one[0][0] in "sc":
             # A 1×1 convolution, or scaling along one axis.
-            has_pixels = any((f := _single(axis)) is not None and f[0] is not None and f[0][0] == "s" for axis in rest)
-            token = single[0] if has_pixels or not kernels else token
-        return [_axis(token if count == 1 else None, size) for size in sizes]
+            has_pixels = any((f := single(axis)) is not None and f[0] is not None and f[0][0] == "s" for axis in rest)
+            token = one[0] if has_pixels or not kernels else token
+        return [axis_of(token if count == 1 else None, size) for size in sizes]
 
     def _joined(self, equation: Any) -> Axes:
         dimension = equation.params["dimension"]
         shape = tuple(equation.outvars[0].aval.shape)
-        parts = [self._axes(var) or _plain(var.aval.shape) for var in equation.invars]
+        parts = [self._axes(var) or plain(var.aval.shape) for var in equation.invars]
         known = next(self._axes(var) for var in equation.invars if self._axes(var) is not None)
-        single = [_single(axes[dimension]) for axes in parts]
-        if all(one is not None for one in single) and len({one[0] for one in single if one is not None}) == 1:
-            joined = _axis(single[0][0] if single[0] else None, shape[dimension])
+        singles = [single(axes[dimension]) for axes in parts]
+        if all(one is not None for one in singles) and len({one[0] for one in singles if one is not None}) == 1:
+            joined = axis_of(singles[0][0] if singles[0] else None, shape[dimension])
         else:
             joined = tuple(segment for axes in parts for segment in axes[dimension])
         return tuple(joined if i == dimension else axis for i, axis in enumerate(known or ()))
@@ -339,54 +301,3 @@ class _Walk:
         """The outputs of a dense layer as the pixels and channels that they became."""
         token = segment[0][0] if len(segment) == 1 else None
         return self.splits.get(token[1], segment) if token is not None and token[0] == "out" else segment
-
-
-def _theirs(segment: Segment) -> list[int]:
-    """The factors of a segment in PyTorch's order, channels before pixels; as they are where they are not of an image."""
-    tokens = [token for token, size in segment if size > 1]
-    same = list(range(len(segment)))
-    if any(token is None or token[0] not in "sc" for token in tokens) or len({*tokens}) < len(tokens):
-        return same
-    # "c" sorts before "s", and the axes of pixels by their number; where an axis has one entry does not matter.
-    return sorted(same, key=lambda i: segment[i][0] or ("", 0))
-
-
-def _is_reordered(segment: Segment) -> bool:
-    return [i for i in _theirs(segment) if segment[i][1] > 1] != [i for i, (_, n) in enumerate(segment) if n > 1]
-
-
-def _places(segment: Segment) -> np.ndarray:
-    theirs = _theirs(segment)
-    places = np.arange(math.prod(n for _, n in segment)).reshape([segment[i][1] for i in theirs])
-    return places.transpose(np.argsort(theirs)).reshape(-1)
-
-
-def _sides(shape: Sequence[int], total: int) -> tuple[int, ...]:
-    """The leading sizes whose product this is; () where there are none."""
-    for count in range(2, len(shape) + 1):
-        if math.prod(shape[:count]) == total:
-            return tuple(shape[:count])
-    return ()
-
-
-def _resized(axis: Axis, size: int) -> Axis:
-    if _size(axis) == size:
-        return axis
-    factor = _single(axis)
-    return _axis(factor[0] if factor is not None and (factor[0] or ("",))[0] != "out" else None, size)
-
-
-def _broadcast(axes: Axes, shape: tuple[int, ...], dimensions: Sequence[int]) -> Axes:
-    out = list(_plain(shape))
-    for axis, dimension in zip(axes, dimensions, strict=True):
-        if _size(axis) == shape[dimension]:
-            out[dimension] = axis
-    return tuple(out)
-
-
-def _convolved(shape: tuple[int, ...], out_spec: Sequence[int]) -> Axes:
-    out = list(_plain(shape))
-    out[out_spec[1]] = _axis(CHANNELS, shape[out_spec[1]])
-    for i, dimension in enumerate(out_spec[2:]):
-        out[dimension] = _axis(("s", i), shape[dimension])
-    return tuple(out)

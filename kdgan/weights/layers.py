@@ -29,7 +29,7 @@ class Layer:
       shapes: leaf -> shape, of all collections: "kernel", "bias", "scale", "mean", "var", "embedding".
       places: leaf -> (collection, path) where it lies among the variables.
       tracks: whether a norm keeps running statistics, as batch norm does.
-      flips: whether a transposed convolution has its kernel as PyTorch has it (`transpose_kernel`), which turns it over itself.
+      flips: whether a transposed convolution turns its kernel over itself, as PyTorch's does (`transpose_kernel`).
       inputs: axes of a dense layer's kernel that it sums over.
     """
 

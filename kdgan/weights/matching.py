@@ -151,7 +151,8 @@ def _groups(layers: Sequence[Layer], stored: Sequence[Stored], fits: Callable[[L
 def _by_name(groups: Sequence[Group], stored: Sequence[Stored]) -> tuple[dict[str, str], dict[str, str]]:
     """(module's name -> the file's equal one, where all names of a kind agree; the same where only some do)."""
     root = _root([one.name for one in stored])
-    exact, partly = {}, {}
+    exact: dict[str, str] = {}
+    partly: dict[str, str] = {}
     for mine, theirs in groups:
         equal = {layer.name.replace("/", "."): layer.name for layer in mine}
         agree = {one.name: equal[name] for one in theirs if (name := one.name.removeprefix(root)) in equal}

@@ -2,7 +2,7 @@
 
 Python's own `pickle` imports and calls what a file names. Here the opcodes are read one by one; a name is looked up in a
 table of what a state dict is made of, and stands for itself: none is imported, and what "calls" one are the few functions
-below. Whatever else a pickle does is refused. (That the opcodes are split rightly is `pickletools`' work, which executes none.)
+below. Whatever else a pickle does is refused. (`pickletools` takes the bytes apart, and executes none.)
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What does not fit, in one line: what is missing, left over, or of another shape; the first of each, and the nearest name."""
+"""What does not fit, in one line: what is missing, left over, or of another shape; the first of each, and the nearest."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The layers of a PyTorch state dict: its arrays by the module that holds them, with what PyTorch keeps in parts put together.
+"""The layers of a PyTorch state dict: its arrays by the module that holds them; what is kept in parts is put together.
 
 `layer1.0.conv1.weight` belongs to the layer `layer1.0.conv1`. Spectral norm keeps a weight and a vector, weight norm a
 direction and a length, attention the three projections as one: they become layers as any other.
