@@ -24,15 +24,21 @@ from typing import Any
 
 from flax import linen as nn
 
-from kdgan.models.adapters import Adapter, Function
+from kdgan import extras
+from kdgan.models import onnx_module, torch_module
+from kdgan.models.adapters import Adapter
 from kdgan.models.cnn import CNN
 from kdgan.models.dcgan import DCGANDiscriminator, DCGANGenerator
+from kdgan.models.function import Function
 from kdgan.models.heads import SelectClasses
 from kdgan.models.lenet import KDGANLeNet, LeNet5
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
+from kdgan.models.onnx_module import OnnxModule
+from kdgan.models.probabilities import LogProbabilities
 from kdgan.models.resnet import ResNet
 from kdgan.models.sngan import SNGANDiscriminator, SNGANGenerator
 from kdgan.models.text import CausalTransformer, EmbeddingBag, TextCNN, TextTransformer
+from kdgan.models.torch_module import TorchModule
 from kdgan.models.vae import VAE
 from kdgan.models.vgg import VGG
 from kdgan.models.wrn import WideResNet
@@ -52,6 +58,8 @@ __all__ = [
     "KDGANLeNet",
     "LabelDiscriminator",
     "LeNet5",
+    "LogProbabilities",
+    "OnnxModule",
     "OutputDiscriminator",
     "ResNet",
     "SNGANDiscriminator",
@@ -59,6 +67,7 @@ __all__ = [
     "SelectClasses",
     "TextCNN",
     "TextTransformer",
+    "TorchModule",
     "WideResNet",
     "build",
 ]
@@ -124,26 +133,52 @@ def build(name: str, /, **kwargs: Any) -> nn.Module:
 
     Args:
       name: a key of `MODELS`; a size that is not listed there, as `resnet26`, `resnet14x4`, `wrn_22_8`; or the dotted
-        path of any Linen module class, or of a function that returns a module, e.g. `my_project.models.Mine`.
+        path of any Linen module class, or of a function that returns a module, e.g. `my_project.models.Mine`; behind
+        "torch:" that of a `torch.nn.Module` class, or of a function that returns one, and behind "onnx:" the path of a file.
       **kwargs: fields of the module. Those that the name itself fixes (the depth of `resnet20`) cannot be set.
 
     Raises:
       ValueError: unknown name (the nearest valid ones are given), unknown, fixed or missing fields, or a dotted path
         that leads to no Linen module. An error raised inside the module that a dotted path names is not caught.
     """
+    kind, separator, rest = name.partition(":")
+    if separator and kind in FROM_ELSEWHERE:
+        return FROM_ELSEWHERE[kind](rest, _tuples(kwargs))
     dotted = "." in name and all(name.split("."))
     constructor = MODELS.get(name) or _other_size(name) or (_import(name) if dotted else None)
     if constructor is None:
         raise ValueError(
             f"unknown model {name!r}{_nearest(name, MODELS)}; it accepts {', '.join(MODELS)}; other sizes as"
-            f" {_OTHER_SIZES}; or a dotted path such as 'my_project.models.Mine'"
+            f" {_OTHER_SIZES}; or a dotted path such as 'my_project.models.Mine', 'torch:my_project.nets.Net' of a PyTorch"
+            " module, 'onnx:teacher.onnx' of a file"
         )
     _check_arguments(name, constructor, kwargs)
-    # Configs read from JSON hold lists; a module with one could not be hashed.
-    module = constructor(**{key: tuple(value) if isinstance(value, list) else value for key, value in kwargs.items()})
+    module = constructor(**_tuples(kwargs))
     if not isinstance(module, nn.Module):
         raise ValueError(f"model {name!r} gave a {type(module).__name__}; it accepts what makes a flax.linen.Module")
     return module
+
+
+def _tuples(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Configs read from JSON hold lists; a module with one could not be hashed."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in kwargs.items()}
+
+
+def _of_torch(path: str, kwargs: Mapping[str, Any]) -> nn.Module:
+    name = f"torch:{path}"
+    if "." not in path or not all(path.split(".")):
+        raise ValueError(f"model {name!r}: a dotted path of a torch.nn.Module is accepted, 'torch:my_project.nets.Net'")
+    extras.need("torch", f"model {name!r}")
+    constructor = _import(path)
+    _check_arguments(name, constructor, kwargs)
+    return torch_module.build(name, constructor, kwargs)
+
+
+# What stands before a colon -> the module of what stands behind it.
+FROM_ELSEWHERE: Mapping[str, Callable[[str, Mapping[str, Any]], nn.Module]] = {
+    "torch": _of_torch,
+    "onnx": onnx_module.build,
+}
 
 
 def _other_size(name: str) -> Constructor | None:

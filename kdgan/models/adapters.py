@@ -1,7 +1,6 @@
-"""Players that are no network of their own: the adapter between two networks' features, and a function as a module."""
+"""The adapter between two networks' features."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import jax
 from flax import linen as nn
@@ -77,20 +76,3 @@ class Adapter(nn.Module):
                 f" Adapter.pairs = {list(zip(student, teacher, strict=True))}"
             )
         return pairs
-
-
-class Function(nn.Module):
-    """A pure function as a module without parameters: any function of images, or of noise, as a frozen teacher.
-
-    `Function(lambda noise: sample(noise))` stands where a generator stands, and `Function(lambda images: logits(images))`
-    where a teacher stands. The function is called with whatever the module is called with, and has no training mode. A
-    Flax module that it applies is made outside of it: made inside, Flax would take it for a part of this one.
-
-    Attributes:
-      function: e.g. image [b, h, w, c] -> logits [b, k], or noise [b, d] -> image [b, h, w, c].
-    """
-
-    function: Callable[..., Any]
-
-    def __call__(self, *args, **kwargs) -> Any:
-        return self.function(*args, **kwargs)
