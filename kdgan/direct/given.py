@@ -27,7 +27,7 @@ from flax.serialization import msgpack_serialize, to_state_dict
 
 from kdgan import files, models
 from kdgan.data.cache import cache_dir
-from kdgan.models.adapters import Function
+from kdgan.models.function import Function
 from kdgan.run import trained
 from kdgan.run.claim import CHECKPOINTS, CONFIG
 from kdgan.run.config import ConfigError
@@ -87,9 +87,9 @@ def player(role: str, given: Any, example: Any, name: str | None) -> Given:
         written = Given(known) if known else _handed_over(role, given, name)
         return dataclasses.replace(written, trains=_has_parameters(given, example))
     if _is_torch_module(given):
-        from kdgan.models.torch_module import TorchModule
+        from kdgan.models import torch_module
 
-        return dataclasses.replace(_handed_over(role, TorchModule.of(given), name), trains=False)
+        return dataclasses.replace(_handed_over(role, torch_module.of(given), name), trains=False)
     if callable(given):
         return _function(role, given, example, name)
     raise ConfigError(

@@ -202,7 +202,7 @@ def _placed(file: File, who: str, given: tuple[int, ...], layout: str | None) ->
             f"{who} takes an input of shape {as_words}, which images {'×'.join(map(str, given[1:]))} do not fit{asked}; set"
             " image_size of the player, or data.channels"
         )
-    if len(fitting) == 2 and given[1:3] != (given[3],) * 2 or len(fitting) == 2:
+    if (len(fitting) == 2 and given[1:3] != (given[3],) * 2) or len(fitting) == 2:
         raise ValueError(
             f"{who} takes an input of shape {as_words}, which does not say where the channels of images"
             f" {'×'.join(map(str, given[1:]))} are; set model_args = dict(layout='NCHW') or 'NHWC'"

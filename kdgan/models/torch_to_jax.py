@@ -24,7 +24,7 @@ from kdgan import extras
 
 @functools.cache
 def environment() -> Any:
-    """torchax with the operations below; PyTorch's and this process's settings stay what they were.
+    """Torchax with the operations below; PyTorch's and this process's settings stay what they were.
 
     Raises:
       ValueError: PyTorch or torchax is not installed; one line that says how it is.

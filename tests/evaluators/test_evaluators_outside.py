@@ -1,4 +1,4 @@
-"""An evaluator, and a player of images that become images, from outside of the package: docs/evaluator.md's snippet in a whole run."""
+"""An evaluator, and a player of images that become images, from outside of the package: docs/evaluator.md in a whole run."""
 
 import importlib
 import json
