@@ -175,13 +175,9 @@ def test_layers_are_named_and_the_home_folder_is_known_and_the_command_line_give
         own = config(file)
         with own.unlocked():
             own.players.teacher.weights = None
-        own = command_line_config(own, [f"--config.players.teacher.weights={value}"])
+        command_line.open_field(own, "players.teacher.weights")
+        own.players.teacher.weights = value
         assert built(own)[2]["distill"][0].sources["kd"]["teacher"].given == str(file)
-
-
-def command_line_config(config, arguments):
-    command_line.prepare(config, arguments)
-    return config
 
 
 def test_a_workdir_serves_as_weights_as_it_does_as_a_start(tmp_path):
