@@ -59,7 +59,7 @@ def low_rank():
     return LowRank()
 
 
-def resnet(option="B", projection_first=False):
+def resnet(option="B", widths=(4, 4, 6, 8), blocks=2, classes=5):
     import torch
     from torch import nn
 
@@ -87,17 +87,17 @@ def resnet(option="B", projection_first=False):
     class ResNet(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv1, self.bn1 = nn.Conv2d(3, 4, 3, 1, 1, bias=False), nn.BatchNorm2d(4)
-            widths = ((4, 4, 1), (4, 6, 2), (6, 8, 2))
-            for i, (before, after, stride) in enumerate(widths, start=1):
-                blocks = nn.Sequential(Block(before, after, stride), Block(after, after, 1))
-                self.add_module(f"layer{i}", blocks)
-            self.fc = nn.Linear(8, 5)
+            self.conv1, self.bn1 = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0])
+            for i in (1, 2, 3):
+                first = Block(widths[i - 1], widths[i], 1 if i == 1 else 2)
+                rest = [Block(widths[i], widths[i], 1) for _ in range(blocks - 1)]
+                self.add_module(f"layer{i}", nn.Sequential(first, *rest))
+            self.linear = nn.Linear(widths[-1], classes)
 
         def forward(self, x):
             x = self.bn1(self.conv1(x)).relu()
             x = self.layer3(self.layer2(self.layer1(x)))
-            return self.fc(torch.mean(x, (2, 3)))
+            return self.linear(torch.mean(x, (2, 3)))
 
     return ResNet()
 
