@@ -41,7 +41,14 @@ def mlp():
     from torch import nn
 
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(24, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 4)
+        nn.Flatten(),
+        nn.Linear(24, 6),
+        nn.ReLU(),
+        nn.Linear(6, 6),
+        nn.ReLU(),
+        nn.Linear(6, 6),
+        nn.ReLU(),
+        nn.Linear(6, 4),
     )
 
 
@@ -272,6 +279,8 @@ def randomised(network):
     generator = torch.Generator().manual_seed(0)
     for name, value in network.state_dict().items():
         if value.is_floating_point():
-            drawn = torch.randn(value.shape, generator=generator) / max(1, value[0].numel() if value.ndim > 1 else 4) ** 0.5
+            drawn = (
+                torch.randn(value.shape, generator=generator) / max(1, value[0].numel() if value.ndim > 1 else 4) ** 0.5
+            )
             value.copy_(drawn.abs() + 0.5 if name.endswith("running_var") else drawn)
     return network.eval()

@@ -56,7 +56,9 @@ def pickled(value):
     return b"\x80\x02" + value + STOP
 
 
-def write(path, value, members=None, *, root="archive", pickle=None, compression=zipfile.ZIP_STORED, byteorder=b"little"):
+def write(
+    path, value, members=None, *, root="archive", pickle=None, compression=zipfile.ZIP_STORED, byteorder=b"little"
+):
     """A file of a pickled value (opcodes), with members "data/0", ... of these bytes."""
     members = {"data/0": np.arange(6, dtype="<f4").tobytes()} if members is None else members
     with zipfile.ZipFile(path, "w", compression) as archive:

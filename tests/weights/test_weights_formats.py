@@ -56,7 +56,11 @@ def msgpack(path, variables):
 
 
 def training_state(path, variables):
-    state = {"step": 3, **variables, "opt_state": {"0": {"mu": variables["params"], "nu": variables["params"]}, "1": {}}}
+    state = {
+        "step": 3,
+        **variables,
+        "opt_state": {"0": {"mu": variables["params"], "nu": variables["params"]}, "1": {}},
+    }
     path.write_bytes(serialization.msgpack_serialize(state))
 
 
@@ -106,7 +110,9 @@ def manager(path, variables):
 def checkpoint(path, variables):
     tree = {kind: {"teacher": own} for kind, own in variables.items()}
     with Checkpoints(path) as checkpoints:
-        checkpoints.save(1, {"params": tree["params"], "model_state": {"teacher": {"batch_stats": variables["batch_stats"]}}})
+        checkpoints.save(
+            1, {"params": tree["params"], "model_state": {"teacher": {"batch_stats": variables["batch_stats"]}}}
+        )
 
 
 def workdir(path, variables):
@@ -157,7 +163,9 @@ def test_safetensors_without_the_package_is_one_line(variables, tmp_path, monkey
     header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
-    with pytest.raises(ValueError, match=r'reading x\.safetensors needs the package safetensors: pip install -e "\.\[safet'):
+    with pytest.raises(
+        ValueError, match=r'reading x\.safetensors needs the package safetensors: pip install -e "\.\[safet'
+    ):
         weights.load(tmp_path / "x.safetensors", Net(), EXAMPLE)
 
 
@@ -203,7 +211,9 @@ def test_what_a_tree_lacks_is_named(variables, tmp_path):
     params = {**variables["params"], "haed": variables["params"]["head"], "conv": {"kernel": np.zeros((3, 3, 1, 3))}}
     del params["head"]
     msgpack(tmp_path / "w", {**variables, "params": params})
-    with pytest.raises(ValueError, match=r"its parameters do not fit Net: of another shape: conv/kernel wants") as error:
+    with pytest.raises(
+        ValueError, match=r"its parameters do not fit Net: of another shape: conv/kernel wants"
+    ) as error:
         weights.load(tmp_path / "w", Net(), EXAMPLE)
     text = str(error.value)
     assert "missing: conv/bias" in text
@@ -267,4 +277,8 @@ def test_the_map_is_printed(variables, tmp_path, capsys):
     weights.load(tmp_path / "w", Net(), EXAMPLE, show=True)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "PyTorch .pth: 3 layers, 2 by name, 1 by shape"
-    assert [line.split()[:3] for line in lines[1:]] == [["conv", "<-", "conv"], ["bn", "<-", "bn"], ["head", "<-", "fc"]]
+    assert [line.split()[:3] for line in lines[1:]] == [
+        ["conv", "<-", "conv"],
+        ["bn", "<-", "bn"],
+        ["head", "<-", "fc"],
+    ]

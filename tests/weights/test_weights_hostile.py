@@ -158,7 +158,9 @@ def test_one_list_handed_to_many_calls_is_not_copied_without_end(monkeypatch, tm
 
 
 def test_numbers_beside_tensors_are_left_out(tmp_path):
-    numbers = dict(epoch=z.number(3), loss=b"G" + struct.pack(">d", 0.5), name=z.text("net"), flags=b"]\x88a", nothing=b"N")
+    numbers = dict(
+        epoch=z.number(3), loss=b"G" + struct.pack(">d", 0.5), name=z.text("net"), flags=b"]\x88a", nothing=b"N"
+    )
     optimizer = z.mapping(state=z.pairs([(z.number(0), z.mapping(step=z.tensor(), exp_avg=z.tensor()))]))
     value = z.mapping(**numbers, optimizer=optimizer, model=z.mapping(weight=z.tensor()), best=z.tensor((), ()))
     tree = weights.read(z.write(tmp_path / "w.pth", value))

@@ -78,7 +78,11 @@ def test_names_that_are_none_are_refused(names, message):
 
 
 def test_a_file_without_an_order_is_read_by_the_numbers_in_its_names():
-    assert told(linear("net.10", "net.2", "net.9"), THREE, in_order=False) == {"a": "net.2", "b": "net.9", "c": "net.10"}
+    assert told(linear("net.10", "net.2", "net.9"), THREE, in_order=False) == {
+        "a": "net.2",
+        "b": "net.9",
+        "c": "net.10",
+    }
 
 
 def test_a_file_without_an_order_whose_names_tell_nothing_is_refused():
@@ -132,7 +136,9 @@ RESNET = models.ResNet(14, 4, (4, 6, 8), 5)
 def state_of_resnet(classes=5):
     shapes = jax.eval_shape(RESNET.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
     state = {}
-    conv = lambda name, kernel: state.update({f"{name}.weight": RNG.normal(size=[kernel.shape[i] for i in (3, 2, 0, 1)])})
+    conv = lambda name, kernel: state.update(
+        {f"{name}.weight": RNG.normal(size=[kernel.shape[i] for i in (3, 2, 0, 1)])}
+    )
 
     def norm(name, size):
         for part in ("weight", "bias", "running_mean", "running_var"):
