@@ -1,5 +1,6 @@
 """Players whose parameters come from a file: checked before anything compiles, recorded, copied, and not needed again."""
 
+import itertools
 import json
 import shutil
 
@@ -21,7 +22,7 @@ KD = dict(method=dict(name="kd"), lambdas=dict(student=dict(ce=0.1, kd=0.9)))
 def state_dict(seed=0, widths=(64, 8, 10)):
     rng = np.random.default_rng(seed)
     state = {}
-    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         state[f"net.{2 * i}.weight"] = rng.normal(size=(outputs, inputs)).astype(np.float32)
         state[f"net.{2 * i}.bias"] = rng.normal(size=outputs).astype(np.float32)
     return state
@@ -70,7 +71,7 @@ def test_a_run_records_where_its_teacher_came_from_resumes_bitwise_and_needs_the
     # Another teacher under the same name is noticed; the same one, saved in another form, is not.
     content = file.read_bytes()
     torch_zip.state_dict(file, state_dict(seed=1))
-    with pytest.raises(ConfigError, match="teacher of stage distill: .* holds another one than when the run began"):
+    with pytest.raises(ConfigError, match=r"teacher of stage distill: .* holds another one than when the run began"):
         train.train(config(file), tmp_path / "cut")
     np.savez(tmp_path / "same.npz", **state_dict())
     shutil.move(tmp_path / "same.npz", file)
