@@ -15,7 +15,7 @@ from kdgan.weights import pickled
 from kdgan.weights.archive import Archive
 from kdgan.weights.pickled import NotPlain, Storage, Tensor
 
-MOST_PICKLE = 2**26  # bytes of data.pkl, which has names and shapes only
+MOST_PICKLE = 2**25  # bytes of data.pkl, which has names and shapes only
 
 MOST_NESTED = 2
 

@@ -39,7 +39,8 @@ def of_layers(missing: Sequence[Layer], left: Sequence[Stored], last: str) -> st
 
 def _resized(layer: Layer, one: Stored, *, is_last: bool) -> str:
     wanted, given = conversion.expected(layer), one.shapes
-    text = f"{layer.name} wants {_shapes(wanted)}, {one.name} has {_shapes(given)}"
+    name = next(name for name in sorted(wanted, reverse=True) if wanted[name] != given[name])
+    text = f"{layer.name} wants {list(wanted[name])}, {one.name}.{name} has {list(given[name])}"
     if is_last and layer.kind == DENSE and wanted["weight"][1:] == given["weight"][1:]:
         text += f": {given['weight'][0]} classes there, {wanted['weight'][0]} here"
     return text
@@ -73,6 +74,8 @@ def _first(items: Sequence[str]) -> str:
 
 
 def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    if set(shapes) - {"bias"} == {"weight"}:
-        return f"{list(shapes['weight'])}"
-    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+    """As "[64, 3, 3, 3]", or "[64] with bias, running_mean, running_var"."""
+    if "weight" not in shapes:
+        return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+    others = sorted(name for name in shapes if name != "weight")
+    return f"{list(shapes['weight'])}" + (f" with {', '.join(others)}" if others else "")

@@ -1,6 +1,5 @@
 """PyTorch networks saved by torch, read without it into Linen modules: every family of classifiers gives equal outputs."""
 
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
