@@ -81,9 +81,10 @@ class OnnxModule(nn.Module):
             result = converted(weights, given if place.dtype != np.uint8 else jnp.round(255 * given), self._who)
         return _back(place, result).astype(jnp.float32)
 
-    def own_variables(self) -> dict[str, Any]:
-        """The weights of a file that is converted are known once it is called: none without."""
-        return {}
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words."""
+        return f"onnx:{self.path}"
 
     @property
     def failure(self) -> str:
@@ -101,7 +102,7 @@ def build(path: str, arguments: Mapping[str, Any]) -> OnnxModule:
     Raises:
       ValueError: there is no such file, or it is none that onnxruntime reads; a layout that is none; arguments that are none.
     """
-    known = [name for name in ("layout", "output", "gradients") if name in OnnxModule.__dataclass_fields__]
+    known = ("layout", "output", "gradients")
     if unknown := [name for name in arguments if name not in known]:
         raise ValueError(f"model 'onnx:{path}' has no field {unknown[0]!r}; it accepts {', '.join(known)}")
     if arguments.get("layout") not in (None, *LAYOUTS):
@@ -202,7 +203,7 @@ def _placed(file: File, who: str, given: tuple[int, ...], layout: str | None) ->
             f"{who} takes an input of shape {as_words}, which images {'×'.join(map(str, given[1:]))} do not fit{asked}; set"
             " image_size of the player, or data.channels"
         )
-    if len(fitting) == 2 and given[1:3] != (given[3],) * 2 or len(fitting) == 2:
+    if len(fitting) == 2:
         raise ValueError(
             f"{who} takes an input of shape {as_words}, which does not say where the channels of images"
             f" {'×'.join(map(str, given[1:]))} are; set model_args = dict(layout='NCHW') or 'NHWC'"

@@ -11,6 +11,7 @@ from flax import linen as nn
 from kdgan import models, parallel
 from kdgan.data.fields import LABEL, TARGETS, Field, with_masks
 from kdgan.models.heads import SelectClasses
+from kdgan.models.probabilities import LogProbabilities
 from kdgan.models.renormalised import Renormalised
 from kdgan.models.text import out_of_range
 from kdgan.player import MAIN, UNLABELLED
@@ -66,14 +67,18 @@ def build_module(
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in player.model_args.items()}
     try:
         module = models.build(player.model, **arguments)
-        known: dict[str, Any] = {k: size for k, size in sizes.items() if hasattr(module, k) and k not in arguments}
+        follows = {**sizes, "player": name}  # the last for messages
+        known: dict[str, Any] = {k: size for k, size in follows.items() if hasattr(module, k) and k not in arguments}
         if known:
             module = module.clone(**known)
         if player.sync_batch_norm and not hasattr(module, "axis_name"):
             raise ValueError("sync_batch_norm needs a model with a field axis_name; this one has none")
         if player.sync_batch_norm and axis_name:
             module = module.clone(axis_name=axis_name)
+        gives_logarithms = getattr(module, "outputs", None) == "probabilities"  # a function that says so itself
         module = _renormalised(module, player, data)
+        if player.outputs == "probabilities" and not gives_logarithms:
+            module = LogProbabilities(module)
         return module if player.classes is None else SelectClasses(module, tuple(player.classes))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config.players.{name}: {error}") from error
