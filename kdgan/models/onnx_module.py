@@ -36,7 +36,7 @@ class OnnxModule(nn.Module):
     a fixed batch of 1 is run for each example by itself.
 
     Attributes:
-      path: of the file.
+      file: its path.
       layout: "NHWC" or "NCHW"; None: found from the file's input beside the data's images.
       output: name of the output, of a file with several.
       gradients: whether it is converted to operations of JAX, and has gradients with respect to its input. Its weights are
@@ -45,7 +45,7 @@ class OnnxModule(nn.Module):
       player: what messages call it.
     """
 
-    path: str
+    file: str
     layout: str | None = None
     output: str | None = None
     gradients: bool = False
@@ -65,16 +65,16 @@ class OnnxModule(nn.Module):
         Raises:
           ValueError: the file does not take such an input, or is none that this class reads, or the packages are missing.
         """
-        file = opened(self.path, self.content)
-        place = _placed(file, self._who, tuple(image.shape), self.layout)
-        output = _chosen(file, self._who, self.output)
+        read = opened(self.file, self.content)
+        place = _placed(read, self._who, tuple(image.shape), self.layout)
+        output = _chosen(read, self._who, self.output)
         if self.gradients:
             return self._converted(place, output, image)
-        shape = _shape(self.path, self.content, output, place, tuple(image.shape[1:]), np.dtype(image.dtype).name, self._who)
-        return host.call(_host_call(self.path, self.content, output, place, self._who), shape, image)
+        shape = _shape(self.file, self.content, output, place, tuple(image.shape[1:]), np.dtype(image.dtype).name, self._who)
+        return host.call(_host_call(self.file, self.content, output, place, self._who), shape, image)
 
     def _converted(self, place: "Place", output: str, image: Array) -> Array:
-        converted = _of_jax(self.path, self.content, output, _turned_shape(place, tuple(image.shape)), self._who)
+        converted = _of_jax(self.file, self.content, output, _turned_shape(place, tuple(image.shape)), self._who)
         weights = self.param("weights", lambda key: jax.tree.map(jnp.asarray, converted.weights))
         given = _turned(place, image)
         with jax.numpy_rank_promotion("allow"):
@@ -84,16 +84,16 @@ class OnnxModule(nn.Module):
     @property
     def origin(self) -> str:
         """Where it comes from, in words."""
-        return f"onnx:{self.path}"
+        return f"onnx:{self.file}"
 
     @property
     def failure(self) -> str:
         """What went wrong on the host, in one line; "" where nothing did."""
-        return next((call.failure for call in _calls(self.path, self.content) if call.failure), "")
+        return next((call.failure for call in _calls(self.file, self.content) if call.failure), "")
 
     @property
     def _who(self) -> str:
-        return f"players.{self.player} ({self.path})" if self.player else self.path
+        return f"players.{self.player} ({self.file})" if self.player else self.file
 
 
 def build(path: str, arguments: Mapping[str, Any]) -> OnnxModule:
