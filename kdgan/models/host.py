@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
+from jax.typing import ArrayLike
 
 # What JAX emits calls of Python for (jax.interpreters.mlir.emit_python_callback, 0.10 to 0.12); a plug-in's is none of them.
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", "oneapi")
@@ -71,7 +72,7 @@ class HostCall:
             return np.full(shape, np.nan, np.float32)
 
 
-def call(function: HostCall, shape: Sequence[int], *arrays: Array) -> Array:
+def call(function: HostCall, shape: Sequence[int], *arrays: ArrayLike) -> Array:
     """`function` of arrays [n, ...] inside of any program: float32 [n, *shape]. It has no gradient.
 
     Compiling it for a platform whose programs cannot call the host raises ValueError (`check_platform`).

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
+from jax.typing import ArrayLike
 
 from kdgan import extras
 from kdgan.models import host
@@ -59,13 +60,13 @@ class OnnxModule(nn.Module):
         return self.gradients
 
     @nn.compact
-    def __call__(self, image: Array) -> Array:
+    def __call__(self, image: ArrayLike) -> Array:
         """What the file's network gives: float32 [b, ...].
 
         Raises:
           ValueError: the file does not take such an input, or is none that this class reads, or the packages are missing.
         """
-        read = opened(self.file, self.content)
+        read, image = opened(self.file, self.content), jnp.asarray(image)
         place = _placed(read, self._who, tuple(image.shape), self.layout)
         output = _chosen(read, self._who, self.output)
         if self.gradients:

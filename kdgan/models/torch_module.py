@@ -184,7 +184,9 @@ class Held:
         """What PyTorch itself gives on these arrays, with the module's own parameters; its images as [b, c, h, w]."""
         import torch
 
-        given = (torch.tensor(np.ascontiguousarray(_channels_first(np.asarray(array)))) for array in args)
+        # Cloned into the strides that `view` expects: those of an axis of one value could be any.
+        plain = lambda array: torch.tensor(array).clone(memory_format=torch.contiguous_format)
+        given = [plain(np.ascontiguousarray(_channels_first(np.asarray(array)))) for array in args]
         try:
             with torch.no_grad():
                 output = self._module(*given)

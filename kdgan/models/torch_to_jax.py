@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from kdgan import extras
 
@@ -87,7 +88,7 @@ def _with_removed_operations(torch: Any) -> Iterator[None]:
         namespace.__getattr__, operation.__getattr__ = kept
 
 
-def run(module: Any, state: Mapping[str, Array], args: Sequence[Array]) -> Any:
+def run(module: Any, state: Mapping[str, ArrayLike], args: Sequence[ArrayLike]) -> Any:
     """What a PyTorch module gives in its mode, with these parameters and buffers in place of its own.
 
     Args:
