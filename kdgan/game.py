@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from kdgan.around import innermost
 from kdgan.norms import Norm, recorded
 from kdgan.player import (
     MissingPlayerError,
@@ -193,6 +194,9 @@ def inspect_method(
         raise MissingPlayerError(
             f"the method moves {missing[0]!r}; the players are: {', '.join(sorted(modules)) or 'none'} (config.players)"
         )
+    for name in method.trained:
+        if reason := getattr(innermost(modules[name]), "frozen_only", None):
+            raise ValueError(f"the method trains {name}, {reason}; it is accepted as a frozen player, as a teacher is")
     called: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     terms: dict[str, dict[str, None]] = {}

@@ -16,6 +16,7 @@ from flax import linen as nn
 from flax import struct
 
 from kdgan import game
+from kdgan.around import innermost
 from kdgan.player import Names
 
 Tree = Any
@@ -88,7 +89,11 @@ class TrainState:
         given, given_state = dict(params or {}), dict(model_state or {})
         for name, called in inspection.inputs.items():
             frozen = name not in method.trained and name not in given
-            if frozen and jax.tree.leaves(variable_shapes(modules[name], called).get("params", {})):
+            if (
+                frozen
+                and not getattr(innermost(modules[name]), "brings_parameters", False)
+                and jax.tree.leaves(variable_shapes(modules[name], called).get("params", {}))
+            ):
                 raise ValueError(f"{name!r} is frozen in this method: pass its parameters in params[{name!r}]")
         all_params, all_state = {}, {}
         for name in inspection.inputs:
@@ -143,7 +148,9 @@ def initialise(
       ValueError: `given` differs from the module's parameters; the first differing path is named.
     """
     leaves, structure = jax.tree.flatten(inputs)
-    fresh = lambda: _compiled_init(jax.default_backend() == "cpu")(module, structure, tuple(leaves), key)
+    own = getattr(innermost(module), "own_variables", None)
+    init = lambda: _compiled_init(jax.default_backend() == "cpu")(module, structure, tuple(leaves), key)
+    fresh = init if own is None else lambda: jax.tree.map(jnp.asarray, own())
     if given is None:
         return {**fresh(), **(given_state or {})}
     variables = variable_shapes(module, inputs)

@@ -156,14 +156,18 @@ def latency(fn: Callable[..., Any], *args: Any, repeats: int = 20, longest: floa
     """
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}; at least 1 is wanted")
-    compiled = fn if hasattr(fn, "lower") else jax.jit(fn)
+    return call_seconds(fn if hasattr(fn, "lower") else jax.jit(fn), *args, repeats=repeats, longest=longest)
+
+
+def call_seconds(fn: Callable[..., Any], *args: Any, repeats: int = 20, longest: float = math.inf) -> float:
+    """As `latency`, of a function that is called as it is: it need not be one of JAX."""
     args = jax.block_until_ready(jax.device_put(args))
     for _ in range(_WARM_UPS):
-        jax.block_until_ready(compiled(*args))
+        jax.block_until_ready(fn(*args))
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        jax.block_until_ready(compiled(*args))
+        jax.block_until_ready(fn(*args))
         seconds.append(time.perf_counter() - start)
         if len(seconds) >= _FEWEST and sum(seconds) >= longest:
             break

@@ -25,6 +25,8 @@ class SelectClasses(nn.Module):
     module: nn.Module
     classes: tuple[int, ...]
 
+    shares_scope = True
+
     def __post_init__(self):
         if not self.classes:
             raise ValueError("SelectClasses.classes = (); it accepts one or more class indices")

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
+from jax.typing import ArrayLike
 
 # What JAX emits calls of Python for (jax.interpreters.mlir.emit_python_callback, 0.10 to 0.12); a plug-in's is none of them.
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", "oneapi")
@@ -71,22 +72,20 @@ class HostCall:
             return np.full(shape, np.nan, np.float32)
 
 
-def call(function: HostCall, shape: Sequence[int], *arrays: Array) -> Array:
+def call(function: HostCall, shape: Sequence[int], *arrays: ArrayLike) -> Array:
     """`function` of arrays [n, ...] inside of any program: float32 [n, *shape]. It has no gradient.
 
-    Raises:
-      ValueError: JAX has no calls of the host for the default backend.
+    Compiling it for a platform whose programs cannot call the host raises ValueError (`check_platform`).
     """
-    check_backend()
     return _call.bind(*map(jax.lax.stop_gradient, arrays), function=function, shape=tuple(shape))
 
 
-def check_backend() -> None:
-    """Raise ValueError where programs of the default backend cannot call the host."""
-    platform = jax.default_backend()
-    platform = jax.local_devices()[0].platform if platform == "gpu" else platform
+def check_platform(platform: str) -> None:
+    """Raise ValueError where programs of a platform, "cpu" or "cuda", cannot call the host."""
     if platform not in (*PLATFORMS, "gpu"):
-        raise ValueError(f"JAX cannot call functions on the host from a program on {platform}; {', '.join(PLATFORMS)} can")
+        raise ValueError(
+            f"a program on {platform} cannot call functions on the host; one on {', '.join(PLATFORMS)} can"
+        )
 
 
 _call = Primitive("host_call")
@@ -103,6 +102,8 @@ def _abstract(*arrays, function, shape):
 
 
 def _lowered(context, *arrays, function, shape):
+    for platform in context.module_context.platforms:
+        check_platform(platform)
     whole = (context.avals_in[0].shape[0], *shape)
     results, _, _ = mlir.emit_python_callback(
         context, lambda *values: (function.or_nan(whole, *values),), None, list(arrays), context.avals_in,

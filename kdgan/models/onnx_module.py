@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
+from jax.typing import ArrayLike
 
 from kdgan import extras
 from kdgan.models import host
@@ -36,7 +37,7 @@ class OnnxModule(nn.Module):
     a fixed batch of 1 is run for each example by itself.
 
     Attributes:
-      path: of the file.
+      file: its path.
       layout: "NHWC" or "NCHW"; None: found from the file's input beside the data's images.
       output: name of the output, of a file with several.
       gradients: whether it is converted to operations of JAX, and has gradients with respect to its input. Its weights are
@@ -45,7 +46,7 @@ class OnnxModule(nn.Module):
       player: what messages call it.
     """
 
-    path: str
+    file: str
     layout: str | None = None
     output: str | None = None
     gradients: bool = False
@@ -59,40 +60,43 @@ class OnnxModule(nn.Module):
         return self.gradients
 
     @nn.compact
-    def __call__(self, image: Array) -> Array:
+    def __call__(self, image: ArrayLike) -> Array:
         """What the file's network gives: float32 [b, ...].
 
         Raises:
           ValueError: the file does not take such an input, or is none that this class reads, or the packages are missing.
         """
-        file = opened(self.path, self.content)
-        place = _placed(file, self._who, tuple(image.shape), self.layout)
-        output = _chosen(file, self._who, self.output)
+        read, image = opened(self.file, self.content), jnp.asarray(image)
+        place = _placed(read, self._who, tuple(image.shape), self.layout)
+        output = _chosen(read, self._who, self.output)
         if self.gradients:
             return self._converted(place, output, image)
-        shape = _shape(self.path, self.content, output, place, tuple(image.shape[1:]), np.dtype(image.dtype).name, self._who)
-        return host.call(_host_call(self.path, self.content, output, place, self._who), shape, image)
+        shape = _shape(
+            self.file, self.content, output, place, tuple(image.shape[1:]), np.dtype(image.dtype).name, self._who
+        )
+        return host.call(_host_call(self.file, self.content, output, place, self._who), shape, image)
 
     def _converted(self, place: "Place", output: str, image: Array) -> Array:
-        converted = _of_jax(self.path, self.content, output, _turned_shape(place, tuple(image.shape)), self._who)
+        converted = _of_jax(self.file, self.content, output, _turned_shape(place, tuple(image.shape)), self._who)
         weights = self.param("weights", lambda key: jax.tree.map(jnp.asarray, converted.weights))
         given = _turned(place, image)
         with jax.numpy_rank_promotion("allow"):
             result = converted(weights, given if place.dtype != np.uint8 else jnp.round(255 * given), self._who)
         return _back(place, result).astype(jnp.float32)
 
-    def own_variables(self) -> dict[str, Any]:
-        """The weights of a file that is converted are known once it is called: none without."""
-        return {}
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words."""
+        return f"onnx:{self.file}"
 
     @property
     def failure(self) -> str:
         """What went wrong on the host, in one line; "" where nothing did."""
-        return next((call.failure for call in _calls(self.path, self.content) if call.failure), "")
+        return next((call.failure for call in _calls(self.file, self.content) if call.failure), "")
 
     @property
     def _who(self) -> str:
-        return f"players.{self.player} ({self.path})" if self.player else self.path
+        return f"players.{self.player} ({self.file})" if self.player else self.file
 
 
 def build(path: str, arguments: Mapping[str, Any]) -> OnnxModule:
@@ -101,7 +105,7 @@ def build(path: str, arguments: Mapping[str, Any]) -> OnnxModule:
     Raises:
       ValueError: there is no such file, or it is none that onnxruntime reads; a layout that is none; arguments that are none.
     """
-    known = [name for name in ("layout", "output", "gradients") if name in OnnxModule.__dataclass_fields__]
+    known = ("layout", "output", "gradients")
     if unknown := [name for name in arguments if name not in known]:
         raise ValueError(f"model 'onnx:{path}' has no field {unknown[0]!r}; it accepts {', '.join(known)}")
     if arguments.get("layout") not in (None, *LAYOUTS):
@@ -148,7 +152,9 @@ def opened(path: str, content: str) -> File:
     try:
         session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class for each kind of mistake, and no common one
-        raise ValueError(f"{path} is no ONNX file that onnxruntime reads: {' '.join(str(error).split())[:200]}") from error
+        raise ValueError(
+            f"{path} is no ONNX file that onnxruntime reads: {' '.join(str(error).split())[:200]}"
+        ) from error
     inputs = session.get_inputs()
     if len(inputs) != 1:
         names = ", ".join(one.name for one in inputs) or "none"
@@ -186,13 +192,16 @@ def _chosen(file: File, who: str, output: str | None) -> str:
 
 def _placed(file: File, who: str, given: tuple[int, ...], layout: str | None) -> Place:
     """How an input of this shape is given to the file."""
-    fits = lambda shape: len(shape) == len(file.shape) and all(
-        side is None or side == one for side, one in zip(file.shape[1:], shape[1:], strict=True)
+    fits = lambda shape: (
+        len(shape) == len(file.shape)
+        and all(side is None or side == one for side, one in zip(file.shape[1:], shape[1:], strict=True))
     )
     as_words = "[" + ", ".join("?" if side is None else str(side) for side in file.shape) + "]"
     if len(given) != 4:
         if not fits(given):
-            raise ValueError(f"{who} takes an input of shape {as_words}, and is given {['b', *given[1:]]}".replace("'", ""))
+            raise ValueError(
+                f"{who} takes an input of shape {as_words}, and is given {['b', *given[1:]]}".replace("'", "")
+            )
         return Place(layout == "NCHW", file.dtype, file.shape[0] == 1)
     shapes = {"NHWC": given, "NCHW": (given[0], given[3], *given[1:3])}
     fitting = [name for name in LAYOUTS if fits(shapes[name]) and layout in (None, name)]
@@ -202,7 +211,7 @@ def _placed(file: File, who: str, given: tuple[int, ...], layout: str | None) ->
             f"{who} takes an input of shape {as_words}, which images {'×'.join(map(str, given[1:]))} do not fit{asked}; set"
             " image_size of the player, or data.channels"
         )
-    if (len(fitting) == 2 and given[1:3] != (given[3],) * 2) or len(fitting) == 2:
+    if len(fitting) == 2:
         raise ValueError(
             f"{who} takes an input of shape {as_words}, which does not say where the channels of images"
             f" {'×'.join(map(str, given[1:]))} are; set model_args = dict(layout='NCHW') or 'NHWC'"
@@ -277,7 +286,9 @@ class Converted:
                 warnings.filterwarnings("ignore", "Explicitly requested dtype .*int64", UserWarning)
                 return self._function(dict(weights), {self._name: array})[0]
         except Exception as error:  # whatever jaxonnxruntime and JAX raise
-            raise ValueError(f"{who} with gradients: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+            raise ValueError(
+                f"{who} with gradients: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            ) from error
 
 
 @functools.lru_cache(maxsize=8)
@@ -315,7 +326,9 @@ def _of_jax(path: str, content: str, output: str, shape: Sequence[int], who: str
             function, weights = call_onnx.call_onnx_model(model, {given: zeros})
             weights = {name: np.asarray(array) for name, array in weights.items()}
     except Exception as error:  # whatever jaxonnxruntime and JAX raise
-        raise ValueError(f"{who} with gradients: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        raise ValueError(
+            f"{who} with gradients: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
     finally:
         config.update(only, kept)
     return Converted(function, weights, given)

@@ -40,6 +40,8 @@ class LogProbabilities(nn.Module):
 
     classifier: nn.Module
 
+    shares_scope = True
+
     def setup(self):
         nn.share_scope(self, self.classifier)
 

@@ -38,6 +38,8 @@ class Renormalised(nn.Module):
     data_std: Statistic
     image_size: tuple[int, int] | None = None
 
+    shares_scope = True
+
     def __post_init__(self):
         for name in ("mean", "std", "data_mean", "data_std"):
             value = np.asarray(getattr(self, name), np.float64)

@@ -6,6 +6,7 @@ adaptive pooling to one value only.
 
 import copy
 import functools
+import hashlib
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -64,6 +65,16 @@ class TorchModule(nn.Module):
                 scope.put_variable("intermediates", "__call__", (value,))
         return output
 
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words."""
+        return repr(self.module)
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of the parameters and buffers that it has."""
+        return self.module.content
+
     def own_variables(self) -> dict[str, Any]:
         """The parameters and buffers that the module has, as variables."""
         return {kind: {ROOT: tree} for kind, tree in self.module.variables.items()}
@@ -100,6 +111,14 @@ class Held:
 
     def __repr__(self) -> str:
         return self._name
+
+    @functools.cached_property
+    def content(self) -> str:
+        """SHA-256 of its tensors."""
+        found = hashlib.sha256()
+        for name, array in sorted(_flat(self.variables).items()):
+            found.update(f"{name} {array.shape} {array.dtype} ".encode() + np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     def _tensors(self) -> dict[str, Any]:
         return {**dict(self._module.named_parameters()), **dict(self._module.named_buffers())}
@@ -165,7 +184,9 @@ class Held:
         """What PyTorch itself gives on these arrays, with the module's own parameters; its images as [b, c, h, w]."""
         import torch
 
-        given = (torch.tensor(np.ascontiguousarray(_channels_first(np.asarray(array)))) for array in args)
+        # Cloned into the strides that `view` expects: those of an axis of one value could be any.
+        plain = lambda array: torch.tensor(array).clone(memory_format=torch.contiguous_format)
+        given = [plain(np.ascontiguousarray(_channels_first(np.asarray(array)))) for array in args]
         try:
             with torch.no_grad():
                 output = self._module(*given)

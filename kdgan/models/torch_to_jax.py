@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from kdgan import extras
 
@@ -87,7 +88,7 @@ def _with_removed_operations(torch: Any) -> Iterator[None]:
         namespace.__getattr__, operation.__getattr__ = kept
 
 
-def run(module: Any, state: Mapping[str, Array], args: Sequence[Array]) -> Any:
+def run(module: Any, state: Mapping[str, ArrayLike], args: Sequence[ArrayLike]) -> Any:
     """What a PyTorch module gives in its mode, with these parameters and buffers in place of its own.
 
     Args:
@@ -109,7 +110,13 @@ def run(module: Any, state: Mapping[str, Array], args: Sequence[Array]) -> Any:
     try:
         # PyTorch's fused attention is one operation, which torchax does not know; it broadcasts over ranks.
         torch.backends.mha.set_fastpath_enabled(False)
-        with warnings.catch_warnings(), jax.numpy_rank_promotion("allow"), torch.no_grad(), torch.device("jax:0"), known:
+        with (
+            warnings.catch_warnings(),
+            jax.numpy_rank_promotion("allow"),
+            torch.no_grad(),
+            torch.device("jax:0"),
+            known,
+        ):
             # Indices are int64 in PyTorch, and int32 here.
             warnings.filterwarnings("ignore", "Explicitly requested dtype .*int64", UserWarning)
             of_jax = lambda array: known.j2t_iso(jnp.asarray(array))
@@ -148,7 +155,9 @@ def _reason(error: Exception) -> str:
     if "has no lowering" in said:
         return f"the operation {said.split(' name ')[-1].split()[0]} has no counterpart in JAX (torchax)"
     if isinstance(error, jax.errors.ConcretizationTypeError | jax.errors.TracerArrayConversionError):
-        return f"its forward pass depends on values of its input ({type(error).__name__}), which a compiled program cannot"
+        return (
+            f"its forward pass depends on values of its input ({type(error).__name__}), which a compiled program cannot"
+        )
     if "mixed math" in said:
         return "it computes with a tensor that is neither parameter, buffer nor input; register it as a buffer"
     return f"{type(error).__name__}: {said[:200]}"

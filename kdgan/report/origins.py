@@ -25,7 +25,7 @@ def _text(entry: Entry) -> str:
     """As "one teacher for all seeds, member 1 of runs/t/checkpoints/teacher/00000400"; "" where nothing is to be said."""
     record = entry.origin
     if record.get("start") == "function":
-        return f"one {entry.player} for all seeds, a function"
+        return f"one {entry.player} for all seeds, {record.get('of', 'a function')}"
     if record.get("start") != "checkpoint":
         whose = record.get("entry", entry.player)
         return "" if entry.trained is None or whose == entry.player else f"{whose} of stage {'/'.join(entry.trained)}"

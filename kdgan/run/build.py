@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import optax
 
 from kdgan import game, methods, optim, parallel
+from kdgan.around import innermost
 from kdgan.data import augment
 from kdgan.data.fields import Field
 from kdgan.methods.labels import kind_of
 from kdgan.norms import Norm
 from kdgan.run import batches as run_batches
-from kdgan.run import checkpoint, evaluators, extractors, ranges, starts
+from kdgan.run import checkpoint, evaluators, extractors, on_host, ranges, starts
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -157,7 +158,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     judged_by = evaluators.of_players(run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute], given)
     for name in inspection.inputs:
         has_parameters = variable_shapes(local_modules[name], inspection.inputs[name]).get("params")
-        if name not in method.trained and has_parameters and any(name not in a.start for a in arms):
+        brings = getattr(innermost(local_modules[name]), "brings_parameters", False)
+        if name not in method.trained and has_parameters and not brings and any(name not in a.start for a in arms):
             raise ConfigError(
                 f"{where}.start: {name} is frozen in this stage and starts nowhere; name an earlier stage or a checkpoint"
             )
@@ -195,6 +197,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         inputs={name: fields for name, fields in given.items() if name in inspection.inputs},
     )
     _check_cached(program, where)
+    on_host.check(program, where)
     return program
 
 

@@ -65,7 +65,7 @@ class Comparison:
         old, new = self._stages(stage)
         if old is None or new is None:
             return []
-        pairs = [pair for arm in portion.arms for pair in self._starts(old, new, arm)]
+        pairs = [pair for arm in portion.arms for pair in (*self._starts(old, new, arm), *self._modules(old, new, arm))]
         pairs += [("the extractor", *both) for both in self._extractors(stage)]
         return [
             f"{name} of stage {stage}: {b.path} holds another one than when the run began"
@@ -129,6 +129,15 @@ class Comparison:
             before, after = a.start.get(name, Start()), b.start.get(name, Start())
             if before.checkpoint is not None and after.checkpoint is not None:
                 yield name, fingerprints.place_of(before), fingerprints.place_of(after)
+
+    def _modules(self, old: Stage, new: Stage, arm: str) -> Iterator[tuple[str, Place, Place]]:
+        """The same of those whose module has a content of its own."""
+        a, b = _arm(old, arm), _arm(new, arm)
+        if a is None or b is None:
+            return
+        for name in program_of(self._programs[new.name], arm).modules:
+            if name in a.players and name in b.players and name not in a.start and name not in b.start:
+                yield name, fingerprints.place_of_module(a, name), fingerprints.place_of_module(b, name)
 
     def _extractors(self, stage: str) -> Iterable[tuple[Place, Place]]:
         """The same of the extractor that players of a stage are measured by."""

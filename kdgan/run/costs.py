@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from kdgan.game import call_module
 from kdgan.metrics import cost
-from kdgan.run import build, players, teacher_outputs
+from kdgan.run import build, on_host, players, teacher_outputs
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program
 from kdgan.run.schema import Run
@@ -23,7 +23,8 @@ def player_cost(program: Program, name: str) -> tuple[int, float | None]:
     """(parameters, floating-point operations per example of the forward pass) of a player as this program calls it."""
     leaves, structure = jax.tree.flatten(_inputs(program, name, 1))
     variables = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
-    operations = _operations(program.local_modules[name], structure, tuple(leaves))
+    counted = on_host.is_counted(program.local_modules[name])
+    operations = _operations(program.local_modules[name], structure, tuple(leaves)) if counted else None
     return cost.parameters(variables.get("params", {})), operations
 
 
@@ -97,7 +98,7 @@ def _step_cost(program: Program, compute: str, devices: int) -> StepCost:
         program.step_example,
     )
     sizes = cost.size(moving), cost.size(frozen)
-    whole = cost.flops(halves, moving, frozen, share)
+    whole = None if on_host.waits(program) else cost.flops(halves, moving, frozen, share)
     working = cost.peak_memory(halves, moving, frozen, share) - sum(sizes)
     return StepCost(None if whole is None else whole * devices, *sizes, working)
 

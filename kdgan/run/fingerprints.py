@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kdgan.around import innermost
 from kdgan.data.fingerprint import differences, fingerprint
 from kdgan.run import extractors
 from kdgan.run.checkpoint import Checkpoints
@@ -20,7 +21,7 @@ from kdgan.run.config import ConfigError
 from kdgan.run.identity import Programs
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import program_of
-from kdgan.run.schema import Run, Start
+from kdgan.run.schema import Arm, Run, Start
 from kdgan.run.sources import Source, digest
 
 FOLDER = "starts"
@@ -96,6 +97,7 @@ def of(run: Run, read: Run, inputs: Inputs, programs: Programs) -> Fingerprints:
         for name, source in program_of(programs[stage.name], arm.name).sources.get(arm.name, {}).items()
     }
     players = {place: _print(source) for place, source in sources.items()}
+    players |= {place: Print({"": found}) for place, found in _contents(run, programs)}
     if (first := extractors.first_stage(programs)) is not None:
         spec = run.evaluate.extractor
         if spec.inception is not None:
@@ -108,6 +110,20 @@ def of(run: Run, read: Run, inputs: Inputs, programs: Programs) -> Fingerprints:
     for stage, own in inputs.stages.items():
         data |= {f"{stage}/{split}": fingerprint(getattr(own, split)) for split in SPLITS}
     return Fingerprints(data, players, sources)
+
+
+def _contents(run: Run, programs: Programs) -> Iterator[tuple[Place, str]]:
+    """(place, digest) of the players whose module reads a file, or brings parameters that no start replaces."""
+    for stage in run.stages:
+        for arm in stage.arms:
+            for name, module in program_of(programs[stage.name], arm.name).local_modules.items():
+                if name not in arm.start and (content := getattr(innermost(module), "content", "")):
+                    yield place_of_module(arm, name), content
+
+
+def place_of_module(arm: Arm, player: str) -> Place:
+    """Where the content of a player's module is recorded."""
+    return Place(arm.players[player].model, player)
 
 
 def place_of(start: Start) -> Place:

@@ -9,17 +9,23 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from kdgan import parallel
+from kdgan.around import innermost
 from kdgan.evaluators import Measure
+from kdgan.models import Function, LogProbabilities, SelectClasses
+from kdgan.models.probabilities import first_bad_row
 from kdgan.run import batches as run_batches
-from kdgan.run import teacher_outputs
+from kdgan.run import on_host, teacher_outputs
+from kdgan.run.config import ConfigError
 from kdgan.run.evaluate import Evaluation, OnData
 from kdgan.run.inputs import Inputs
 from kdgan.run.population import Population
 from kdgan.run.program import Program, Variables, digest, variables_of
 from kdgan.run.schema import Run, Stage
 from kdgan.run.sources import listed
+from kdgan.run.totals import make_forward
 
 LABEL = 10  # width of the first column, as in the explanation
 SEEDS_SHOWN = 6  # players of so many seeds are listed one by one
@@ -75,6 +81,11 @@ class Frozen:
             names = [
                 n for n in frozen(program) if n in program.evaluators and program.evaluators[n][0].sums is not None
             ]
+            unjudged = [n for n in frozen(program) if n not in names and _of_probabilities(program, n) is not None]
+            if unjudged:
+                state = population.states()[0]
+                for name in unjudged:
+                    self._check_probabilities(program, name, variables_of(state, name))
             states = population.states() if names else []
             for name in names:
                 digests: dict[int, str] = {}  # a seed's arms share their frozen players
@@ -101,6 +112,8 @@ class Frozen:
         splits, split = on.splits, _split(on)
         count, measure = splits.size(split), program.measures(name)[0]
         parts = jax.device_get(evaluation.outputs(program, name, variables, split))
+        on_host.check_failures([program.local_modules[name]])
+        self._check_probabilities(program, name, variables, parts)
         finite = np.concatenate([_is_finite(part) for part in parts])[:count]
         numbers = evaluation.measure(program, name, variables, split).numbers
         judged = evaluation.judged(program, name, variables)
@@ -115,6 +128,42 @@ class Frozen:
             name, where(program, arm, name, seed), [], [], measure, measure.scale * numbers[measure.name],
             int((~finite).sum()), count, advice, of_run,
         )  # fmt: skip
+
+    def _check_probabilities(
+        self, program: Program, name: str, variables: Variables, parts: Sequence[Any] | None = None
+    ) -> None:
+        """Refuse a player of which a config says that it gives probabilities, and that does not.
+
+        Args:
+          program: that has the player.
+          name: the player's.
+          variables: its parameters and mutable collections.
+          parts: its outputs, where they are known.
+        """
+        inside = _of_probabilities(program, name)
+        if inside is None:
+            return
+        on = self._evaluation.on(program)
+        split = _split(on)
+        if parts is None or inside is not program.local_modules[name]:
+            forward = make_forward(inside, on.inputs.config, None, program.inputs_of(name))
+            parts = [forward(variables, batch) for batch in on.splits.batches(split)]
+            on_host.check_failures([inside])
+        logarithms = np.concatenate([np.asarray(part) for part in parts])[: on.splits.size(split)]
+        if (bad := first_bad_row(logarithms)) is not None:
+            raise ConfigError(
+                f"config.players.{name}.outputs = 'probabilities': its output for {split} example {bad[0]} {bad[1]}; rows of"
+                " numbers from 0 to 1 that sum to 1 are accepted (of logits 'logits')"
+            )
+
+
+def _of_probabilities(program: Program, name: str) -> nn.Module | None:
+    """The module that takes the logarithm of a player's probabilities; None: it gives logits."""
+    module = program.local_modules[name]
+    module = module.module if isinstance(module, SelectClasses) else module
+    function = innermost(module)
+    gives = isinstance(module, LogProbabilities) or (isinstance(function, Function) and function.outputs != "logits")
+    return module if gives else None
 
 
 def _is_finite(output: Any) -> np.ndarray:
@@ -143,7 +192,9 @@ def where(program: Program, arm: str, name: str, seed: int) -> str:
     if source is not None:
         member = source.taken[seed]
         return f"from {source.folder}" + ("" if member is None else f", member {member}")
-    return "a function" if start is None else f"from {start.stage}/{start.arm}"
+    if start is None:
+        return getattr(innermost(program.local_modules[name]), "origin", "a function")
+    return f"from {start.stage}/{start.arm}"
 
 
 def _lines(looks: Sequence[Look], every: dict[str, int], examples: str, seeds: int) -> Iterator[str]:

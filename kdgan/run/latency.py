@@ -3,14 +3,14 @@
 Nothing is subtracted. A call that takes little longer than an empty one times the call and not the player: a table marks it.
 """
 
+import functools
 from typing import Any
 
 import jax
 from flax import linen as nn
 
-from kdgan import parallel
 from kdgan.metrics import cost
-from kdgan.run import costs
+from kdgan.run import costs, on_host
 from kdgan.run.program import Program, Variables
 
 BATCHES = (1, 64)  # examples of a call
@@ -40,4 +40,6 @@ class Latencies:
 def _seconds(program: Program, name: str, variables: Variables, examples: int) -> float:
     forward, inputs = costs.forward_of(program, name, examples)
     full = jax.device_put({"params": variables["params"], **variables["model_state"]})
-    return cost.latency(parallel.compiled(forward), full, *inputs, longest=LONGEST)
+    module = program.local_modules[name]
+    call = functools.partial(cost.call_seconds if on_host.runs_outside(module) else cost.latency, longest=LONGEST)
+    return call(on_host.compiled(module, forward), full, *inputs)

@@ -11,6 +11,7 @@ from flax import linen as nn
 from kdgan import models, parallel
 from kdgan.data.fields import LABEL, TARGETS, Field, with_masks
 from kdgan.models.heads import SelectClasses
+from kdgan.models.probabilities import LogProbabilities
 from kdgan.models.quantised import quantised
 from kdgan.models.renormalised import Renormalised
 from kdgan.models.text import out_of_range
@@ -81,22 +82,25 @@ def build_module(
     """
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in player.model_args.items()}
     try:
-        module = _handed_over(player.model, arguments, handed_over or {}) or _built(player.model, arguments, sizes)
+        follows = {**sizes, "player": name}  # the last for messages
+        module = _handed_over(player.model, arguments, handed_over or {}) or _built(player.model, arguments, follows)
         if player.sync_batch_norm and not hasattr(module, "axis_name"):
             raise ValueError("sync_batch_norm needs a model with a field axis_name; this one has none")
         if player.sync_batch_norm and axis_name:
             module = module.clone(axis_name=axis_name)
         module = module if player.quantise is None else quantised(module, player.quantise)
+        gives_logarithms = getattr(module, "outputs", None) == "probabilities"  # a function that says so itself
         module = _renormalised(module, player, data)
+        if player.outputs == "probabilities" and not gives_logarithms:
+            module = LogProbabilities(module)
         return module if player.classes is None else SelectClasses(module, tuple(player.classes))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config.players.{name}: {error}") from error
 
 
-def _built(model: str, arguments: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.Module:
+def _built(model: str, arguments: Mapping[str, Any], sizes: Mapping[str, Any]) -> nn.Module:
     module = models.build(model, **arguments)
-    known: dict[str, Any] = {name: size for name, size in sizes.items() if hasattr(module, name)}
-    unsaid = {name: size for name, size in known.items() if name not in arguments}
+    unsaid = {name: size for name, size in sizes.items() if hasattr(module, name) and name not in arguments}
     return module.clone(**unsaid) if unsaid else module
 
 

@@ -13,7 +13,7 @@ from kdgan import members, parallel
 from kdgan.members import Runner
 from kdgan.models.patches import by_patches
 from kdgan.run import batches as run_batches
-from kdgan.run import build, costs, players
+from kdgan.run import build, costs, on_host, players
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program, Variables
 from kdgan.run.schema import Run, Stage
@@ -53,6 +53,7 @@ class Population:
         if chosen_members(run, program) == "devices":
             count = min(len(jax.local_devices()), len(self.members))
         self._arrays = arrays if count == 1 else parallel.replicate(arrays, jax.local_devices()[:count])
+        self._waits = count > 1 and on_host.waits(program)
         self.seconds = self.data_seconds = 0.0
         self.load(states)
 
@@ -117,12 +118,15 @@ class Population:
                 batch = self._batch(number, chunk)
                 self.data_seconds += time.monotonic() - asked
                 self._packed[number], found = self.runner.step(self._packed[number], batch, self._arrays)
+                if self._waits:
+                    jax.block_until_ready(found)
                 calls.append(found)
                 step += self.steps_per_call
                 on_step(self.steps_per_call * len(chunk))
                 if number == 0 and stop():
                     target = step
             metrics += self._fetch(calls, len(chunk))
+            on_host.check_failures(self.program.modules.values())
         self.step = target
         self.seconds += time.monotonic() - started
         return metrics

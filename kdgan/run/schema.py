@@ -102,7 +102,8 @@ class Optimizer:
 
 @dataclasses.dataclass(frozen=True)
 class Player:
-    model: str = "mlp"  # a name of kdgan.models, or a dotted path to a Flax module
+    # a name of kdgan.models, a dotted path to a Flax module, "torch:" and one to a PyTorch module, "onnx:" and a file's path
+    model: str = "mlp"
     model_args: Mapping = empty()  # fields of the module; num_classes is set from the data
     optimizer: Optimizer = Optimizer()
     ema: float | None = None  # decay of a moving average of the parameters, evaluated beside them; None: none
@@ -123,6 +124,7 @@ class Player:
     # safetensors, .npz, msgpack), a folder of Orbax, a checkpoint folder or workdir. Or dict(path=..., names={...},
     # player=..., arm=..., member=...), the fields of `Start`
     weights: Path | Mapping | None = None
+    outputs: str = "logits"  # what it gives: "logits", or "probabilities", of which the logarithm is taken
     # what it is judged by: a name of kdgan.evaluators or a dotted path, dict(name=..., arguments), or several of them;
     # "nothing"; None: by its name and output
     evaluate: str | Mapping | Sequence | None = None

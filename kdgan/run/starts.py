@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from kdgan import game, weights
+from kdgan.around import innermost
 from kdgan.checkpoints import players
 from kdgan.run import schema, sources
 from kdgan.run.config import ConfigError
@@ -45,7 +46,7 @@ def check(
     read: dict[str, dict[str, Source]] = {}
     # Weights from elsewhere are laid out once for all arms: the network is traced for it.
     elsewhere = functools.cache(lambda name, start: _from_elsewhere(program, name, start.value))
-    shared = {name for name in program.modules if not _shapes(program, name)}  # functions
+    shared = {name for name in program.modules if not _shapes(program, name) or _is_itself(program, name)}
     # Where frozen players start is the same in all arms.
     for arm, name, start in [(arm, *pair) for arm, pairs in program.start.items() for pair in pairs.items()]:
         where = f"config.stages.{stage}.start.{name}"
@@ -96,6 +97,12 @@ def _check_stage(
             )
         raise ConfigError(f"{where}: {error}{hint}") from error
     return start.player in source.shared
+
+
+def _is_itself(program: Program, name: str) -> bool:
+    """Whether a frozen player is as its module brings it."""
+    brings = getattr(innermost(program.local_modules[name]), "brings_parameters", False)
+    return brings and name not in program.method.trained and not any(name in of for of in program.start.values())
 
 
 class _Same:

@@ -24,7 +24,7 @@ from kdgan import files, parallel
 from kdgan.data import fingerprint, views
 from kdgan.metrics import cost
 from kdgan.run import batches as run_batches
-from kdgan.run import build
+from kdgan.run import build, on_host
 from kdgan.run.batches import Lookup
 from kdgan.run.inputs import Inputs, rows_of
 from kdgan.run.program import Program, Variables, digest
@@ -110,14 +110,19 @@ class Tables:
     def _outputs(self, program: Program, name: str, variables: Variables, places: np.ndarray) -> Iterator[np.ndarray]:
         """Outputs at the places, in order, by batches of the evaluation's size."""
         apply = forward(self._run, program, name)
-        run = parallel.compiled(lambda own, raw: apply(own, program.prepare(raw, {})))
+        module, prepare = program.local_modules[name], lambda raw: program.prepare(raw, {})
+        # Of what runs outside of programs the batch alone is made by one.
+        prepare = parallel.compiled(prepare) if on_host.runs_outside(module) else prepare
+        run = on_host.compiled(module, lambda own, raw: apply(own, prepare(raw)))
         count = min(self._run.evaluate.batch_size, len(places))
         own = jax.device_put(variables)
         for start in range(0, len(places), count):
             chunk = places[start : start + count]
             filled = np.concatenate([chunk, np.repeat(chunk[:1], count - len(chunk))])
             raw = run_batches.view_batch(self._inputs, filled, program.augment)
-            yield np.asarray(run(own, raw), np.float32)[: len(chunk)]
+            outputs = np.asarray(run(own, raw), np.float32)
+            on_host.check_failures([module])
+            yield outputs[: len(chunk)]
 
     def _from_file(self, key: str, shape: tuple[int, ...], blocks: Callable[[], Iterator[np.ndarray]]) -> np.ndarray:
         """The outputs mapped from their file, which is written, whole or not at all, where there is none."""
@@ -180,6 +185,8 @@ def lies_on_disk(run: Run, size: int) -> bool:
 
 def flops(run: Run, program: Program, name: str, places: int) -> float | None:
     """Floating-point operations of a player on the images of so many places, as XLA counts them."""
+    if not on_host.is_counted(program.local_modules[name]):
+        return None
     shapes = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
     model_state = {kind: tree for kind, tree in shapes.items() if kind != "params"}
     variables = {"params": shapes.get("params", {}), "model_state": model_state}

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from kdgan import parallel
 from kdgan.data.batches import normalise
 from kdgan.evaluators import Evaluator
 from kdgan.game import Player
 from kdgan.player import MAIN, PlayerInputs
+from kdgan.run import on_host
 from kdgan.run.schema import Data
 
 
@@ -28,9 +28,9 @@ def as_players_see(data: Data, raw: Mapping[str, Any]) -> dict[str, Any]:
 def make_forward(
     module: nn.Module, data: Data, compute_dtype: Any, inputs: Sequence[str] = (MAIN,)
 ) -> Callable[[Any, Any], Any]:
-    """`forward(variables, raw batch) -> output` in evaluation mode, compiled; the player is given these fields."""
+    """`forward(variables, raw batch) -> output` in evaluation mode, compiled where it can be; the player is given these fields."""
     apply = make_apply(module, compute_dtype, inputs)
-    return parallel.compiled(lambda variables, raw: apply(variables, as_players_see(data, raw)))
+    return on_host.compiled(module, lambda variables, raw: apply(variables, as_players_see(data, raw)))
 
 
 def make_apply(module: nn.Module, compute_dtype: Any, inputs: Sequence[str] = (MAIN,)) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from kdgan import files, parallel
+from kdgan.models.host import HostError
 from kdgan.run import claim as claims
 from kdgan.run import costs, frozen, lock, portions, replaced, shown, stage_data, starts, summary
 from kdgan.run.checkpoint import Checkpoints
@@ -97,7 +98,10 @@ def train(
             prepared = prepare(
                 config, workdir, data=data, models=models, reset=reset, accept_changed_inputs=accept_changed_inputs
             )
-        return _train(prepared, config, workdir, only_evaluate)
+        try:
+            return _train(prepared, config, workdir, only_evaluate)
+        except HostError as error:
+            raise ConfigError(str(error)) from error
 
 
 def _train(prepared: Prepared, config: Any, workdir: pathlib.Path, only_evaluate: bool) -> dict[str, Any]:

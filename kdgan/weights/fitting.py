@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from kdgan.around import innermost
 from kdgan.state import variable_shapes
 from kdgan.weights import conversion, flattened, flax_tree, refusal, state_dict
 from kdgan.weights.layers import DENSE, Layer, layers_of
@@ -94,9 +95,9 @@ def fit(
     Raises:
       ValueError: the arrays do not fit: what is missing, left over or of another shape is named, in one line.
     """
-    if hasattr(module, "from_state_dict") and not tree.arrays.keys() & _COLLECTIONS:
+    if hasattr(reader := innermost(module), "from_state_dict") and not tree.arrays.keys() & _COLLECTIONS:
         arrays = {name.replace("/", "."): array for name, array in flat(tree.arrays)}
-        variables = module.from_state_dict(arrays)
+        variables = reader.from_state_dict(arrays)
         return dict(variables), Map(tree.form, tuple(Row(name, name, "name", {}) for name in arrays))
     inputs = _inputs(example) if example is not None else _guessed(tree, module)
     shapes = variable_shapes(module, inputs)
