@@ -9,7 +9,7 @@
 | running.py | `open`: an exported file as a function, run by its own runtime |
 | snippets.py | the lines that run a file, beside it |
 | page.py, pages.py | a page that runs it in a browser |
-| refused.py | which operation a format has not |
+| refused.py, quiet.py | which operation a format has not; what converters print is left out |
 
 It knows no run: `kdgan.run.export` takes a player out of a workdir, and judges its files.
 """

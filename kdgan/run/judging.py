@@ -123,7 +123,7 @@ class Bench:
         }
 
     def _variables(self) -> dict[str, Variables]:
-        """Parameters of the arm's players: of those trained in the stage at its last checkpoint, of others as they started."""
+        """Parameters of the arm's players: of those trained in the stage as its checkpoint has them."""
         own, program, run = self.own, self._program, self._prepared.run
         saved = trained.restore_member(own.workdir, run, own.stage.name, own.arm.name, own.seed)
         assert saved is not None
