@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "ConfigError", "Method", "Move", "config", "data", "evaluators", "export", "get_config", "load", "losses", "methods", "models",
-    "named", "report", "run", "train",
+    "ConfigError", "Method", "Move", "config", "data", "evaluators", "export", "get_config", "load", "losses", "methods",
+    "models", "named", "report", "run", "train",
 ]  # fmt: skip
 
 _MODULES = {
