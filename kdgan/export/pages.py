@@ -1,28 +1,30 @@
-"""What a page is given of a player: its networks as ONNX, and what kind of page fits what it takes and gives."""
+"""The page of trained players: what `kdgan.export.page` has to be told of them, told by the players themselves."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from kdgan.export.exportable import Exportable
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdgan.export import onnxruntime_web, page
+from kdgan.export.exportable import Exportable, function
+from kdgan.export.latents import most_changing
+from kdgan.losses.latents import project
 
 
-def kind(exportable: Exportable) -> str:
-    """The kind of page: "classifier", "generator" or "images".
+def check(exportable: Exportable, *, normalise: bool = True) -> str:
+    """The kind of page that runs a player; called before anything is converted.
 
     Raises:
-      ValueError: a player that takes something else than one image or noise, or gives something else.
+      ValueError: a page runs no such player, nor one whose images are normalised outside; onnxruntime-web is absent.
     """
-    kinds = [field.kind for field in exportable.inputs.values()]
-    if exportable.makes_images_of_noise and exportable.output == "images":
-        return "generator"
-    if kinds == ["image"] and exportable.output in ("probabilities", "images"):
-        return "classifier" if exportable.output == "probabilities" else "images"
-    takes = ", ".join(f"{name} ({field})" for name, field in exportable.inputs.items())
-    raise ValueError(
-        f"a page cannot show {exportable.name}, which takes {takes} and gives {exportable.output}; it shows a classifier of"
-        " images, what makes images of noise, and what makes images of images"
-    )
+    if not normalise:
+        raise ValueError("normalise = False: format page gives its networks pixels as they are, and takes True alone")
+    kind = page.kind_of(exportable.name, exportable.inputs, exportable.output)
+    onnxruntime_web.read()
+    return kind
 
 
 def write(
@@ -34,28 +36,38 @@ def write(
     Args:
       path: of the page.
       exportable: the player that it is about.
-      networks: label -> content of an ONNX file.
+      networks: label -> content of an ONNX file, of the kind that the player is.
       latents: label -> dimension of the noise, where it is not the player's.
-      **shown: what else `kdgan.export.page.write` takes: examples, like, description.
+      **shown: what else `kdgan.export.page.write` takes: title, description, about, examples, like, sliders.
 
     Raises:
-      ValueError: no page shows such a player; onnxruntime-web is not in the cache.
+      ValueError: as `check`.
     """
-    from kdgan.export import page
-
-    of_noise = exportable.makes_images_of_noise
+    kind = check(exportable)
+    of_noise = kind == "generator"
     latent = int(exportable.inputs["noise"].shape[0] or 0) if of_noise else 0
     models = [
         page.PageModel(label=label, onnx=content, latent=(latents or {}).get(label, latent))
         for label, content in networks.items()
     ]
-    page.write(
-        path,
-        models,
-        kind=kind(exportable),
-        title=exportable.name,
-        about=dict(exportable.about),
-        class_names=exportable.class_names,
-        image_shape=() if of_noise else next(iter(exportable.inputs.values())).shape,
-        **shown,
-    )
+    label = exportable.inputs.get("label")
+    told: dict[str, Any] = {
+        "title": exportable.name,
+        "about": dict(exportable.about),
+        "class_names": exportable.class_names if not of_noise or label is not None else (),
+        "image_shape": () if of_noise else next(iter(exportable.inputs.values())).shape,
+    }
+    if of_noise:
+        told["sliders"] = most_changing(_images_of(exportable, latent), max(model.latent for model in models))
+    page.write(path, models, kind=kind, **{**told, **shown})
+
+
+def _images_of(exportable: Exportable, latent: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Noise [n, d or more] -> images, of class 0 where they have one."""
+    call = jax.jit(function(exportable))
+
+    def images_of(noise: np.ndarray) -> np.ndarray:
+        label = (jnp.zeros(len(noise), jnp.int32),) if len(exportable.inputs) > 1 else ()
+        return np.asarray(call(project(jnp.asarray(noise), latent), *label))
+
+    return images_of
