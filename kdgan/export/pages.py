@@ -1,7 +1,7 @@
 """The page of trained players: what `kdgan.export.page` has to be told of them, told by the players themselves."""
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,7 +28,7 @@ def check(exportable: Exportable, *, normalise: bool = True) -> str:
 
 
 def write(
-    path: pathlib.Path, exportable: Exportable, networks: Mapping[str, bytes], *, latents: Mapping[str, int] | None = None,
+    path: pathlib.Path, exportable: Exportable, networks: Mapping[str, bytes], *, others: Sequence[Exportable] = (),
     **shown: Any,
 ) -> None:  # fmt: skip
     """Write a page of networks side by side, label -> ONNX, the first the one that others are compared with.
@@ -36,38 +36,56 @@ def write(
     Args:
       path: of the page.
       exportable: the player that it is about.
-      networks: label -> content of an ONNX file, of the kind that the player is.
-      latents: label -> dimension of the noise, where it is not the player's.
+      networks: label -> content of an ONNX file: of the player ("student", "student, int8") and of others by their names.
+      others: the players of the other networks, of the same kind and classes.
       **shown: what else `kdgan.export.page.write` takes: title, description, about, examples, like, sliders.
 
     Raises:
-      ValueError: as `check`.
+      ValueError: as `check`; or others are of another kind, or of other classes.
     """
     kind = check(exportable)
     of_noise = kind == "generator"
-    latent = int(exportable.inputs["noise"].shape[0] or 0) if of_noise else 0
+    for other in others:
+        if page.kind_of(other.name, other.inputs, other.output) != kind or other.class_names != exportable.class_names:
+            raise ValueError(
+                f"format page shows {exportable.name} and {other.name} side by side: what they give, or the classes, differ"
+            )
+    players = {other.name: other for other in others}
     models = [
-        page.PageModel(label=label, onnx=content, latent=(latents or {}).get(label, latent))
+        page.PageModel(label, content, _note(label, player), latent=_latent(player))
         for label, content in networks.items()
+        for player in [players.get(label, exportable)]
     ]
+    names = [label for label in networks if label == exportable.name or label in players]
     label = exportable.inputs.get("label")
     told: dict[str, Any] = {
-        "title": exportable.name,
+        "title": ": ".join([*filter(None, [exportable.about.get("data", "")]), " and ".join(names)]),
         "about": dict(exportable.about),
         "class_names": exportable.class_names if not of_noise or label is not None else (),
         "image_shape": () if of_noise else next(iter(exportable.inputs.values())).shape,
     }
     if of_noise:
-        told["sliders"] = most_changing(_images_of(exportable, latent), max(model.latent for model in models))
+        told["sliders"] = most_changing(_images_of(exportable), max(model.latent for model in models))
     page.write(path, models, kind=kind, **{**told, **shown})
 
 
-def _images_of(exportable: Exportable, latent: int) -> Callable[[np.ndarray], np.ndarray]:
+def _note(label: str, player: Exportable) -> str:
+    if label != player.name:
+        return "the same, quantised"
+    return f"{sum(leaf.size for leaf in jax.tree.leaves(player.variables['params'])):,} parameters"
+
+
+def _latent(player: Exportable) -> int:
+    """Dimensions of its noise, of what makes images of noise."""
+    return int(player.inputs["noise"].shape[0] or 0) if player.makes_images_of_noise else 0
+
+
+def _images_of(exportable: Exportable) -> Callable[[np.ndarray], np.ndarray]:
     """Noise [n, d or more] -> images, of class 0 where they have one."""
     call = jax.jit(function(exportable))
 
     def images_of(noise: np.ndarray) -> np.ndarray:
         label = (jnp.zeros(len(noise), jnp.int32),) if len(exportable.inputs) > 1 else ()
-        return np.asarray(call(project(jnp.asarray(noise), latent), *label))
+        return np.asarray(call(project(jnp.asarray(noise), _latent(exportable)), *label))
 
     return images_of

@@ -1,5 +1,7 @@
 """Pages of players of this project: what they compute in headless Chromium is what JAX computes."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,7 @@ def test_a_classifier_and_its_int8_beside_the_teacher(browser, tmp_path):
 
     def beside(path, own, networks):
         examples = page.Examples(images, np.arange(12) % 3)
-        pages.write(path, own, {"teacher": onnx.convert(teacher), **networks}, examples=examples)
+        pages.write(path, own, {"teacher": onnx.convert(teacher), **networks}, others=[teacher], examples=examples)
 
     (artefact,) = write(
         student, tmp_path, formats=("page",), quantise="int8", calibration={"image": images}, page=beside
@@ -62,6 +64,11 @@ def test_a_classifier_and_its_int8_beside_the_teacher(browser, tmp_path):
     assert browser.evaluate("[...document.querySelectorAll('.card h3')].map(one => one.textContent)") == [
         "teacher", "student", "student, int8",
     ]  # fmt: skip
+    assert browser.evaluate("document.title") == "digits: teacher and student"
+    notes = browser.evaluate("[...document.querySelectorAll('table td:nth-child(2)')].map(one => one.textContent)")
+    # Convolution, dense and head: 3·3·w + w, 16w·4 + 4, 4·3 + 3.
+    count = lambda width: f"{9 * width + width + 64 * width + 4 + 15} parameters"
+    assert notes == ["", count(8), count(4), "the same, quantised"]
     np.testing.assert_allclose(outputs[0], function(teacher)(jnp.asarray(images)), atol=1e-5)
     np.testing.assert_allclose(outputs[1], function(student)(jnp.asarray(images)), atol=1e-5)
     difference = np.abs(outputs[2] - outputs[1]).max()
@@ -74,7 +81,7 @@ def test_generators_of_noise_of_two_sizes_and_classes(browser, tmp_path):
     student, teacher = generator("student", 3, 1 / 64), generator("teacher", 5, 1 / 32)
     path = tmp_path / "page.html"
     networks = {"teacher": onnx.convert(teacher), "student": onnx.convert(student)}
-    pages.write(path, student, networks, latents={"teacher": 5})
+    pages.write(path, student, networks, others=[teacher])
     outputs = browser.selftest(path)
     noise, label = jnp.asarray(page.start_noise(5)), jnp.arange(16, dtype=jnp.int32) % 3
     np.testing.assert_allclose(outputs[0], function(teacher)(noise, label), atol=1e-5)
@@ -111,3 +118,15 @@ def test_what_no_page_runs_is_refused_before_anything_is_converted(tmp_path, mon
     with pytest.raises(ValueError, match=r"format page cannot hold student: it takes image \(image\), text \(vector\)"):
         write(both, out, formats=("page",))
     assert not out.exists()
+
+
+def test_players_that_give_something_else_share_no_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnxruntime_web, "read", lambda: None)
+    student, teacher = classifier("student", 4), classifier("teacher", 8)
+    networks = {"student": b"", "teacher": b""}
+    for other in (
+        dataclasses.replace(teacher, class_names=("c", "b", "a")),
+        dataclasses.replace(teacher, output="tags"),
+    ):
+        with pytest.raises(ValueError, match="format page shows student and teacher side by side"):
+            pages.write(tmp_path / "page.html", student, networks, others=[other])
