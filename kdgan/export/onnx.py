@@ -27,7 +27,8 @@ def convert(exportable: Exportable, *, normalise: bool = True) -> bytes:
     given = shapes(exportable, None, normalise=normalise)
     with naming_operation("ONNX", exportable.name, call, given), quiet():
         # Inner jits are inlined: jax2onnx's own way to do so is not that of JAX 0.12, which has no `core.ClosedJaxpr`.
-        with jax.disable_jit():
+        # Flax adds biases to ranks of their own within jax2onnx, which a session that forbids it would refuse.
+        with jax.disable_jit(), jax.numpy_rank_promotion("allow"):
             model = jax2onnx.to_onnx(
                 call,
                 given,
