@@ -25,9 +25,10 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run's files; made 
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "evaluate", "report", "explain", "sample"],
+    ["train", "evaluate", "report", "explain", "sample", "export"],
     "train: train what is not yet trained, evaluate, report. evaluate: measure a trained run again. report: write"
     " report.html again. explain: print what a run would do, and do nothing. sample: draw from a trained generator."
+    " export: write a trained player as files of other programs, and judge each as the player is judged."
     " Exit code 130 after Ctrl-C and 143 after SIGTERM, when everything is saved.",
 )
 RESET = flags.DEFINE_list(
@@ -43,10 +44,32 @@ GRID = flags.DEFINE_string(
     "grid", None, "sample: the PNG that they are drawn into; grid.png in the workdir by default."
 )
 COLUMNS = flags.DEFINE_integer("columns", None, "sample: images in a row; about as many as rows by default.")
-PLAYER = flags.DEFINE_string("player", None, "sample: whose images; the last trained generator's by default.")
-STAGE = flags.DEFINE_string("stage", None, "sample: the stage that trained it; the last by default.")
-ARM = flags.DEFINE_string("arm", None, "sample: the arm of that stage; the last by default.")
-MEMBER = flags.DEFINE_integer("member", None, "sample: the seed of the run that trained it; the first by default.")
+PLAYER = flags.DEFINE_string(
+    "player", None, "sample: whose images; the last trained generator's by default. export: whose files."
+)
+STAGE = flags.DEFINE_string("stage", None, "sample, export: the stage that trained it; the last by default.")
+ARM = flags.DEFINE_string(
+    "arm",
+    None,
+    "sample: the arm of that stage; the last by default. export: likewise, to be named where several have it.",
+)
+MEMBER = flags.DEFINE_integer(
+    "member", None, "sample, export: the seed of the run that trained it; the first by default."
+)
+FORMAT = flags.DEFINE_list(
+    "format", None, "export: of onnx, stablehlo, litert, safetensors, msgpack and page those to write; onnx by default."
+)
+QUANTISE = flags.DEFINE_string(
+    "quantise",
+    None,
+    "export: int8, to write files of 8-bit weights and activations, too, calibrated on training images.",
+)
+BATCH = flags.DEFINE_integer("batch", None, "export: examples of a call, of a LiteRT file; 1 by default.")
+OUT = flags.DEFINE_string("out", None, "export: the folder of the files; exported/ in the workdir by default.")
+NORMALISE = flags.DEFINE_bool("normalise", True, "export: files take pixels as they are; else (pixel/255 - mean)/std.")
+BEST = flags.DEFINE_bool("best", False, "export: the parameters that were best on the validation split.")
+UNFINISHED = flags.DEFINE_bool("unfinished", False, "export: take a player whose training is not finished, too.")
+JUDGE = flags.DEFINE_bool("judge", True, "export: run each file on the test split, for which the data are loaded.")
 SEED = flags.DEFINE_integer("seed", 0, "sample: of the noise.")
 LABEL = flags.DEFINE_integer("label", None, "sample: the class, of a conditional generator; all in turn by default.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0 of a run on several hosts, or 'auto'.")
@@ -60,7 +83,8 @@ def main(arguments) -> None:
     logging.getLogger("jax").setLevel(logging.WARNING)  # not which plugins it looked for
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # nor that it looked for fonts
     try:
-        workdir, grid = (None if place is None else files.folder(place) for place in (WORKDIR.value, GRID.value))
+        places = (WORKDIR.value, GRID.value, OUT.value)
+        workdir, grid, out = (None if place is None else files.folder(place) for place in places)
         if workdir is not None:
             check_workdir(WORKDIR.value or "", workdir)
         if MODE.value != "report":
@@ -77,6 +101,11 @@ def main(arguments) -> None:
         modes.sample, num=NUM.value, grid=grid, columns=COLUMNS.value,
         seed=SEED.value, label=LABEL.value, player=PLAYER.value, stage=STAGE.value, arm=ARM.value, member=MEMBER.value,
     )  # fmt: skip
+    export = functools.partial(
+        modes.export, out=out, formats=FORMAT.value, quantise=QUANTISE.value, batch=BATCH.value,
+        normalise=NORMALISE.value, best=BEST.value, unfinished=UNFINISHED.value, judge=JUDGE.value,
+        player=PLAYER.value, stage=STAGE.value, arm=ARM.value, member=MEMBER.value,
+    )  # fmt: skip
     accept: dict[str, Any] = {"accept_changed_inputs": ACCEPT_CHANGED_INPUTS.value}
     run: dict[str, Callable] = {
         "train": functools.partial(modes.train, reset=RESET.value, **accept),
@@ -84,6 +113,7 @@ def main(arguments) -> None:
         "report": modes.report,
         "explain": functools.partial(modes.explain, reset=RESET.value, **accept),
         "sample": sample,
+        "export": export,
     }
     try:
         run[MODE.value](CONFIG.value, workdir)

@@ -44,6 +44,7 @@ def autoencoder() -> Evaluator:
         notes=notes,
         heads=heads,
         about=about,
+        gives="images",
     )
 
 

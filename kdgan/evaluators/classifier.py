@@ -60,6 +60,7 @@ def classifier(*, columns: Sequence[str] = ()) -> Evaluator:
         fits=_fits,
         figures=_figures,
         advise=_advise,
+        gives="probabilities",
     )
 
 

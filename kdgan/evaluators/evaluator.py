@@ -163,6 +163,8 @@ class Evaluator:
       notes: `(setting) -> {text: names of the measures that it is about}`: what must not be left out beside the numbers.
       heads: `(setting) -> {measure: head}`, where a head depends on the setting.
       about: `(setting) -> {...}`: with what it measured, kept in summary.json.
+      gives: what an exported file gives of the player's output: "values", as it is; "probabilities", its softmax; "tags",
+        its sigmoid; "images", in [0, 1] (`kdgan.export.outputs`).
       name: by which a config names it; set by `build`.
     """
 
@@ -182,6 +184,7 @@ class Evaluator:
     notes: Callable[[Setting], Mapping[str, Sequence[str]]] | None
     heads: Callable[[Setting], Mapping[str, str]] | None
     about: Callable[[Setting], Mapping[str, Any]] | None
+    gives: str
     name: str
 
     def __init__(
@@ -202,6 +205,7 @@ class Evaluator:
         notes: Callable | None = None,
         heads: Callable | None = None,
         about: Callable | None = None,
+        gives: str = "values",
         name: str = "",
     ):
         """Raises ValueError: no measure, one named twice, or neither `sums` with `summarise` nor `measure`."""

@@ -52,6 +52,7 @@ def generator() -> Evaluator:
         notes=notes,
         heads=heads,
         about=about,
+        gives="images",
     )
 
 

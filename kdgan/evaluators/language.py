@@ -38,7 +38,7 @@ def language() -> Evaluator:
         given = {"perplexity": "perplexity", "token_accuracy": "accuracy", "bits": "bits"}
         return {name: float(result[key]) for name, key in given.items()}
 
-    return Evaluator(*measures, sums=sums, summarise=summarise, fits=_fits)
+    return Evaluator(*measures, sums=sums, summarise=summarise, fits=_fits, gives="probabilities")
 
 
 def _fits(output: Any, fields: Mapping[str, Any]) -> str | None:

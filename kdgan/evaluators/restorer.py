@@ -45,7 +45,7 @@ def restorer(*, channels: str = "rgb", border: int = 0, similarity: bool = True)
     def summarise(sums):
         return {name: float(value) for name, value in restoration.summarise(sums).items()}
 
-    return Evaluator(*measures, sums=sums, summarise=summarise, fits=_fits, pictures=_pictures)
+    return Evaluator(*measures, sums=sums, summarise=summarise, fits=_fits, pictures=_pictures, gives="images")
 
 
 def _unit(image: Any, pixels: Mapping[str, Any] | None) -> Any:

@@ -41,7 +41,7 @@ def tagger(*, cutoffs: Sequence[int] = tags.CUTOFFS, threshold: float = 0.5) -> 
         result = tags.summarise(sums)
         return {name: float(result[name]) for name in names}
 
-    return Evaluator(*measures, sums=sums, summarise=summarise, fits=_fits)
+    return Evaluator(*measures, sums=sums, summarise=summarise, fits=_fits, gives="tags")
 
 
 def _fits(output: Any, fields: Mapping[str, Any]) -> str | None:

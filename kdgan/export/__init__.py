@@ -6,10 +6,10 @@
 | artefacts.py | `write`: files of a player, in the formats that are asked for |
 | parameters.py | safetensors, msgpack: parameters alone |
 | stablehlo.py, onnx.py, litert.py | programs with their parameters; int8.py quantises them by calibration |
-| runtimes.py | `open`: an exported file as a function, run by its own runtime |
+| running.py | `open`: an exported file as a function, run by its own runtime |
 | snippets.py | the lines that run a file, beside it |
 | page.py, pages.py | a page that runs it in a browser |
-| refused.py | which operation a format has not |
+| refused.py, quiet.py | which operation a format has not; what converters print is left out |
 
 It knows no run: `kdgan.run.export` takes a player out of a workdir, and judges its files.
 """
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kdgan.export.artefacts import FORMATS, Artefact, write
     from kdgan.export.exportable import Exportable
-    from kdgan.export.runtimes import open
+    from kdgan.export.running import open
 
 __all__ = ["FORMATS", "Artefact", "Exportable", "open", "write"]
 
 _MODULES = {
-    "FORMATS": "artefacts", "Artefact": "artefacts", "write": "artefacts", "Exportable": "exportable", "open": "runtimes",
+    "FORMATS": "artefacts", "Artefact": "artefacts", "write": "artefacts", "Exportable": "exportable", "open": "running",
 }  # fmt: skip
 
 

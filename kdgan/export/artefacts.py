@@ -65,11 +65,13 @@ def write(
 
     Raises:
       ValueError: an unknown format or quantisation; `quantise` without a format that has it, or without calibration;
-        `batch` without LiteRT; a folder that is a file; an absent package; a network that a format cannot hold, with the
-        operation.
+        `batch` without LiteRT; a page of a player that it does not run, or without onnxruntime-web; a folder that is a
+        file; an absent package; a network that a format cannot hold, with the operation.
     """
     target, several = where(path, formats)
     check(several, quantise=quantise, batch=batch)
+    if "page" in several:
+        _check_page(exportable, normalise)
     if quantise is not None and calibration is None:
         raise ValueError(
             f"quantise = {quantise!r} takes ranges of activations from examples: give calibration=images, of training data"
@@ -187,6 +189,12 @@ def _converted(exportable: Exportable, format: str, options: Mapping[str, Any]) 
     if format == "safetensors":
         return parameters.safetensors(exportable, normalise=normalise)
     return parameters.msgpack(exportable)
+
+
+def _check_page(exportable: Exportable, normalise: bool) -> None:
+    from kdgan.export import pages
+
+    pages.check(exportable, normalise=normalise)
 
 
 def _page_alone(path: pathlib.Path, exportable: Exportable, networks: Mapping[str, bytes]) -> None:

@@ -1,9 +1,5 @@
 """ONNX by jax2onnx: opset 21, any number of examples, parameters as float32."""
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,6 +8,7 @@ import numpy as np
 from kdgan import extras
 from kdgan.export.exportable import Exportable, function, metadata, shapes
 from kdgan.export.outputs import OUTPUTS
+from kdgan.export.quiet import quiet
 from kdgan.export.refused import naming_operation
 
 OPSET = 21
@@ -24,12 +21,14 @@ def convert(exportable: Exportable, *, normalise: bool = True) -> bytes:
       ValueError: a package is not installed; an operation that ONNX, or jax2onnx, has not.
     """
     what = f"writing {exportable.name}.onnx"
-    onnx, jax2onnx = extras.need("onnx", what), extras.need("jax2onnx", what)
+    with quiet():
+        onnx, jax2onnx = extras.need("onnx", what), extras.need("jax2onnx", what)
     call = function(exportable, normalise=normalise)
     given = shapes(exportable, None, normalise=normalise)
-    with naming_operation("ONNX", exportable.name, call, given), _quiet():
+    with naming_operation("ONNX", exportable.name, call, given), quiet():
         # Inner jits are inlined: jax2onnx's own way to do so is not that of JAX 0.12, which has no `core.ClosedJaxpr`.
-        with jax.disable_jit():
+        # Flax adds biases to ranks of their own within jax2onnx, which a session that forbids it would refuse.
+        with jax.disable_jit(), jax.numpy_rank_promotion("allow"):
             model = jax2onnx.to_onnx(
                 call,
                 given,
@@ -61,17 +60,3 @@ def _mend_pads(onnx: Any, model: Any) -> None:
     for name, one in doubles.items():
         if name not in used:
             model.graph.initializer.remove(one)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without onnx_ir's lines on shapes that it leaves out, and JAX's on a double that becomes a float."""
-    logger = logging.getLogger("onnx_ir")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*dtype float64 requested", category=UserWarning)
-            yield
-    finally:
-        logger.setLevel(level)

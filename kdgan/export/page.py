@@ -21,7 +21,7 @@ import numpy as np
 
 from kdgan import files
 from kdgan.data.fields import Field
-from kdgan.export import runtime
+from kdgan.export import onnxruntime_web
 from kdgan.export.pad import pad_of
 
 KINDS = {"classifier": "classifier.js", "tags": "classifier.js", "generator": "generator.js", "images": "images.js"}
@@ -122,7 +122,7 @@ def write(
     target = files.folder(path)
     _check(models, kind, class_names, image_shape, examples, sliders)
     data = _data(models, kind, title, class_names, image_shape, examples, like, sliders)
-    page = _assembled(models, kind, title, description, about or {}, data, runtime.read())
+    page = _assembled(models, kind, title, description, about or {}, data, onnxruntime_web.read())
     files.write_atomic(target, page)
     return target
 
@@ -221,7 +221,7 @@ def _packed(array: np.ndarray) -> dict[str, Any]:
     return {"shape": list(array.shape), "bytes": base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()}
 
 
-def _assembled(models, kind, title, description, about, data, files_of_runtime: runtime.Runtime) -> str:
+def _assembled(models, kind, title, description, about, data, files_of_runtime: onnxruntime_web.Runtime) -> str:
     style = _file("page.css")
     script = "\n".join(_file(name) for name in ("pixels.js", "page.js", KINDS[kind], "start.js"))
     policy = POLICY.format(script=_digest(script), style=_digest(style))
@@ -241,7 +241,7 @@ def _assembled(models, kind, title, description, about, data, files_of_runtime: 
             for number, model in enumerate(models)
         ),
         "licence": _file("onnxruntime-licence.txt"),
-        "version": runtime.VERSION,
+        "version": onnxruntime_web.VERSION,
         "module": base64.b64encode(files_of_runtime.module).decode(),
         "wasm": _compressed(files_of_runtime.wasm),
     }

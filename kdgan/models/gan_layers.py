@@ -65,8 +65,10 @@ def check_noise(model: nn.Module, noise: Any) -> None:
         )
 
 
-def check_label(model: Any, label: Any, batch: int) -> None:
+def check_label(model: Any, label: Any, batch: Any) -> None:
     """Refuse, while tracing, a label where the model has no classes, and none or an odd one where it has.
+
+    `batch` is a symbol while a program for any number of examples is exported.
 
     Raises:
       ValueError: names the module, its `classes`, what it got and what is accepted.

@@ -69,6 +69,11 @@ def default(name: str, given: Any, output: Any, inputs: Inputs) -> tuple[Evaluat
     return () if fitting is None else (_built(fitting, "{}"),)
 
 
+def of_record(player: str, spec: Any, record: Mapping[str, Any]) -> tuple[Evaluator, ...]:
+    """What a player of players.json is, or would be, judged by."""
+    return _named(player, spec) or tuple(_built(name, "{}") for name in record["evaluators"])
+
+
 def _named(player: str, spec: Any) -> tuple[Evaluator, ...] | None:
     """Those that a config names: one, or several; each its name, or a mapping of it and its arguments."""
     if spec is None:

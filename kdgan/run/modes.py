@@ -1,4 +1,4 @@
-"""What `--mode` names: train, evaluate, report, explain and sample, each on a config, a workdir, or both."""
+"""What `--mode` names: train, evaluate, report, explain, sample and export, each on a config, a workdir, or both."""
 
 import math
 import pathlib
@@ -156,6 +156,26 @@ def sample(
     images = draw(jax.random.key(seed), num, label)
     files.write_atomic(path, pictures.png(pictures.grid(images, columns)))
     print(f"{num} images: {path}")
+
+
+def export(config: Any, workdir: pathlib.Path | None, *, out: pathlib.Path | None, **which: Any) -> None:
+    """Write a trained player's files, and print the table of what they measure.
+
+    Raises:
+      ConfigError: as `kdgan.run.export.export`.
+    """
+    if workdir is None:
+        raise ConfigError("--mode=export needs --workdir: the folder of a trained run")
+    if not _is_writer():
+        return
+    from kdgan.run import export as exports
+
+    keep_compiled(recorded_config(workdir))
+    exported = exports.export(workdir, out, **which)
+    for artefact in exported.artefacts:
+        print(f"{artefact.path} ({artefact.bytes:,} bytes)")
+    if exported.table:
+        print(f"\n{exported.table}\n\ntable: {exported.artefacts[0].path.parent / exports.TABLE}")
 
 
 def recorded_config(workdir: pathlib.Path | None) -> Any:

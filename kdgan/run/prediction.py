@@ -8,7 +8,7 @@ logits = predict(images)                                                    # [n
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +18,8 @@ from kdgan import parallel
 from kdgan.data.batches import normalise
 from kdgan.data.fields import Field
 from kdgan.data.layout import looks_channels_first
-from kdgan.run import build, trained
+from kdgan.export import Artefact
+from kdgan.run import build, exportables, trained
 from kdgan.run.config import ConfigError
 from kdgan.run.program import Variables
 from kdgan.run.totals import make_apply
@@ -46,6 +47,7 @@ class Predictor:
     batch_size: int
     _forward: Callable[[Variables, Any], Any] = dataclasses.field(repr=False)
     _variables: Variables = dataclasses.field(repr=False)
+    _trained: trained.Trained = dataclasses.field(repr=False)
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
@@ -82,6 +84,36 @@ class Predictor:
             outputs.append(np.asarray(self._forward(self._variables, chunk)))
         logits = np.concatenate(outputs)[:count]
         return logits[0] if all(single.values()) else logits
+
+    def export(
+        self, path: str | pathlib.Path, *, formats: Sequence[str] | None = None, quantise: str | None = None,
+        calibration: Any = None, batch: int | None = None, normalise: bool = True,
+    ) -> tuple[Artefact, ...]:  # fmt: skip
+        """Write it as files of other programs: `predict.export("student.onnx")`, or a folder with `formats=("onnx", ...)`.
+
+        `kdgan.run.export.export` judges the files on the test split besides; `kdgan.export.open(path)` runs one.
+
+        Args:
+          path: a file, whose suffix says the format (.onnx, .tflite, .stablehlo, .safetensors, .msgpack, .html); or with
+            `formats` a folder.
+          formats: of `kdgan.export.FORMATS`.
+          quantise: "int8": of ONNX and LiteRT a file of int8, too.
+          calibration: examples by which it is quantised, [n, ...], of several fields by their names; by default training
+            examples of its run.
+          batch: examples of a call, of a LiteRT file; 1 by default.
+          normalise: whether files take pixels as they are.
+
+        Raises:
+          ConfigError: what does not go together, is absent, or cannot be held by a format.
+        """
+        return exportables.write(
+            self._trained, path, kept=self._kept, formats=formats, quantise=quantise, calibration=calibration, batch=batch,
+            normalise=normalise,
+        )  # fmt: skip
+
+    @property
+    def _kept(self) -> str:
+        return exportables.BEST if self.about.endswith(f"({exportables.BEST})") else exportables.LAST
 
     def _named(self, given: tuple, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The fields by their names."""
@@ -200,4 +232,5 @@ def load(
         batch_size=batch_size,
         _forward=_forward(own),
         _variables=jax.device_put(own.variables),
+        _trained=own,
     )

@@ -24,7 +24,7 @@ from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.players import build_module, sizes_of
 from kdgan.run.program import AVERAGE, Program, Variables, program_of
-from kdgan.run.schema import Arm, Data, Run, Stage
+from kdgan.run.schema import Arm, Data, Player, Run, Stage
 
 
 class Trained(NamedTuple):
@@ -40,6 +40,12 @@ class Trained(NamedTuple):
       record: what players.json says of it: evaluators, trained, inputs, and of what makes images how it draws them.
       data: what players.json says of the data of its stage: image_shape, num_classes, class_names, fields.
       config: `data` of the config, as it holds in its stage.
+      stage: that trained it, and its arm.
+      arm: of that stage.
+      seed: of the run.
+      step: after which its parameters are taken.
+      player: what the config says of it.
+      workdir: where it lies.
     """
 
     run: Run
@@ -54,6 +60,12 @@ class Trained(NamedTuple):
     record: Mapping[str, Any]
     data: Mapping[str, Any]
     config: Data
+    stage: Stage
+    arm: Arm
+    seed: int
+    step: int
+    player: Player
+    workdir: pathlib.Path
 
     @property
     def inputs(self) -> dict[str, Field]:
@@ -176,7 +188,7 @@ def find(
             stacklevel=3,
         )
     data = record.get("stage_data", {}).get(at.name, record["data"])
-    variables = _best(saved, name, average) if best else _last(saved["state"], name, average)
+    variables = best_of(saved, name, average) if best else last_of(saved["state"], name, average)
     return Trained(
         run=run,
         name=name,
@@ -193,6 +205,12 @@ def find(
         record=record["stages"][at.name][which.name][name],
         data=data,
         config=at.data,
+        stage=at,
+        arm=which,
+        seed=seed,
+        step=step,
+        player=which.players[name],
+        workdir=workdir,
     )
 
 
@@ -239,13 +257,13 @@ def _of_today(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**record, "stages": stages}
 
 
-def _last(state: Mapping[str, Any], player: str, average: bool) -> Variables:
+def last_of(state: Mapping[str, Any], player: str, average: bool) -> Variables:
     averaged = average and player in state.get("ema", {})
     params = state["ema"][player] if averaged else state["params"][player]
     return {"params": params, "model_state": state.get("model_state", {}).get(player, {})}
 
 
-def _best(saved: Mapping[str, Any], player: str, average: bool) -> Variables:
+def best_of(saved: Mapping[str, Any], player: str, average: bool) -> Variables:
     kept = saved.get("best", {})
     entry = player + AVERAGE if average and player + AVERAGE in kept else player
     if entry not in kept:

@@ -11,6 +11,8 @@ import sys
 import tempfile
 import time
 
+import numpy as np
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
@@ -93,6 +95,20 @@ class Browser:
         self.send("Page.navigate", url="about:blank")
         self.send("Page.navigate", url=url)
         self.wait("document.documentElement?.dataset.ready || document.querySelector('#status.failed')")
+
+    def selftest(self, path, width=1100, height=900):
+        """Open a page; the outputs of its examples, one array for each network. Nothing is loaded or complained of."""
+        self.requests.clear()
+        self.complaints.clear()
+        self.open(path.as_uri() + "#selftest", width=width, height=height)
+        assert self.evaluate("document.getElementById('status').textContent") == ""
+        assert {url.split(":")[0] for url in self.requests} <= {"file", "blob", "data"}
+        assert self.complaints == []
+        types = {"Float32Array": np.float32, "Uint8Array": np.uint8}
+        return [
+            np.frombuffer(base64.b64decode(one["bytes"]), types[one["type"]]).reshape(one["shape"])
+            for one in json.loads(self.evaluate("document.getElementById('selftest').textContent"))
+        ]
 
     def wait(self, expression):
         """Wait until an expression of the page is true."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kdgan.data.fields import Field
-from kdgan.export import latents, page, runtime
+from kdgan.export import latents, onnxruntime_web, page
 from kdgan.export.pad import pad_of
 from kdgan.export.page import Examples, PageModel
 from kdgan.losses.latents import project
@@ -52,8 +52,8 @@ class Parsed(HTMLParser):
 @pytest.fixture
 def runtime_files(monkeypatch):
     """Files in place of onnxruntime-web's, which a test without a browser does not run."""
-    files = runtime.Runtime(b"export default {};", b"\0asm" * 50)
-    monkeypatch.setattr(runtime, "read", lambda: files)
+    files = onnxruntime_web.Runtime(b"export default {};", b"\0asm" * 50)
+    monkeypatch.setattr(onnxruntime_web, "read", lambda: files)
     return files
 
 
@@ -231,8 +231,10 @@ def test_what_makes_no_page_is_refused(tmp_path, runtime_files, changed, message
 def pinned(monkeypatch, tmp_path):
     """A cache of its own, and files with other digests than the published ones."""
     monkeypatch.setenv("KDGAN_CACHE_DIR", str(tmp_path / "cache"))
-    contents = {runtime.MODULE: b"module", runtime.WASM: b"wasm"}
-    monkeypatch.setattr(runtime, "SHA256", {name: hashlib.sha256(text).hexdigest() for name, text in contents.items()})
+    contents = {onnxruntime_web.MODULE: b"module", onnxruntime_web.WASM: b"wasm"}
+    monkeypatch.setattr(
+        onnxruntime_web, "SHA256", {name: hashlib.sha256(text).hexdigest() for name, text in contents.items()}
+    )
     return contents
 
 
@@ -247,50 +249,52 @@ def archive(path, contents):
 
 def test_files_are_taken_from_the_package_and_read_back(pinned, tmp_path, capsys):
     package = archive(tmp_path / "package.tgz", {**pinned, "ort.js": b"other"})
-    assert runtime.main([str(package)]) == 0
-    assert str(runtime.folder()) in capsys.readouterr().out
-    assert sorted(path.name for path in runtime.folder().iterdir()) == sorted(pinned)
-    assert runtime.read() == (b"module", b"wasm")
+    assert onnxruntime_web.main([str(package)]) == 0
+    assert str(onnxruntime_web.folder()) in capsys.readouterr().out
+    assert sorted(path.name for path in onnxruntime_web.folder().iterdir()) == sorted(pinned)
+    assert onnxruntime_web.read() == (b"module", b"wasm")
 
 
 def test_absent_and_damaged_files_say_what_fetches_them(pinned, tmp_path):
-    with pytest.raises(ValueError, match=r"run `python -m kdgan\.export\.runtime` once") as absent:
+    with pytest.raises(ValueError, match=r"run `python -m kdgan\.export\.onnxruntime_web` once") as absent:
         page.write(
             tmp_path / "page.html", [PageModel("s", b"x")], kind="classifier", title="x", class_names="ab",
             image_shape=(8, 8, 1),
         )  # fmt: skip
     assert "\n" not in str(absent.value)
     assert not (tmp_path / "page.html").exists()
-    runtime.fetch(archive(tmp_path / "package.tgz", pinned))
-    (runtime.folder() / runtime.WASM).write_bytes(b"other")
-    with pytest.raises(ValueError, match=r"is not that of onnxruntime-web@.*run `python -m kdgan\.export\.runtime`"):
-        runtime.read()
+    onnxruntime_web.fetch(archive(tmp_path / "package.tgz", pinned))
+    (onnxruntime_web.folder() / onnxruntime_web.WASM).write_bytes(b"other")
+    with pytest.raises(
+        ValueError, match=r"is not that of onnxruntime-web@.*run `python -m kdgan\.export\.onnxruntime_web`"
+    ):
+        onnxruntime_web.read()
 
 
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        ({runtime.MODULE: b"module"}, f"no package of onnxruntime-web@{runtime.VERSION}"),
-        ({runtime.MODULE: b"module", runtime.WASM: b"changed"}, "is not that of"),
+        ({onnxruntime_web.MODULE: b"module"}, f"no package of onnxruntime-web@{onnxruntime_web.VERSION}"),
+        ({onnxruntime_web.MODULE: b"module", onnxruntime_web.WASM: b"changed"}, "is not that of"),
         (None, "no .tgz as"),
     ],
 )
 def test_another_package_is_refused_and_the_cache_kept(pinned, tmp_path, capsys, contents, message):
-    runtime.fetch(archive(tmp_path / "right.tgz", pinned))
+    onnxruntime_web.fetch(archive(tmp_path / "right.tgz", pinned))
     wrong = tmp_path / "wrong.tgz"
     archive(wrong, contents) if contents else wrong.write_bytes(b"no archive")
-    assert runtime.main([str(wrong)]) == 1
+    assert onnxruntime_web.main([str(wrong)]) == 1
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
-    assert runtime.read() == (b"module", b"wasm")
+    assert onnxruntime_web.read() == (b"module", b"wasm")
 
 
 def test_without_npm_or_file_it_says_so(pinned, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert runtime.main([]) == 1
-    assert f"run `npm pack onnxruntime-web@{runtime.VERSION}`" in capsys.readouterr().err
-    assert runtime.main([str(tmp_path / "absent.tgz")]) == 1
+    assert onnxruntime_web.main([]) == 1
+    assert f"run `npm pack onnxruntime-web@{onnxruntime_web.VERSION}`" in capsys.readouterr().err
+    assert onnxruntime_web.main([str(tmp_path / "absent.tgz")]) == 1
     assert "no such file" in capsys.readouterr().err
 
 
@@ -301,12 +305,12 @@ def test_npm_is_asked_for_the_pinned_package_and_its_errors_are_told(pinned, tmp
     npm.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nfor last; do :; done\ncp {packed} "$last"/x.tgz\n')
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", f"{npm.parent}:/usr/bin:/bin")
-    runtime.fetch()
-    assert (tmp_path / "asked").read_text().split()[:3] == ["pack", runtime.PACKAGE, "--ignore-scripts"]
-    assert runtime.read() == (b"module", b"wasm")
+    onnxruntime_web.fetch()
+    assert (tmp_path / "asked").read_text().split()[:3] == ["pack", onnxruntime_web.PACKAGE, "--ignore-scripts"]
+    assert onnxruntime_web.read() == (b"module", b"wasm")
     npm.write_text('#!/bin/sh\necho "npm error code E404" >&2\nexit 1\n')
     with pytest.raises(ValueError, match=r"npm pack onnxruntime-web@[\d.]+` failed: npm error code E404$"):
-        runtime.fetch()
+        onnxruntime_web.fetch()
 
 
 # ---- drawings and sliders --------------------------------------------------------------------------------------------

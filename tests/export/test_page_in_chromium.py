@@ -1,9 +1,5 @@
 """Pages in a browser: what they compute, what they ask for, and what drawing, dropping and sliding do."""
 
-import base64
-import json
-
-import chromium
 import jax.numpy as jnp
 import networks
 import numpy as np
@@ -11,7 +7,7 @@ import pytest
 from PIL import Image
 
 from kdgan.data.images import convert, fit
-from kdgan.export import page, runtime
+from kdgan.export import page
 from kdgan.export.page import Examples, PageModel
 from kdgan.losses.latents import project
 
@@ -26,33 +22,10 @@ SEEN = """(() => {
 })()"""
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if chromium.executable() is None:
-        pytest.skip(f"needs Chromium: none of {', '.join(chromium.NAMES)} is installed")
-    try:
-        runtime.read()
-    except ValueError as error:
-        pytest.skip(str(error))
-    with chromium.browser() as one:
-        yield one
-
-
-def written(browser, path, models, part="#selftest", size=(1100, 900), **given):
+def written(browser, path, models, **given):
     """Open the page that is written; return the outputs of its self-test, one for each model."""
     page.write(path, models, title="x", **given)
-    browser.requests.clear()
-    browser.complaints.clear()
-    browser.open(path.as_uri() + part, width=size[0], height=size[1])
-    assert browser.evaluate("document.getElementById('status').textContent") == ""
-    assert {url.split(":")[0] for url in browser.requests} <= {"file", "blob", "data"}
-    assert browser.complaints == []
-    text = browser.evaluate("document.getElementById('selftest').textContent")
-    types = {"Float32Array": np.float32, "Uint8Array": np.uint8}
-    return [
-        np.frombuffer(base64.b64decode(one["bytes"]), types[one["type"]]).reshape(one["shape"])
-        for one in json.loads(text or "[]")
-    ]
+    return browser.selftest(path)
 
 
 def text(browser, selector):

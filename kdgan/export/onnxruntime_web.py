@@ -1,7 +1,7 @@
 """The files of onnxruntime-web that a page carries: fetched once into the user's cache, and checked whenever they are read.
 
-    python -m kdgan.export.runtime                                  # fetches them by npm, 33 MB
-    python -m kdgan.export.runtime onnxruntime-web-1.30.0.tgz       # takes them from the npm package that you have
+    python -m kdgan.export.onnxruntime_web                                  # fetches them by npm, 33 MB
+    python -m kdgan.export.onnxruntime_web onnxruntime-web-1.30.0.tgz       # takes them from the npm package that you have
 
 They are what npm's package of this version holds; no script of it is run, and none of what it depends on is needed.
 """
@@ -21,7 +21,7 @@ from kdgan.data.cache import cache_dir
 
 VERSION = "1.30.0"
 PACKAGE = f"onnxruntime-web@{VERSION}"
-COMMAND = "python -m kdgan.export.runtime"
+COMMAND = "python -m kdgan.export.onnxruntime_web"
 MODULE, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
 SHA256 = {
     MODULE: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
