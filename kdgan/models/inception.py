@@ -192,12 +192,12 @@ def resize_bilinear(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b s 
 
 def _mean3x3(x: Array) -> Array:
     """Mean over 3×3, at the border over what is inside the image."""
-    return nn.avg_pool(x, (3, 3), (1, 1), padding=((1, 1), (1, 1)), count_include_pad=False)
+    return nn.avg_pool(x, window_shape=(3, 3), strides=(1, 1), padding=((1, 1), (1, 1)), count_include_pad=False)
 
 
 def _max3x3(x: Array) -> Array:
-    return nn.max_pool(x, (3, 3), (1, 1), padding=((1, 1), (1, 1)))
+    return nn.max_pool(x, window_shape=(3, 3), strides=(1, 1), padding=((1, 1), (1, 1)))
 
 
 def _halving_max(x: Array) -> Array:
-    return nn.max_pool(x, (3, 3), (2, 2))
+    return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))

@@ -83,4 +83,4 @@ class Renormalised(nn.Module):
     def _resized(self, image: Array) -> Array:
         if self.image_size is None or image.shape[1:3] == tuple(self.image_size):
             return image
-        return jax.image.resize(image, (len(image), *self.image_size, image.shape[-1]), "bilinear")
+        return jax.image.resize(image, (image.shape[0], *self.image_size, image.shape[-1]), "bilinear")

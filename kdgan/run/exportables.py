@@ -83,15 +83,17 @@ def gives(own: Trained) -> str:
     return next((one.gives for one in several if one.gives != "values"), "values")
 
 
-def noise(exportable: Exportable, count: int = NOISES, seed: int = 0) -> dict[str, np.ndarray]:
-    """Draws [count, d] of standard normal noise, and classes in turn."""
-    (latent,) = exportable.inputs["noise"].shape
-    made: dict[str, np.ndarray] = {
-        "noise": np.random.default_rng(seed).standard_normal((count, int(latent or 0))).astype(np.float32)
-    }
-    if "label" in exportable.inputs:
-        made["label"] = (np.arange(count) % exportable.inputs["label"].size).astype(np.int32)
-    return made
+def noise(exportable: Exportable, *, seed: int = 0, latent: int | None = None) -> dict[str, np.ndarray]:
+    """Draws [n, d] of standard normal noise, of the player's dimension or another, and classes in turn."""
+    size = latent or int(exportable.inputs["noise"].shape[0] or 0)
+    drawn = np.random.default_rng(seed).standard_normal((NOISES, size)).astype(np.float32)
+    label = exportable.inputs.get("label")
+    return {"noise": drawn, **({} if label is None else {"label": in_turn(label)})}
+
+
+def in_turn(label: Field) -> np.ndarray:
+    """Classes [n], each in turn."""
+    return (np.arange(NOISES) % label.size).astype(np.int32)
 
 
 def training_examples(

@@ -17,6 +17,7 @@ from kdgan.evaluators import Evaluator
 from kdgan.export import exportable as exportables
 from kdgan.export.exportable import Exportable
 from kdgan.export.outputs import OUTPUTS
+from kdgan.losses.latents import project
 from kdgan.run.config import ConfigError
 from kdgan.run.evaluate import KEYS
 from kdgan.run.schema import Data
@@ -140,7 +141,12 @@ def in_jax(exportable: Exportable, *, normalise: bool = True) -> Call:
 def taken(exportable: Exportable, raw: Mapping[str, Any], data: Data, normalise: bool) -> list[np.ndarray]:
     """What of an evaluation batch a file takes."""
     batch = raw if normalise else as_players_see(data, raw)
-    return [np.asarray(batch[name]) for name in exportable.inputs]
+    arrays = {name: np.asarray(batch[name]) for name in exportable.inputs}
+    if exportable.makes_images_of_noise:  # of a smaller latent as in training
+        arrays["noise"] = np.asarray(
+            project(jnp.asarray(arrays["noise"]), int(exportable.inputs["noise"].shape[0] or 0))
+        )
+    return list(arrays.values())
 
 
 def _from_seen(exportable: Exportable, batch: Mapping[str, Any], data: Data, normalise: bool) -> list[np.ndarray]:

@@ -66,12 +66,19 @@ class Bench:
     @functools.cached_property
     def judge(self) -> Judge:
         if self._makes_images_of_noise:
-            raw: dict[str, Any] = exportables.noise(exportables.of(self.own))
-            batches = [{**raw, "mask": np.ones(len(raw["noise"]), bool)}]
-            return Judge(batches, self.own.config, ())
+            latent = max(int(one.inputs["noise"].shape[0] or 0) for one in (self._mine, *self.others.values()))
+            raw: dict[str, Any] = exportables.noise(self._mine, latent=latent)
+            label = next((one.inputs["label"] for one in self.others.values() if "label" in one.inputs), None)
+            if label is not None and "label" not in raw:
+                raw["label"] = exportables.in_turn(label)
+            return Judge([{**raw, "mask": np.ones(len(raw["noise"]), bool)}], self.own.config, ())
         splits = Splits(self._prepared.run, self.inputs_of_stage())
         batches = [{name: np.asarray(value) for name, value in raw.items()} for raw in splits.batches("test")]
         return Judge(batches, self.own.config, self._summing)
+
+    @functools.cached_property
+    def _mine(self) -> Exportable:
+        return exportables.of(self.own)
 
     @property
     def _evaluators(self) -> tuple[Evaluator, ...]:
@@ -99,28 +106,32 @@ class Bench:
     @functools.cached_property
     def others(self) -> dict[str, Exportable]:
         """The other players of the arm that are judged as this one is, and give what it gives: its teacher."""
-        program, own = self._program, self.own
+        program = self._program
         if self._makes_images_of_noise:
-            return {}
-        kinds = {one.name for one in self._evaluators}
-        named = {name for one in self._evaluators for name in one.others}
-        alike = {name for name, several in program.evaluators.items() if {one.name for one in several} == kinds}
-        names = [name for name in program.modules if name != own.name and name in named | alike]
-        if not names or not kinds:
+            names = [name for name in program.modules if name != self.own.name and program.draws(name) is not None]
+        else:
+            kinds = {one.name for one in self._evaluators}
+            named = {name for one in self._evaluators for name in one.others}
+            alike = {name for name, several in program.evaluators.items() if {one.name for one in several} == kinds}
+            names = [name for name in program.modules if name != self.own.name and name in named | alike]
+        if not names:
             return {}
         variables = self._variables()
-        mine = exportables.of(own)
+        return {name: self._other(name, variables[name]) for name in names}
+
+    def _other(self, name: str, variables: Variables) -> Exportable:
+        drawn = self._program.draws(name)
         fields = self.inputs_of_stage().train.fields
-        return {
-            name: dataclasses.replace(
-                mine,
-                name=name,
-                module=program.local_modules[name],
-                variables=variables[name],
-                inputs={field: fields[field] for field in program.inputs_of(name)},
-            )
-            for name in names
-        }
+        return dataclasses.replace(
+            self._mine,
+            name=name,
+            module=self._program.local_modules[name],
+            variables=variables,
+            inputs={field: fields[field] for field in self._program.inputs_of(name)}
+            if drawn is None
+            else exportables.noise_fields(drawn, self.own.data),
+            method=None if drawn is None else drawn.get("method"),
+        )
 
     def _variables(self) -> dict[str, Variables]:
         """Parameters of the arm's players: of those trained in the stage as its checkpoint has them."""
@@ -147,8 +158,8 @@ class Bench:
     @functools.cached_property
     def outputs_of_others(self) -> dict[str, list[Any]]:
         """Name -> what the module of another player gives on each batch."""
-        made = {}
-        for name, other in self.others.items():
+        made: dict[str, list[Any]] = {}
+        for name, other in ({} if self._makes_images_of_noise else self.others).items():
             forward = make_forward(other.module, self.own.config, None, tuple(other.inputs))
             made[name] = [forward(other.variables, batch) for batch in self.judge.batches]
         return made
@@ -158,18 +169,17 @@ class Bench:
         return kind != "teacher" or self.others[name].output == exportables.gives(self.own)
 
     def page(self, path: pathlib.Path, exportable: Exportable, networks: Mapping[str, bytes]) -> None:
-        """A page of the teacher, where it can be put on one, and of the player's networks."""
-        shown: dict[str, Any] = {}
-        both = dict(networks)
-        if not self._makes_images_of_noise:
-            teacher = next(iter(self.others.values()), None)
-            if teacher is not None and list(teacher.inputs) == list(exportable.inputs):
-                try:
-                    both = {teacher.name: onnx.convert(teacher), **networks}
-                except ValueError as error:
-                    shown["description"] = f"{teacher.name} is not shown: {error}"
-            shown |= self._examples(exportable)
-        pages.write(path, exportable, both, **shown)
+        """A page of the player's networks, and of its teacher where one file holds it."""
+        shown = {} if self._makes_images_of_noise else self._examples(exportable)
+        alike = [one for one in self.others.values() if list(one.inputs) == list(exportable.inputs)]
+        teachers, converted = [], {}
+        for other in alike[:1]:
+            try:
+                converted[other.name] = onnx.convert(other)
+                teachers.append(other)
+            except ValueError as error:
+                shown["description"] = f"{other.name} is not shown: {error}"
+        pages.write(path, exportable, {**converted, **networks}, others=teachers, **shown)
 
     def _examples(self, exportable: Exportable) -> dict[str, Any]:
         (name, field), *more = exportable.inputs.items()
