@@ -10,7 +10,8 @@ What people start with stands here, and is imported when it is asked for: `impor
 | `load` | a trained classifier as a function of images (`kdgan.run.prediction`) |
 | `Method`, `Move` | what a method of one's own returns (`kdgan.game`) |
 | `ConfigError` | what `train` raises for a mistake in a config, its data or its workdir |
-    from kdgan import config, data, evaluators, export, losses, methods, models, report, run, weights
+| `weights` | `weights.load(path, module)`: variables from a file of PyTorch, Flax or Orbax (`kdgan.weights`) |
+| `config`, `data`, `evaluators`, `export`, `losses`, `methods`, `models`, `report`, `run` | each says what it holds |
 """
 
 import importlib

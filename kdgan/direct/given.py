@@ -121,16 +121,14 @@ def _of_run(role: str, workdir: pathlib.Path) -> Given:
         of_run = wanted(role)
     except ConfigError:
         of_run = wanted(None)
-    stage = next(stage for stage in of_run.run.stages if stage.name == of_run.stage)
-    arm = next(arm for arm in stage.arms if arm.name == of_run.arm)
-    fields = _unlike_default(arm.players[of_run.name])
+    fields = _unlike_default(of_run.player)
     if hasattr(of_run.module, "num_classes") and of_run.data["num_classes"]:
         fields["model_args"] = {"num_classes": of_run.data["num_classes"], **fields.get("model_args", {})}
     pixels = {"mean": of_run.config.mean, "std": of_run.config.std}
     if pixels != {"mean": Data.mean, "std": Data.std}:
         fields = {**pixels, **fields}
-    checkpoint = workdir / CHECKPOINTS / of_run.stage
-    start = {"checkpoint": str(checkpoint), "player": of_run.name, "arm": of_run.arm, "member": of_run.seed}
+    checkpoint = workdir / CHECKPOINTS / of_run.stage.name
+    start = {"checkpoint": str(checkpoint), "player": of_run.name, "arm": of_run.arm.name, "member": of_run.seed}
     return Given(fields, start)
 
 

@@ -33,7 +33,6 @@ class Trained(NamedTuple):
     Attributes:
       run: its config.
       name: the player's.
-      stage, arm, seed, step: of which it is.
       where: "stage distill, arm kd, seed 0, step 500", for messages.
       module: Flax module.
       variables: parameters and mutable collections of one member.
@@ -50,10 +49,6 @@ class Trained(NamedTuple):
 
     run: Run
     name: str
-    stage: str
-    arm: str
-    seed: int
-    step: int
     where: str
     module: nn.Module
     variables: Variables
@@ -192,10 +187,6 @@ def find(
     return Trained(
         run=run,
         name=name,
-        stage=at.name,
-        arm=which.name,
-        seed=seed,
-        step=step,
         where=f"stage {at.name}, arm {which.name}, seed {seed}, step {step:,}"
         + (" (best by validation)" if best else ""),
         module=build_module(
