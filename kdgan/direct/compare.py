@@ -28,6 +28,7 @@ from kdgan.direct import given, presets
 from kdgan.direct.given import Given
 from kdgan.run.claim import CHECKPOINTS
 from kdgan.run.config import ConfigError
+from kdgan.run.export import Exported
 from kdgan.run.prediction import Predictor
 
 TEACHER, STUDENT, DISCRIMINATOR = "teacher", "student", "discriminator"  # players; the first stage has the first's name
@@ -71,6 +72,11 @@ class Result:
         Raises:
           ConfigError: no arm has such a player, or there is no validation split: a test set chooses nothing.
         """
+        arm, member = self._best(player)
+        return self.load(player, arm=arm, member=member)
+
+    def _best(self, player: str) -> tuple[str, int]:
+        """(arm, seed)."""
         arms = self.summary["stages"][DISTILL]["arms"]
         known = {arm: record["validation"][player] for arm, record in arms.items() if player in record["validation"]}
         if not known:
@@ -81,17 +87,28 @@ class Result:
                 f"best({player!r}): there is no validation split to choose by, and the test split chooses nothing; give"
                 f" compare(validation=...), or take an arm by its name, load({player!r}, arm={next(iter(arms))!r})"
             )
-        first = next(iter(known.values()))
         measure = self._first_measure(player, arms)
         sign = 1.0 if self.summary["measures"][measure]["better"] == "higher" else -1.0
-        assert measure in first
         arm = max(known, key=lambda name: sign * known[name][measure]["mean"])
         values = known[arm][measure]["values"]
         place = max(range(len(values)), key=lambda i: sign * values[i])
-        return self.load(player, arm=arm, member=self.config.seed + place)
+        return arm, self.config.seed + place
 
     def _first_measure(self, player: str, arms: Mapping[str, Any]) -> str:
         return next(record["measured"][player][0] for record in arms.values() if player in record["measured"])
+
+    def export(self, out: str | pathlib.Path, *, player: str = STUDENT, **which: Any) -> Exported:
+        """Files of a player, each judged on the test set, in `out`; the table is printed.
+
+        `formats`, `quantise`, `arm`, ... as `kdgan.run.export.export` takes them; without `arm` the player of `best`.
+        """
+        from kdgan.run import export
+
+        if "arm" not in which:
+            which["arm"], which["member"] = self._best(player)
+        exported = export.export(self.workdir, out, player=player, data=self.data, models=self.models, **which)
+        print(exported.table)
+        return exported
 
     def load(self, player: str = STUDENT, **which: Any) -> Predictor:
         """`predict(images) -> logits` of a player; `arm`, `member`, ... as `kdgan.load` takes them."""

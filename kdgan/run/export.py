@@ -60,7 +60,8 @@ def export(
     workdir: str | pathlib.Path, out: str | pathlib.Path | None = None, *, formats: Sequence[str] | None = None,
     player: str | None = None, arm: str | None = None, stage: str | None = None, member: int | None = None,
     average: bool = True, best: bool = False, quantise: str | None = None, batch: int | None = None,
-    normalise: bool = True, unfinished: bool = False, data: Mapping[str, Any] | None = None, judge: bool = True,
+    normalise: bool = True, unfinished: bool = False, data: Mapping[str, Any] | None = None,
+    models: Mapping[str, Any] | None = None, judge: bool = True,
 ) -> Exported:  # fmt: skip
     """Write a trained player's files, and judge each on the test split; the table lies in exported.md and exported.json.
 
@@ -79,6 +80,7 @@ def export(
       normalise: whether files take pixels as they are.
       unfinished: whether a player may be taken whose training is not finished.
       data: the data sets of a run to which they were handed over, as `kdgan.train` takes them.
+      models: modules that were handed over, likewise.
       judge: whether the files are judged, for which the data are loaded.
 
     Raises:
@@ -90,7 +92,7 @@ def export(
         place, several = artefacts.where(target, formats)
         artefacts.check(several, quantise=quantise, batch=batch)
         own = find(workdir, player=player, arm=arm, stage=stage, member=member, average=average, best=best,
-                   unfinished=unfinished)  # fmt: skip
+                   unfinished=unfinished, models=models)  # fmt: skip
         exportable = exportables.of(own, kept=exportables.BEST if best else exportables.LAST)
         bench = Bench(own, data)
         examples = None
@@ -119,6 +121,7 @@ def export(
 def find(
     workdir: str | pathlib.Path, *, player: str | None = None, arm: str | None = None, stage: str | None = None,
     member: int | None = None, average: bool = True, best: bool = False, unfinished: bool = False,
+    models: Mapping[str, Any] | None = None,
 ) -> Trained:  # fmt: skip
     """The player that is meant, of a stage that trained it to the end.
 
@@ -128,7 +131,15 @@ def find(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the run in .* is not finished", category=UserWarning)
         own = trained.find(
-            workdir, WANTED, player=player, stage=stage, arm=arm, member=member, average=average, best=best
+            workdir,
+            WANTED,
+            player=player,
+            stage=stage,
+            arm=arm,
+            member=member,
+            average=average,
+            best=best,
+            models=models,
         )
     if own.step < own.arm.steps and not unfinished:
         raise ConfigError(

@@ -21,7 +21,7 @@ NOISES = 256  # draws by which what makes images of noise is quantised, and comp
 
 
 def of(own: Trained, *, kept: str = LAST) -> Exportable:
-    """A trained player with all that a file of it says.
+    """A trained player with all that a file of it says; one that learned while it was quantised in float.
 
     Args:
       own: the player.
@@ -34,7 +34,7 @@ def of(own: Trained, *, kept: str = LAST) -> Exportable:
     }  # fmt: skip
     return Exportable(
         name=own.name,
-        module=own.module,
+        module=own.unrounded,
         variables=own.variables,
         inputs=own.inputs if drawn is None else noise_fields(drawn, own.data),
         output="images" if drawn is not None else gives(own),

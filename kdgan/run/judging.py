@@ -41,7 +41,7 @@ class Bench:
     @functools.cached_property
     def _prepared(self) -> Any:
         config = files.read_json(self.own.workdir / claim.CONFIG)
-        return prepare(config, self.own.workdir, data=self.data)
+        return prepare(config, self.own.workdir, data=self.data, models=self.own.run.models)
 
     def inputs_of_stage(self) -> Inputs:
         """The data of the player's stage.

@@ -5,6 +5,7 @@ is measured as. With config.json and a checkpoint that is enough to use a player
 version has no such file; then the data are loaded and the same is found from them.
 """
 
+import dataclasses
 import pathlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ class Trained(NamedTuple):
       name: the player's.
       where: "stage distill, arm kd, seed 0, step 500", for messages.
       module: Flax module.
+      unrounded: the same, of a player that learned while it was quantised without the rounding.
       variables: parameters and mutable collections of one member.
       record: what players.json says of it: evaluators, trained, inputs, and of what makes images how it draws them.
       data: what players.json says of the data of its stage: image_shape, num_classes, class_names, fields.
@@ -51,6 +53,7 @@ class Trained(NamedTuple):
     name: str
     where: str
     module: nn.Module
+    unrounded: nn.Module
     variables: Variables
     record: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -184,14 +187,17 @@ def find(
         )
     data = record.get("stage_data", {}).get(at.name, record["data"])
     variables = best_of(saved, name, average) if best else last_of(saved["state"], name, average)
+    build_with = lambda player: build_module(
+        name, player, at.data, _sizes(record, at.name, which.name, name), handed_over=models
+    )
+    module, player_fields = build_with(which.players[name]), which.players[name]
     return Trained(
-        run=run,
+        run=dataclasses.replace(run, models=dict(models or {})),
         name=name,
         where=f"stage {at.name}, arm {which.name}, seed {seed}, step {step:,}"
         + (" (best by validation)" if best else ""),
-        module=build_module(
-            name, which.players[name], at.data, _sizes(record, at.name, which.name, name), handed_over=models
-        ),
+        module=module,
+        unrounded=build_with(dataclasses.replace(player_fields, quantise=None)) if player_fields.quantise else module,
         variables=variables,
         record=record["stages"][at.name][which.name][name],
         data=data,
@@ -200,7 +206,7 @@ def find(
         arm=which,
         seed=seed,
         step=step,
-        player=which.players[name],
+        player=player_fields,
         workdir=workdir,
     )
 
