@@ -180,7 +180,7 @@ def test_damaged_safetensors(change, variables, tmp_path):
     raw = save(pytorch(variables))
     assert change(raw) != raw
     (tmp_path / "w").write_bytes(change(raw))
-    with pytest.raises(ValueError, match="damaged safetensors|needs") as error:
+    with pytest.raises(ValueError, match="it is a damaged safetensors file") as error:
         weights.load(tmp_path / "w", Net(), EXAMPLE)
     assert "\n" not in str(error.value)
 
@@ -193,8 +193,8 @@ def test_a_member_and_a_player_of_a_run_are_named(variables, tmp_path):
         weights.load(tmp_path, Net(), EXAMPLE, member=7, player="teacher")
     with pytest.raises(ValueError, match="no stage has a player 'nobody'"):
         weights.load(tmp_path, Net(), EXAMPLE, player="nobody")
+    by_player(tmp_path / "two", variables)
     with pytest.raises(ValueError, match="several of its parts have these parameters"):
-        by_player(tmp_path / "two", variables)
         weights.load(tmp_path / "two", Net(), EXAMPLE)
 
 
