@@ -1,5 +1,6 @@
 """PyTorch networks saved by torch, read without it into Linen modules: every family of classifiers gives equal outputs."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
