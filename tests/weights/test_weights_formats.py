@@ -159,6 +159,13 @@ def test_safetensors_of_every_type(names, dtype, variables, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, read, jax.tree.map(lambda leaf: leaf.astype(np.float32), cast))
 
 
+def test_half_precision_in_an_npz(variables, tmp_path):
+    cast = jax.tree.map(lambda leaf: leaf.astype(ml_dtypes.bfloat16), variables)
+    np.savez(tmp_path / "w.npz", **flat(cast, "/"))
+    read = weights.load(tmp_path / "w.npz", Net(), EXAMPLE)
+    jax.tree.map(np.testing.assert_array_equal, read, jax.tree.map(lambda leaf: leaf.astype(np.float32), cast))
+
+
 def test_safetensors_without_the_package_is_one_line(variables, tmp_path, monkeypatch):
     header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))

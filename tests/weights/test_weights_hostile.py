@@ -356,6 +356,13 @@ def test_names_that_go_on_where_an_array_ends(tmp_path):
     refused(tmp_path / "w.npz", "both an array and the beginning")
 
 
+@pytest.mark.parametrize("name", ["a\nb.weight", "x" * 1000, "a" + "/a" * 2000, "\x1b[31m.weight"])
+def test_names_that_no_layer_has(name, tmp_path):
+    refused(z.state_dict(tmp_path / "w.pth", {name: SIX}), "it has an array of the name")
+    np.savez(tmp_path / "w.npz", **{name: SIX})
+    refused(tmp_path / "w.npz", "it has an array of the name|is no array of NumPy|damaged")
+
+
 def test_more_members_than_any_network_has(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "MOST_MEMBERS", 3)
     np.savez(tmp_path / "w.npz", **{f"w{i}": np.zeros(1) for i in range(4)})
