@@ -31,8 +31,9 @@ def of_layers(missing: Sequence[Layer], left: Sequence[Stored], last: str) -> st
         resized.append(_resized(layer, one, is_last=layer.name == last))
     names = [one.name for one in others]
     shown = [
-        f"{layer.name} ({_shapes(conversion.expected(layer))}){nearest(layer.name.replace('/', '.'), names)}"
-        for layer in rest
+        f"{layer.name} ({_shapes(conversion.expected(layer))})"
+        + (nearest(layer.name.replace("/", "."), names) if i < NAMED else "")
+        for i, layer in enumerate(rest)
     ]
     return _sentence(resized, shown, [f"{one.name} ({_shapes(one.shapes)})" for one in others])
 
@@ -59,7 +60,7 @@ def of_arrays(given: Shapes, wanted: Shapes) -> str:
         if kernels and path == kernels[-1] and given[path][:-1] == wanted[path][:-1]:
             text += f": {given[path][-1]} classes there, {wanted[path][-1]} here"
         resized.append(text)
-    shown = [f"{path}{nearest(path, left)}" for path in missing]
+    shown = [path + (nearest(path, left) if i < NAMED else "") for i, path in enumerate(missing)]
     return _sentence(resized, shown, left)
 
 

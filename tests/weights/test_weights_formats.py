@@ -159,6 +159,13 @@ def test_safetensors_of_every_type(names, dtype, variables, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, read, jax.tree.map(lambda leaf: leaf.astype(np.float32), cast))
 
 
+def test_half_precision_in_an_npz(variables, tmp_path):
+    cast = jax.tree.map(lambda leaf: leaf.astype(ml_dtypes.bfloat16), variables)
+    np.savez(tmp_path / "w.npz", **flat(cast, "/"))
+    read = weights.load(tmp_path / "w.npz", Net(), EXAMPLE)
+    jax.tree.map(np.testing.assert_array_equal, read, jax.tree.map(lambda leaf: leaf.astype(np.float32), cast))
+
+
 def test_safetensors_without_the_package_is_one_line(variables, tmp_path, monkeypatch):
     header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
@@ -180,7 +187,7 @@ def test_damaged_safetensors(change, variables, tmp_path):
     raw = save(pytorch(variables))
     assert change(raw) != raw
     (tmp_path / "w").write_bytes(change(raw))
-    with pytest.raises(ValueError, match="damaged safetensors|needs") as error:
+    with pytest.raises(ValueError, match="it is a damaged safetensors file") as error:
         weights.load(tmp_path / "w", Net(), EXAMPLE)
     assert "\n" not in str(error.value)
 
@@ -193,8 +200,8 @@ def test_a_member_and_a_player_of_a_run_are_named(variables, tmp_path):
         weights.load(tmp_path, Net(), EXAMPLE, member=7, player="teacher")
     with pytest.raises(ValueError, match="no stage has a player 'nobody'"):
         weights.load(tmp_path, Net(), EXAMPLE, player="nobody")
+    by_player(tmp_path / "two", variables)
     with pytest.raises(ValueError, match="several of its parts have these parameters"):
-        by_player(tmp_path / "two", variables)
         weights.load(tmp_path / "two", Net(), EXAMPLE)
 
 

@@ -294,9 +294,10 @@ def test_damaged_and_other_archives(tmp_path):
     refused(path, "it holds 2 pickles")
     z.write(path, z.mapping(weight=z.tensor()), {"code/net.py": b"x"})
     refused(path, "TorchScript program, which executes code")
-    with zipfile.ZipFile(path, "w") as other, pytest.warns(UserWarning, match="Duplicate"):
+    with zipfile.ZipFile(path, "w") as other:
         other.writestr("a/data.pkl", z.pickled(b"N"))
-        other.writestr("a/data.pkl", z.pickled(b"N"))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            other.writestr("a/data.pkl", z.pickled(b"N"))
     refused(path, "names its member 'a/data.pkl' twice")
 
 
@@ -353,6 +354,13 @@ def test_names_that_go_on_where_an_array_ends(tmp_path):
     refused(tmp_path / "w.npz", "goes on where another array ends")
     np.savez(tmp_path / "w.npz", **{"params/a/kernel": np.zeros(1), "params/a": np.zeros(1)})
     refused(tmp_path / "w.npz", "both an array and the beginning")
+
+
+@pytest.mark.parametrize("name", ["a\nb.weight", "x" * 1000, "a" + "/a" * 2000, "\x1b[31m.weight"])
+def test_names_that_no_layer_has(name, tmp_path):
+    refused(z.state_dict(tmp_path / "w.pth", {name: SIX}), "it has an array of the name")
+    np.savez(tmp_path / "w.npz", **{name: SIX})
+    refused(tmp_path / "w.npz", "it has an array of the name|is no array of NumPy|damaged")
 
 
 def test_more_members_than_any_network_has(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The published CIFAR-10 ResNets of 20 and 56 layers, option A: equal from every form, and equal to PyTorch's own outputs."""
+"""The published CIFAR-10 ResNets of 20 and 56 layers: equal from every form, and equal to PyTorch's own outputs."""
 
 import jax
 import jax.numpy as jnp
