@@ -50,7 +50,11 @@ def main() -> None:
         for name, ours, other in (
             ("ONNX in the step / Flax in the step", in_flax, in_file),
             ("cached / Flax in the step", in_flax, contestant(student, file, {}, cached)),
-            ("cached ONNX / cached Flax", contestant(student, teacher, variables, cached), contestant(student, file, {}, cached)),
+            (
+                "cached ONNX / cached Flax",
+                contestant(student, teacher, variables, cached),
+                contestant(student, file, {}, cached),
+            ),
         ):
             tell(name, compare(ours, other, effort))
 

@@ -89,7 +89,11 @@ class TrainState:
         given, given_state = dict(params or {}), dict(model_state or {})
         for name, called in inspection.inputs.items():
             frozen = name not in method.trained and name not in given
-            if frozen and not getattr(innermost(modules[name]), "brings_parameters", False) and jax.tree.leaves(variable_shapes(modules[name], called).get("params", {})):
+            if (
+                frozen
+                and not getattr(innermost(modules[name]), "brings_parameters", False)
+                and jax.tree.leaves(variable_shapes(modules[name], called).get("params", {}))
+            ):
                 raise ValueError(f"{name!r} is frozen in this method: pass its parameters in params[{name!r}]")
         all_params, all_state = {}, {}
         for name in inspection.inputs:

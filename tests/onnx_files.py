@@ -5,7 +5,19 @@ import numpy as np
 KERNEL = 3
 
 
-def network(path, *, channels_first=True, batch="n", sides=(8, 8), channels=1, classes=10, outputs=1, nodes=(), seed=0, dtype=None):
+def network(
+    path,
+    *,
+    channels_first=True,
+    batch="n",
+    sides=(8, 8),
+    channels=1,
+    classes=10,
+    outputs=1,
+    nodes=(),
+    seed=0,
+    dtype=None,
+):
     """A file of one convolution, ReLU, mean over places and a dense layer: images -> logits; returns it in NumPy.
 
     Args:

@@ -205,7 +205,9 @@ def twos() -> Function:
 
 def logits_of_means() -> Function:
     """Ten logits, of the sums of six pixels each."""
-    return Function(lambda image, train=False: 0.1 * image.reshape(len(image), -1)[:, :60].reshape(len(image), 10, 6).sum(-1))
+    return Function(
+        lambda image, train=False: 0.1 * image.reshape(len(image), -1)[:, :60].reshape(len(image), 10, 6).sum(-1)
+    )
 
 
 def softmax_of_means() -> Function:

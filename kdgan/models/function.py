@@ -55,15 +55,21 @@ class Function(nn.Module):
 
     def _on_host(self, args, kwargs):
         if kwargs:
-            raise ValueError(f"{self._who} is a function on the host, and takes no keyword arguments: {', '.join(kwargs)}")
+            raise ValueError(
+                f"{self._who} is a function on the host, and takes no keyword arguments: {', '.join(kwargs)}"
+            )
         function = host.HostCall(self.function, self._who)
         if not any(isinstance(array, jax.core.Tracer) for array in args):
             return jnp.asarray(function(*(np.array(array) for array in args)))
         one = tuple((array.shape[1:], np.dtype(array.dtype).name) for array in args)
         shape = _shape(self.function, self._who, one) if self.shape is None else tuple(self.shape)
         # A trace for shapes alone gets as far as this; what would run it is refused.
-        refusal = f"{self._who} is a function on the host, which no compiled program calls; a run computes its outputs before"
-        return host.call(host.HostCall(_refused(f"{refusal} a stage where it stands in cached"), self._who), shape, *args)
+        refusal = (
+            f"{self._who} is a function on the host, which no compiled program calls; a run computes its outputs before"
+        )
+        return host.call(
+            host.HostCall(_refused(f"{refusal} a stage where it stands in cached"), self._who), shape, *args
+        )
 
     @property
     def _who(self) -> str:

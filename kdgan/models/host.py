@@ -1,9 +1,9 @@
 """Functions of NumPy arrays that a compiled program calls on the host, under vmap and on several devices too.
 
 `jax.pure_callback` copies a callback's arguments to a device first, by threads that the program itself occupies: on several
-CPU devices both wait for each other (jax 0.10.2, four devices, 196,608 floats each). The operation here hands NumPy arrays on
-as they are. A failure on one of several devices would leave the others waiting for it: what fails is remembered, and NaN is
-given in its place (`HostCall.failure`).
+CPU devices both wait for each other (jax 0.10.2, four devices, 196,608 floats each). The operation here hands NumPy arrays
+on as they are. A failure on one of several devices would leave the others waiting for it: what fails is remembered, and NaN
+is given in its place (`HostCall.failure`).
 """
 
 import logging
@@ -83,7 +83,9 @@ def call(function: HostCall, shape: Sequence[int], *arrays: ArrayLike) -> Array:
 def check_platform(platform: str) -> None:
     """Raise ValueError where programs of a platform, "cpu" or "cuda", cannot call the host."""
     if platform not in (*PLATFORMS, "gpu"):
-        raise ValueError(f"a program on {platform} cannot call functions on the host; one on {', '.join(PLATFORMS)} can")
+        raise ValueError(
+            f"a program on {platform} cannot call functions on the host; one on {', '.join(PLATFORMS)} can"
+        )
 
 
 _call = Primitive("host_call")

@@ -71,7 +71,9 @@ class OnnxModule(nn.Module):
         output = _chosen(read, self._who, self.output)
         if self.gradients:
             return self._converted(place, output, image)
-        shape = _shape(self.file, self.content, output, place, tuple(image.shape[1:]), np.dtype(image.dtype).name, self._who)
+        shape = _shape(
+            self.file, self.content, output, place, tuple(image.shape[1:]), np.dtype(image.dtype).name, self._who
+        )
         return host.call(_host_call(self.file, self.content, output, place, self._who), shape, image)
 
     def _converted(self, place: "Place", output: str, image: Array) -> Array:
@@ -101,7 +103,7 @@ def build(path: str, arguments: Mapping[str, Any]) -> OnnxModule:
     """The player of a file, with the digest of its content.
 
     Raises:
-      ValueError: there is no such file, or it is none that onnxruntime reads; a layout that is none; arguments that are none.
+      ValueError: there is no such file, or it is none that onnxruntime reads; a layout or an argument that is none.
     """
     known = ("layout", "output", "gradients")
     if unknown := [name for name in arguments if name not in known]:
@@ -150,7 +152,9 @@ def opened(path: str, content: str) -> File:
     try:
         session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class for each kind of mistake, and no common one
-        raise ValueError(f"{path} is no ONNX file that onnxruntime reads: {' '.join(str(error).split())[:200]}") from error
+        raise ValueError(
+            f"{path} is no ONNX file that onnxruntime reads: {' '.join(str(error).split())[:200]}"
+        ) from error
     inputs = session.get_inputs()
     if len(inputs) != 1:
         names = ", ".join(one.name for one in inputs) or "none"
@@ -181,20 +185,24 @@ def _chosen(file: File, who: str, output: str | None) -> str:
     if output not in file.outputs:
         which = "" if output is None else f", and no {output!r}"
         raise ValueError(
-            f"{who} has the outputs {', '.join(file.outputs)}{which}; name one: model_args = dict(output={file.outputs[0]!r})"
+            f"{who} has the outputs {', '.join(file.outputs)}{which}; name one:"
+            f" model_args = dict(output={file.outputs[0]!r})"
         )
     return output
 
 
 def _placed(file: File, who: str, given: tuple[int, ...], layout: str | None) -> Place:
     """How an input of this shape is given to the file."""
-    fits = lambda shape: len(shape) == len(file.shape) and all(
-        side is None or side == one for side, one in zip(file.shape[1:], shape[1:], strict=True)
+    fits = lambda shape: (
+        len(shape) == len(file.shape)
+        and all(side is None or side == one for side, one in zip(file.shape[1:], shape[1:], strict=True))
     )
     as_words = "[" + ", ".join("?" if side is None else str(side) for side in file.shape) + "]"
     if len(given) != 4:
         if not fits(given):
-            raise ValueError(f"{who} takes an input of shape {as_words}, and is given {['b', *given[1:]]}".replace("'", ""))
+            raise ValueError(
+                f"{who} takes an input of shape {as_words}, and is given {['b', *given[1:]]}".replace("'", "")
+            )
         return Place(layout == "NCHW", file.dtype, file.shape[0] == 1)
     shapes = {"NHWC": given, "NCHW": (given[0], given[3], *given[1:3])}
     fitting = [name for name in LAYOUTS if fits(shapes[name]) and layout in (None, name)]
@@ -229,8 +237,8 @@ def _as_file_takes(place: Place, array: np.ndarray) -> np.ndarray:
     if place.dtype == np.uint8 and turned.dtype.kind == "f":
         if turned.size and not (turned.min() >= -1e-3 and turned.max() <= 1 + 1e-3):
             raise ValueError(
-                f"the file takes uint8, and is given pixels from {turned.min():.3g} to {turned.max():.3g}; set mean = 0.0 and"
-                " std = 1.0 of the player, so that they lie in [0, 1]"
+                f"the file takes uint8, and is given pixels from {turned.min():.3g} to {turned.max():.3g}; set mean = 0.0"
+                " and std = 1.0 of the player, so that they lie in [0, 1]"
             )
         turned = np.clip(np.round(255 * turned), 0, 255)
     return np.ascontiguousarray(turned, place.dtype)
@@ -279,7 +287,9 @@ class Converted:
                 warnings.filterwarnings("ignore", "Explicitly requested dtype .*int64", UserWarning)
                 return self._function(dict(weights), {self._name: array})[0]
         except Exception as error:  # whatever jaxonnxruntime and JAX raise
-            raise ValueError(f"{who} with gradients: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+            raise ValueError(
+                f"{who} with gradients: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            ) from error
 
 
 @functools.lru_cache(maxsize=8)
@@ -302,7 +312,7 @@ def _of_jax(path: str, content: str, output: str, shape: Sequence[int], who: str
     absent = sorted({node.op_type for node in model.graph.node if node.op_type.lower() not in known})
     if absent:
         raise ValueError(
-            f"{who} with gradients: jaxonnxruntime knows no {', '.join(absent)}; leave gradients out, and it is run on the host"
+            f"{who} with gradients: jaxonnxruntime knows no {', '.join(absent)}; without gradients it runs on the host"
         )
     (place,) = [one for one in model.graph.output if one.name == output]
     del model.graph.output[:]
@@ -317,7 +327,9 @@ def _of_jax(path: str, content: str, output: str, shape: Sequence[int], who: str
             function, weights = call_onnx.call_onnx_model(model, {given: zeros})
             weights = {name: np.asarray(array) for name, array in weights.items()}
     except Exception as error:  # whatever jaxonnxruntime and JAX raise
-        raise ValueError(f"{who} with gradients: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        raise ValueError(
+            f"{who} with gradients: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
     finally:
         config.update(only, kept)
     return Converted(function, weights, given)

@@ -395,7 +395,9 @@ def _check_player(name: str, player: Player) -> None:
     if player.ema is not None and not 0 < player.ema < 1:
         raise ConfigError(f"config.players.{name}.ema = {player.ema}: must be between 0 and 1, or None")
     if player.outputs not in OUTPUTS:
-        raise ConfigError(f"config.players.{name}.outputs = {player.outputs!r}: {' or '.join(map(repr, OUTPUTS))} is accepted")
+        raise ConfigError(
+            f"config.players.{name}.outputs = {player.outputs!r}: {' or '.join(map(repr, OUTPUTS))} is accepted"
+        )
     inputs = player.inputs
     if "" in inputs or len({*inputs}) != len(inputs):
         raise ConfigError(

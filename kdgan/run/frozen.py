@@ -129,7 +129,6 @@ class Frozen:
             int((~finite).sum()), count, advice, of_run,
         )  # fmt: skip
 
-
     def _check_probabilities(
         self, program: Program, name: str, variables: Variables, parts: Sequence[Any] | None = None
     ) -> None:

@@ -55,7 +55,10 @@ def test_no_compiled_program_calls_it(caplog):
     ("function", "message"),
     [
         (lambda images: 1 / 0, "players.teacher (<lambda>): ZeroDivisionError: division by zero"),
-        (lambda images: images.mean(), "players.teacher (<lambda>) gave an array [] of float32 for 4 examples; one row of"),
+        (
+            lambda images: images.mean(),
+            "players.teacher (<lambda>) gave an array [] of float32 for 4 examples; one row of",
+        ),
         (lambda images: ["a"] * 4, "gave an array [4] of <U1 for 4 examples"),
         (lambda images: images[1:], "gave an array [3, 3, 3, 1] of float32 for 4 examples"),
     ],

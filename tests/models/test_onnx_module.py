@@ -101,7 +101,9 @@ def test_a_layout_that_cannot_be_told_is_asked_for(tmp_path):
 
 def test_one_output_of_several_is_named(tmp_path):
     in_numpy = onnx_files.network(tmp_path / "net.onnx", outputs=2)
-    with pytest.raises(ValueError, match=r"has the outputs logits, features; name one: model_args = dict\(output='logits'\)"):
+    with pytest.raises(
+        ValueError, match=r"has the outputs logits, features; name one: model_args = dict\(output='logits'\)"
+    ):
         jax.eval_shape(models.build(f"onnx:{tmp_path / 'net.onnx'}").apply, {}, IMAGES)
     player = models.build(f"onnx:{tmp_path / 'net.onnx'}", output="logits")
     np.testing.assert_allclose(player.apply({}, IMAGES), in_numpy(IMAGES), atol=1e-5)
@@ -111,7 +113,9 @@ def test_one_output_of_several_is_named(tmp_path):
 
 def test_a_file_of_bytes_is_given_pixels_in_0_to_1_as_bytes(tmp_path):
     in_numpy = onnx_files.network(tmp_path / "net.onnx", dtype="UINT8")
-    player = models.build(f"onnx:{tmp_path / 'net.onnx'}", )
+    player = models.build(
+        f"onnx:{tmp_path / 'net.onnx'}",
+    )
     pixels = np.random.default_rng(0).integers(0, 256, IMAGES.shape)
     np.testing.assert_allclose(player.apply({}, (pixels / 255).astype(np.float32)), in_numpy(pixels), rtol=1e-5)
     assert np.isnan(player.apply({}, IMAGES)).all()
@@ -178,7 +182,9 @@ def test_a_failure_on_the_host_gives_nan_and_is_remembered():
 
 @pytest.mark.parametrize("platform", ["tpu_plugin", "METAL"])
 def test_a_platform_that_cannot_call_the_host_is_refused(platform):
-    with pytest.raises(ValueError, match=f"a program on {platform} cannot call functions on the host; one on cpu, cuda"):
+    with pytest.raises(
+        ValueError, match=f"a program on {platform} cannot call functions on the host; one on cpu, cuda"
+    ):
         host.check_platform(platform)
     for known in ("cpu", "gpu", "tpu"):
         host.check_platform(known)

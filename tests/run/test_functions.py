@@ -91,7 +91,9 @@ def test_a_service_that_fails_is_one_line_that_names_the_player(tmp_path):
 def test_what_gives_no_probabilities_is_refused_when_it_is_seen_first(tmp_path, teacher, message):
     with pytest.raises(ConfigError) as error:
         train.train(taught_by(outputs="probabilities", **teacher), tmp_path)
-    assert str(error.value).startswith("config.players.teacher.outputs = 'probabilities': its output for validation example 0")
+    assert str(error.value).startswith(
+        "config.players.teacher.outputs = 'probabilities': its output for validation example 0"
+    )
     assert message in str(error.value)
 
 
@@ -102,7 +104,9 @@ def test_probabilities_teach_as_their_logits_do(tmp_path):
 
 
 def test_an_unknown_kind_of_output_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"config.players.teacher.outputs = 'odds': 'logits' or 'probabilities' is accepted"):
+    with pytest.raises(
+        ConfigError, match=r"config.players.teacher.outputs = 'odds': 'logits' or 'probabilities' is accepted"
+    ):
         train.train(taught_by(model="functions.neighbours", outputs="odds", cached=True), tmp_path)
 
 
@@ -131,7 +135,9 @@ def test_a_pytorch_module_teaches_in_the_step_under_vmap_and_cached(tmp_path):
 def test_a_pytorch_module_that_is_trained_is_refused(tmp_path):
     config = taught_by(model="mlp", arms=common.named(scratch=SCRATCH))
     config.players.student = dict(model="torch:torch_nets.Net")
-    with pytest.raises(ConfigError, match="the method trains student, a PyTorch module, which runs in evaluation mode; it is"):
+    with pytest.raises(
+        ConfigError, match="the method trains student, a PyTorch module, which runs in evaluation mode; it is"
+    ):
         train.train(config, tmp_path)
 
 
@@ -167,11 +173,11 @@ def test_an_onnx_file_teaches_in_the_step_and_cached_and_is_known_by_its_content
 @pytest.mark.extra("onnx", "onnxruntime")
 def test_class_counts_that_differ_and_a_field_that_is_none_are_refused(tmp_path):
     onnx_files.network(tmp_path / "net.onnx", classes=7)
-    with pytest.raises(ConfigError, match="teacher_logits .8, 7.: 10 and 7 classes"):
+    with pytest.raises(ConfigError, match=r"teacher_logits .8, 7.: 10 and 7 classes"):
         train.train(taught_by(model=f"onnx:{tmp_path / 'net.onnx'}"), tmp_path / "run")
     mimic = dict(method=dict(name="players.agreeing"), lambdas=dict(student=dict(ce=1.0)))
+    config = taught_by(model=f"onnx:{tmp_path / 'net.onnx'}", arms=common.named(agree=mimic))
     with pytest.raises(ConfigError, match="it tells 7 classes apart, the data have 10"):
-        config = taught_by(model=f"onnx:{tmp_path / 'net.onnx'}", arms=common.named(agree=mimic))
         train.train(config, tmp_path / "run")
     with pytest.raises(ConfigError, match=r"config.players.teacher: model 'onnx:.*net.onnx' has no field 'depth'"):
         train.train(taught_by(model=f"onnx:{tmp_path / 'net.onnx'}", model_args=dict(depth=2)), tmp_path / "run")
@@ -180,7 +186,9 @@ def test_class_counts_that_differ_and_a_field_that_is_none_are_refused(tmp_path)
 @pytest.mark.extra("onnx", "onnxruntime")
 def test_a_backend_without_calls_of_the_host_is_refused_but_for_cached(tmp_path, file, monkeypatch):
     monkeypatch.setattr(host, "PLATFORMS", ("cuda",))
-    with pytest.raises(ConfigError, match="teacher runs on the host: a program on cpu cannot call functions on the host"):
+    with pytest.raises(
+        ConfigError, match="teacher runs on the host: a program on cpu cannot call functions on the host"
+    ):
         train.train(taught_by(model=f"onnx:{file[0]}"), tmp_path / "run")
 
 
