@@ -9,6 +9,7 @@ What people start with stands here, and is imported when it is asked for: `impor
 | `load` | a trained classifier as a function of images (`kdgan.run.prediction`) |
 | `Method`, `Move` | what a method of one's own returns (`kdgan.game`) |
 | `ConfigError` | what `train` raises for a mistake in a config, its data or its workdir |
+| `weights` | `weights.load(path, module)`: variables from a file of PyTorch, Flax or Orbax (`kdgan.weights`) |
 | `config`, `data`, `evaluators`, `losses`, `methods`, `models`, `report`, `run` | each says what it holds |
 """
 
@@ -16,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdgan import config, data, evaluators, losses, methods, models, report, run
+    from kdgan import config, data, evaluators, losses, methods, models, report, run, weights
     from kdgan.config import get_config, named
     from kdgan.game import Method, Move
     from kdgan.run.config import ConfigError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "ConfigError", "Method", "Move", "config", "data", "evaluators", "get_config", "load", "losses", "methods", "models",
-    "named", "report", "run", "train",
+    "named", "report", "run", "train", "weights",
 ]  # fmt: skip
 
 _MODULES = {

@@ -17,7 +17,8 @@ def test_a_module_that_is_there_is_imported():
 
 
 def test_an_absent_package_is_one_line_with_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)  # as an import finds what is not installed
+    for name in ("safetensors", "safetensors.numpy"):
+        monkeypatch.setitem(sys.modules, name, None)  # as an import finds what is not installed
     with pytest.raises(ValueError, match=r"reading x\.safetensors needs the package safetensors: pip") as error:
         extras.need("safetensors.numpy", "reading x.safetensors")
     assert str(error.value).endswith('pip install -e ".[safetensors]"')

@@ -7,6 +7,7 @@ shape of an input as that module takes it, and whether it is tokens.
 from flax import linen as nn
 
 from kdgan import models
+from kdgan.models.low_rank import LowRankMLP
 
 
 def cnn():
@@ -41,7 +42,14 @@ def mlp():
     from torch import nn
 
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(24, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 4)
+        nn.Flatten(),
+        nn.Linear(24, 6),
+        nn.ReLU(),
+        nn.Linear(6, 6),
+        nn.ReLU(),
+        nn.Linear(6, 6),
+        nn.ReLU(),
+        nn.Linear(6, 4),
     )
 
 
@@ -59,7 +67,7 @@ def low_rank():
     return LowRank()
 
 
-def resnet(option="B", projection_first=False):
+def resnet(option="B", widths=(4, 4, 6, 8), blocks=2, classes=5):
     import torch
     from torch import nn
 
@@ -87,17 +95,17 @@ def resnet(option="B", projection_first=False):
     class ResNet(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv1, self.bn1 = nn.Conv2d(3, 4, 3, 1, 1, bias=False), nn.BatchNorm2d(4)
-            widths = ((4, 4, 1), (4, 6, 2), (6, 8, 2))
-            for i, (before, after, stride) in enumerate(widths, start=1):
-                blocks = nn.Sequential(Block(before, after, stride), Block(after, after, 1))
-                self.add_module(f"layer{i}", blocks)
-            self.fc = nn.Linear(8, 5)
+            self.conv1, self.bn1 = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0])
+            for i in (1, 2, 3):
+                first = Block(widths[i - 1], widths[i], 1 if i == 1 else 2)
+                rest = [Block(widths[i], widths[i], 1) for _ in range(blocks - 1)]
+                self.add_module(f"layer{i}", nn.Sequential(first, *rest))
+            self.linear = nn.Linear(widths[-1], classes)
 
         def forward(self, x):
             x = self.bn1(self.conv1(x)).relu()
             x = self.layer3(self.layer2(self.layer1(x)))
-            return self.fc(torch.mean(x, (2, 3)))
+            return self.linear(torch.mean(x, (2, 3)))
 
     return ResNet()
 
@@ -219,7 +227,7 @@ def transformer(causal=False):
 
 
 class Mixed(nn.Module):
-    """Groups, depthwise, PReLU, norms of three kinds, a transposed convolution, a norm after the flattening, 1×1 as dense."""
+    """Groups, depthwise, PReLU, norms of three kinds, a transposed convolution, a norm after the flattening, 1×1 dense."""
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -242,8 +250,8 @@ def mixed():
         nn.Conv2d(4, 6, 3, padding=1, groups=2), nn.BatchNorm2d(6), nn.PReLU(init=0.1),
         nn.Conv2d(6, 12, 3, 2, 1, groups=6), nn.GroupNorm(3, 12), nn.ReLU(),
         nn.ConvTranspose2d(12, 5, 4, 2, 1), nn.LayerNorm((5, 4, 6)),
-        nn.Conv2d(5, 3, 1), nn.AvgPool2d(2), nn.Flatten(), nn.BatchNorm1d(18), nn.Linear(18, 8), nn.BatchNorm1d(8), nn.ReLU(),
-        nn.Linear(8, 4),
+        nn.Conv2d(5, 3, 1), nn.AvgPool2d(2), nn.Flatten(), nn.BatchNorm1d(18), nn.Linear(18, 8), nn.BatchNorm1d(8),
+        nn.ReLU(), nn.Linear(8, 4),
     )  # fmt: skip
 
 
@@ -252,8 +260,8 @@ TWINS = {
     "cnn": (cnn, models.CNN((3, 5), dense=7, num_classes=4), (2, 8, 12, 2), False),
     "lenet5": (lenet5, models.LeNet5((2, 4), (8, 6), num_classes=4), (2, 32, 32, 1), False),
     "mlp": (mlp, models.MLP((6, 6, 6), num_classes=4), (2, 2, 4, 3), False),
-    "low_rank": (low_rank, models.build("kdgan.models.low_rank.LowRankMLP", hidden=(8,), rank=2, num_classes=4), (2, 2, 4, 3), False),
-    "resnet": (resnet, models.ResNet(14, 4, (4, 6, 8), 5), (2, 8, 8, 3), False),
+    "low_rank": (low_rank, LowRankMLP((8,), 2, 4), (2, 2, 4, 3), False),
+    "resnet": (lambda: resnet(blocks=1), models.ResNet(8, 4, (4, 6, 8), 5), (2, 8, 8, 3), False),
     "resnet, option A": (lambda: resnet("A"), models.ResNet(14, 4, (4, 6, 8), 5, shortcut="A"), (2, 8, 8, 3), False),
     "wide_resnet": (wide_resnet, models.WideResNet(10, 1, 5), (2, 8, 8, 3), False),
     "vgg": (vgg, models.VGG(8, (4, 5, 6, 6, 6), 4, pools=2), (2, 8, 8, 3), False),
@@ -272,6 +280,8 @@ def randomised(network):
     generator = torch.Generator().manual_seed(0)
     for name, value in network.state_dict().items():
         if value.is_floating_point():
-            drawn = torch.randn(value.shape, generator=generator) / max(1, value[0].numel() if value.ndim > 1 else 4) ** 0.5
+            drawn = (
+                torch.randn(value.shape, generator=generator) / max(1, value[0].numel() if value.ndim > 1 else 4) ** 0.5
+            )
             value.copy_(drawn.abs() + 0.5 if name.endswith("running_var") else drawn)
     return network.eval()

@@ -1,25 +1,25 @@
 """A config checked: `resolve(config)` turns nested mappings into a `Run` (`run/schema.py`), or raises one clear error.
 
 Fields, types and defaults stand in `run/schema.py`, each once; what a config leaves out has its default. Nothing is computed
-and nothing is built: that a method or a model exists is checked where it is built (`run/build.py`).
+and nothing is built: that a method or a model exists is checked where it is built (`run/build.py`). Types are checked in
+`run/values.py`.
 """
 
 import dataclasses
-import difflib
 import math
-import re
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+<<<<<<< HEAD
 from kdgan.files import expanded
 from kdgan.models.probabilities import OUTPUTS
+=======
+>>>>>>> weights
 from kdgan.run import schema
 from kdgan.run.schema import Arm, Config, Data, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start, Weights
+from kdgan.run.values import ConfigError, build, check_labels, check_names, mapping_of, typed
 
-
-class ConfigError(ValueError):
-    """A config that cannot run; the message names the field, the value found, and what is accepted."""
+__all__ = ["ConfigError", "check_labels", "differences", "plain", "resolve"]
 
 
 SECTIONS = tuple(schema.hints(Config))
@@ -43,7 +43,7 @@ def resolve(config: Any) -> Run:
       ConfigError: the first field that is unknown, missing, or of another type or range.
     """
     raw = plain(config)
-    _check_names(raw, SECTIONS, "config")
+    check_names(raw, SECTIONS, "config")
     raw = {**_defaults(Config()), **raw}
     for kind in ("players", "stages"):
         check_labels(raw[kind], kind)
@@ -51,10 +51,10 @@ def resolve(config: Any) -> Run:
     fields = {
         name: _merge(defaults, own, f"players.{name}", free=("model_args",)) for name, own in raw["players"].items()
     }
-    players = {name: _build(Player, own, f"players.{name}") for name, own in fields.items()}
+    players = {name: build(Player, own, f"players.{name}") for name, own in fields.items()}
     raw["stage"] = _merge_stage(_defaults(StageFields()), raw["stage"], "stage")
     sections = {
-        name: _typed(raw[name], hint, name)
+        name: typed(raw[name], hint, name)
         for name, hint in schema.hints(Config).items()
         if name not in ("player", "players", "stage", "stages")
     }
@@ -97,7 +97,7 @@ def _stages(raw: Mapping, players: Mapping[str, Mapping]):
         merged = _merge_stage(raw["stage"], own, path)
         arms, data = merged.pop("arms"), _stage_data(raw["data"], merged.pop("data"), path)
         check_labels(arms, f"{path}.arms")
-        if of_its_own := next((arm for arm, fields in arms.items() if "data" in _mapping(fields, path)), None):
+        if of_its_own := next((arm for arm, fields in arms.items() if "data" in mapping_of(fields, path)), None):
             raise ConfigError(f"config.{path}.arms.{of_its_own}.data: arms of a stage share its data; set {path}.data")
         each = {arm: _merge_stage(merged, fields, f"{path}.arms.{arm}") for arm, fields in arms.items()}
         for arm, fields in each.items():
@@ -119,20 +119,20 @@ def _stages(raw: Mapping, players: Mapping[str, Mapping]):
 
 def _stage_data(of_run: Any, own: Mapping, path: str) -> Data:
     """The data of a stage: the run's, with the fields in which the stage differs; its augmentation replaces the run's."""
-    _check_names(own, tuple(schema.hints(Data)), f"{path}.data")
-    return _typed({**_mapping(of_run, "data"), **own}, Data, f"{path}.data" if own else "data")
+    check_names(own, tuple(schema.hints(Data)), f"{path}.data")
+    return typed({**mapping_of(of_run, "data"), **own}, Data, f"{path}.data" if own else "data")
 
 
 def _arm(name, fields, path, augment, players, known) -> Arm:
-    _check_names(fields, tuple(name for name in _STAGE_FIELDS if name not in ("arms", "data")), path)
+    check_names(fields, tuple(name for name in _STAGE_FIELDS if name not in ("arms", "data")), path)
     for field in ("start", "optimizers", "players"):
-        _check_names(fields[field], tuple(players), f"{path}.{field}")
+        check_names(fields[field], tuple(players), f"{path}.{field}")
     own_players = {
         player: _override(defaults, fields["players"].get(player, {}), f"{path}.players.{player}")
         for player, defaults in players.items()
     }
     for player, terms in fields["lambdas"].items():
-        for term, value in _mapping(terms, f"{path}.lambdas.{player}").items():
+        for term, value in mapping_of(terms, f"{path}.lambdas.{player}").items():
             if isinstance(value, Mapping):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -140,23 +140,23 @@ def _arm(name, fields, path, augment, players, known) -> Arm:
                     f"config.{path}.lambdas.{player}.{term} = {value!r}: expected a finite number, or dict(kind=...)"
                 )
     for player, settings in fields["optimizers"].items():
-        _check_names(settings, tuple(schema.hints(Optimizer)), f"{path}.optimizers.{player}")
+        check_names(settings, tuple(schema.hints(Optimizer)), f"{path}.optimizers.{player}")
     start = {
         player: _start(player, where, f"{path}.start.{player}", known) for player, where in fields["start"].items()
     }
     start = {**_weights(own_players, fields["players"], path), **start}
     fields = {**fields, "start": start, "name": name, "players": own_players}
     fields["augment"] = augment if fields["augment"] is None else fields["augment"]
-    arm = _build(Arm, fields, path)
-    _check_names(dict.fromkeys(arm.cached), tuple(players), f"{path}.cached")
+    arm = build(Arm, fields, path)
+    check_names(dict.fromkeys(arm.cached), tuple(players), f"{path}.cached")
     return arm
 
 
 def _override(defaults: Mapping, own: Any, path: str) -> Player:
     """A player with the fields in which a stage differs; another model starts with no arguments or weights of the first."""
-    if _mapping(own, path).get("model", defaults["model"]) != defaults["model"]:
+    if mapping_of(own, path).get("model", defaults["model"]) != defaults["model"]:
         defaults = {**defaults, "model_args": {}, "weights": None}
-    return _build(Player, _merge(defaults, own, path, free=("model_args",)), path)
+    return build(Player, _merge(defaults, own, path, free=("model_args",)), path)
 
 
 def _weights(players: Mapping[str, Player], own: Mapping[str, Any], path: str) -> dict[str, Start]:
@@ -167,7 +167,7 @@ def _weights(players: Mapping[str, Player], own: Mapping[str, Any], path: str) -
         given = {"path": player.weights} if isinstance(player.weights, str) else player.weights
         if given is None:
             continue
-        _check_names(given, WEIGHTS, field)
+        check_names(given, WEIGHTS, field)
         if not isinstance(given.get("path"), str):
             raise ConfigError(f"config.{field} = {dict(given)}: path, a file or a folder, is missing")
         fields = {**{key: value for key, value in given.items() if key != "path"}, "checkpoint": given["path"]}
@@ -180,7 +180,7 @@ def _start(player: str, where: Any, path: str, known: Mapping[str, tuple[str, ..
     if isinstance(where, str):
         stage, _, arm = where.partition("/")
         where = {"stage": stage, "arm": arm or None}
-    start = _build(Start, _mapping(where, path), path)
+    start = build(Start, mapping_of(where, path), path)
     if (start.stage is None) == (start.checkpoint is None):
         raise ConfigError(f"config.{path} = {where}: name either a stage of this run or a checkpoint folder")
     bad = [pair for pair in start.names.items() if not all(isinstance(name, str) for name in pair)]
@@ -218,8 +218,8 @@ def _start(player: str, where: Any, path: str, known: Mapping[str, tuple[str, ..
 
 def _merge(defaults: Mapping, own: Any, path: str, free: Sequence[str] = ()) -> dict:
     """`own` over `defaults`, field by field; fields in `free` hold names of others' choosing and are not checked."""
-    own = _mapping(own, path)
-    _check_names(own, tuple(defaults), path)
+    own = mapping_of(own, path)
+    check_names(own, tuple(defaults), path)
     merged = dict(defaults)
     for name, value in own.items():
         nested = isinstance(defaults[name], Mapping) and isinstance(value, Mapping)
@@ -232,18 +232,18 @@ def _merge(defaults: Mapping, own: Any, path: str, free: Sequence[str] = ()) -> 
 
 def _merge_stage(defaults: Mapping, own: Any, path: str) -> dict:
     """A stage over its defaults, an arm over its stage: λ's and starts join by player, a method of another name replaces."""
-    own = _mapping(own, path)
-    _check_names(own, _STAGE_FIELDS, path)
+    own = mapping_of(own, path)
+    check_names(own, _STAGE_FIELDS, path)
     merged = {**defaults, **own}
     if isinstance(merged["method"], str):
         merged["method"] = {"name": merged["method"]}
-    method = _mapping(own.get("method", {}), f"{path}.method") if not isinstance(own.get("method"), str) else None
+    method = mapping_of(own.get("method", {}), f"{path}.method") if not isinstance(own.get("method"), str) else None
     if method is not None and method.get("name", defaults["method"]["name"]) == defaults["method"]["name"]:
         merged["method"] = {**defaults["method"], **method}
     same_method = merged["method"]["name"] == defaults["method"]["name"]
-    merged["data"] = {**defaults.get("data", {}), **_mapping(own.get("data", {}), f"{path}.data")}
+    merged["data"] = {**defaults.get("data", {}), **mapping_of(own.get("data", {}), f"{path}.data")}
     for field in ("lambdas", "start", "optimizers", "players"):
-        mine = _mapping(own.get(field, {}), f"{path}.{field}")
+        mine = mapping_of(own.get(field, {}), f"{path}.{field}")
         base = defaults[field] if field != "lambdas" or same_method else {}
         merged[field] = {
             **base,
@@ -251,71 +251,6 @@ def _merge_stage(defaults: Mapping, own: Any, path: str) -> dict:
                for k, v in mine.items()},
         }  # fmt: skip
     return merged
-
-
-def _mapping(value: Any, path: str) -> Mapping:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"config.{path} = {value!r}: expected a mapping of fields")
-    return value
-
-
-def check_labels(mapping: Any, path: str) -> None:
-    """Names of players, stages and arms become names of folders, of metrics and of fields on the command line."""
-    for name in _mapping(mapping, path):
-        if not re.fullmatch(r"[^\s./\\()]+", name):
-            raise ConfigError(
-                f"config.{path}: the name {name!r} cannot be used; accepted are letters, digits and signs without spaces,"
-                " dots, slashes and brackets"
-            )
-
-
-def _check_names(mapping: Any, accepted: Sequence[str], path: str) -> None:
-    prefix = "config" if path == "config" else f"config.{path}"
-    for name in _mapping(mapping, path):
-        if name not in accepted:
-            near = difflib.get_close_matches(name, accepted, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(f"{prefix}.{name}: no such field; {hint}accepted are {', '.join(accepted) or 'none'}")
-
-
-def _build(cls: type, mapping: Any, path: str) -> Any:
-    """A section of its fields; what is left out has its default."""
-    hints = schema.hints(cls)
-    _check_names(mapping, tuple(hints), path)
-    return cls(**{name: _typed(value, hints[name], f"{path}.{name}") for name, value in mapping.items()})
-
-
-def _typed(value: Any, hint: Any, path: str) -> Any:
-    """`value` if it is of the annotated type.
-
-    A sequence becomes a tuple, a whole number serves as a float, a mapping as a section; "~" of a path is expanded.
-    """
-    accepted = schema.options(hint)
-    for option in accepted:
-        origin = typing.get_origin(option) or option
-        if dataclasses.is_dataclass(origin) and isinstance(value, Mapping):
-            return _build(option, value, path)
-        if origin is Sequence and isinstance(value, list | tuple):
-            if typing.get_args(option) == (str,) and not all(isinstance(item, str) for item in value):
-                raise ConfigError(f"config.{path} = {value!r}: names (str) are accepted")
-            return tuple(value)
-        if origin is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if origin is int and isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if origin is str and isinstance(value, str):
-            return _path(value, path) if schema.is_path(hint) else value
-        if origin not in (Sequence, float, int, str) and isinstance(value, origin):
-            return value
-    names = " or ".join(getattr(o, "__name__", str(o)).replace("NoneType", "None") for o in accepted)
-    raise ConfigError(f"config.{path} = {value!r} ({type(value).__name__}): expected {names}")
-
-
-def _path(value: str, path: str) -> str:
-    try:
-        return expanded(value)
-    except ValueError as error:
-        raise ConfigError(f"config.{path} = {error}") from error
 
 
 def _check_ranges(run: Run) -> None:
@@ -386,9 +321,9 @@ def _check_profile(run: Run) -> None:
 
 def _check_published(run: Run) -> None:
     known = {stage.name: tuple(arm.name for arm in stage.arms) for stage in run.stages}
-    _check_names(run.report.published, tuple(known), "report.published")
+    check_names(run.report.published, tuple(known), "report.published")
     for stage, arms in run.report.published.items():
-        _check_names(arms, known[stage], f"report.published.{stage}")
+        check_names(arms, known[stage], f"report.published.{stage}")
 
 
 def _check_player(name: str, player: Player) -> None:

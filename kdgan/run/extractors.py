@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from kdgan import weights
 from kdgan.game import call_module
 from kdgan.metrics.features import Extractor, inception_extractor, make_extractor
 from kdgan.player import MAIN
@@ -150,8 +151,12 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
     except ValueError as error:
         raise ConfigError(f"{WHERE}.player = {spec.player!r}: {str(error).splitlines()[0]}") from error
     start = Start(checkpoint=spec.checkpoint, player=spec.player)
+    path = spec.checkpoint or ""
     try:
-        source = sources.read(spec.checkpoint or "", start, shapes["params"])
+        if weights.is_foreign(path):
+            source = sources.from_elsewhere(path, start, module, ((image,), {}))
+        else:
+            source = sources.read(path, start, shapes["params"])
         check_same_shapes(source.shapes()["params"], shapes["params"], spec.player)
     except (ValueError, LookupError, OSError) as error:
         raise ConfigError(f"{WHERE}.checkpoint = {spec.checkpoint!r}: {error}") from error

@@ -238,7 +238,7 @@ class Extractor:
     """
 
     stage: str | None = None  # "stage" or "stage/arm"
-    checkpoint: Path | None = None  # a folder of checkpoints
+    checkpoint: Path | None = None  # a folder of checkpoints, or a file of weights
     inception: Path | None = None  # path of the .npz or .pth (kdgan/models/inception.py)
     player: str = "extractor"  # its name there
     layer: str = "embedding"  # module path of the features

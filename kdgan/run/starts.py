@@ -143,7 +143,7 @@ def _check_checkpoint(
         else:
             source = sources.read(path, start, shapes["params"], load)
     except (ValueError, LookupError, OSError) as error:
-        raise ConfigError(f"{field} = {start.checkpoint!r}: {error}") from error
+        raise ConfigError(f"{field} = {start.checkpoint!r}: {' '.join(str(error).splitlines())}") from error
     try:
         source = dataclasses.replace(source, taken=sources.taken(source, start, seeds, name, where))
     except ValueError as error:

@@ -99,7 +99,7 @@ def _named(path: str | os.PathLike) -> Iterator[None]:
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {' '.join(str(error).splitlines())}") from error
 
 
 def is_foreign(path: str | os.PathLike) -> bool:

@@ -21,6 +21,8 @@ from kdgan.weights.tree import FLAX, Tree, flat, nested
 _SIDES = (32, 28, 64, 96, 224, 8, 16, 48, 128, 256, 299)
 _TOKENS = 16
 
+_COLLECTIONS = {"params", "batch_stats", "buffers"}
+
 Wanted = Callable[[str], bool]  # of a parameter's path, "conv1/kernel"
 
 
@@ -93,9 +95,10 @@ def fit(
     Raises:
       ValueError: the arrays do not fit: what is missing, left over or of another shape is named, in one line.
     """
-    if tree.kind != FLAX and hasattr(reader := innermost(module), "from_state_dict"):
-        variables = reader.from_state_dict(dict(tree.arrays))
-        return dict(variables), Map(tree.form, tuple(Row(name, name, "name", {}) for name in tree.arrays))
+    if hasattr(reader := innermost(module), "from_state_dict") and not tree.arrays.keys() & _COLLECTIONS:
+        arrays = {name.replace("/", "."): array for name, array in flat(tree.arrays)}
+        variables = reader.from_state_dict(arrays)
+        return dict(variables), Map(tree.form, tuple(Row(name, name, "name", {}) for name in arrays))
     inputs = _inputs(example) if example is not None else _guessed(tree, module)
     shapes = variable_shapes(module, inputs)
     tree = _as_flax(tree, shapes)

@@ -60,7 +60,7 @@ def orders(module: nn.Module, inputs: Any) -> Orders:
     def forward(variables, args, kwargs):
         return call_module(module, variables, *args, train=False, **kwargs)[0]
 
-    jaxpr = jax.make_jaxpr(forward)(shapes, args, kwargs).jaxpr
+    jaxpr: Any = jax.make_jaxpr(forward)(shapes, args, kwargs).jaxpr
     walk = _Walk()
     for var, path in zip(jaxpr.invars, paths, strict=False):
         walk.labels[var] = {path: None}

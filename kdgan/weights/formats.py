@@ -83,6 +83,8 @@ def _checked(tree: Tree) -> Tree:
     leaves = list(flat(tree.arrays))
     if not leaves:
         raise ValueError("it holds no arrays")
+    if odd := next((path for path, _ in leaves if not path.isprintable()), None):
+        raise ValueError(f"it has an array of the name {odd[:80]!r}, which is no layer's")
     return tree
 
 
@@ -107,6 +109,8 @@ def _npy(archive: Archive, name: str) -> np.ndarray:
         count *= int(side)
     if any(side < 0 for side in shape) or count * dtype.itemsize != len(content) - file.tell():
         raise ValueError(f"its member {name!r} is not as long as its header says")
+    if dtype == np.dtype("V2"):  # what NumPy writes of bfloat16
+        dtype = np.dtype(ml_dtypes.bfloat16)
     array = np.frombuffer(content, dtype, offset=file.tell()) if count else np.zeros(0, dtype)
     array = array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
     return np.array(array, dtype.newbyteorder("="), order="C")

@@ -188,17 +188,22 @@ def _classes(groups: Sequence[Group]) -> dict[str, str]:
             mine.setdefault(f"{kind[0]} {skeleton_of(layer.name)}", Counter())[i] += 1
         for one in stored:
             theirs.setdefault(f"{kind[0]} {skeleton_of(one.name)}", Counter())[i] += 1
-    last = lambda name: re.split(r"[./ ]", name)[-1]
     classes = {}
     for name, counts in theirs.items():
         alike = [other for other, own in mine.items() if own == counts]
         rivals = [other for other, own in theirs.items() if own == counts]
         if len(alike) != 1 or len(rivals) != 1:
-            alike = [other for other in alike if last(other) == last(name)]
-            rivals = [other for other in rivals if last(other) == last(name)]
+            alike = [other for other in alike if _ends_alike(other, name)]
+            rivals = [other for other in rivals if any(_ends_alike(one, other) for one in alike)]
         if len(alike) == len(rivals) == 1:
             classes[name] = alike[0]
     return classes
+
+
+def _ends_alike(one: str, other: str) -> bool:
+    """Whether the last parts of names say the same: "query", "query", "q", "q_proj"."""
+    ends = [re.split(r"[./ ]", name)[-1].partition("_")[0] for name in (one, other)]
+    return bool(all(ends)) and (ends[0].startswith(ends[1]) or ends[1].startswith(ends[0]))
 
 
 def _by_order(

@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-MOST_OPCODES = 20_000_000  # and entries that calls copy: one list may be handed to many of them
+MOST_OPCODES = 5_000_000  # and entries that calls copy: one list may be handed to many of them
 MOST_AXES = 32
 
 _NUMBERS: Mapping[str, np.dtype] = {

@@ -6,6 +6,7 @@ Member `data.pkl` is a pickle of tensors' shapes and places, read by a machine t
 
 import math
 import pathlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from kdgan.weights import pickled
 from kdgan.weights.archive import Archive
 from kdgan.weights.pickled import NotPlain, Storage, Tensor
 
-MOST_PICKLE = 2**26  # bytes of data.pkl, which has names and shapes only
+MOST_PICKLE = 2**25  # bytes of data.pkl, which has names and shapes only
 
 MOST_NESTED = 2
 
@@ -60,8 +61,18 @@ def read(archive: Archive, path: pathlib.Path, player: str | None = None) -> dic
     tensors = _state_dict(value, path, player)
     for tensor in tensors.values():
         _check_storage(archive, root, tensor.storage)
+    times = Counter(tensor.storage.key for tensor in tensors.values())
     stored: dict[str, bytes] = {}
-    return {name: _array(archive, root, tensor, order == b"big", stored) for name, tensor in tensors.items()}
+    arrays = {}
+    for name, tensor in tensors.items():
+        key = tensor.storage.key
+        if key not in stored:
+            stored[key] = archive.read(f"{root}data/{key}")
+        arrays[name] = _array(archive, tensor, order == b"big", stored[key])
+        times[key] -= 1
+        if not times[key]:
+            del stored[key]
+    return arrays
 
 
 def conversion(path: pathlib.Path, load: str = "torch.load(%r, map_location='cpu', weights_only=False)") -> str:
@@ -134,19 +145,17 @@ def _check_storage(archive: Archive, root: str, storage: Storage) -> None:
         raise ValueError(f"its member {name!r} has {there:,} bytes, its pickle says {said:,}")
 
 
-def _array(archive: Archive, root: str, tensor: Tensor, big: bool, stored: dict[str, bytes]) -> np.ndarray:
-    """A copy of a tensor's numbers, in C order and of this machine's byte order."""
-    dtype, key = tensor.dtype, tensor.storage.key
+def _array(archive: Archive, tensor: Tensor, big: bool, content: bytes) -> np.ndarray:
+    """A copy of a tensor's numbers, in C order and of this machine's byte order; `content` is that of its storage."""
+    dtype = tensor.dtype
     count = math.prod(tensor.shape)
     archive.take(count * dtype.itemsize)  # an expanded tensor has more numbers than its storage
     if count == 0:
         return np.zeros(tensor.shape, dtype)
-    if key not in stored:
-        stored[key] = archive.read(f"{root}data/{key}")
     size = dtype.itemsize
     steps = [0 if side == 1 else stride * size for side, stride in zip(tensor.shape, tensor.strides, strict=True)]
     try:
-        view = np.ndarray(tensor.shape, f"V{size}", stored[key], tensor.offset * size, steps)  # checks the bounds, too
+        view = np.ndarray(tensor.shape, f"V{size}", content, tensor.offset * size, steps)  # checks the bounds, too
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"it has a tensor of shape {list(tensor.shape)} that goes beyond its storage") from error
     whole = np.ascontiguousarray(view).tobytes()

@@ -31,15 +31,17 @@ def of_layers(missing: Sequence[Layer], left: Sequence[Stored], last: str) -> st
         resized.append(_resized(layer, one, is_last=layer.name == last))
     names = [one.name for one in others]
     shown = [
-        f"{layer.name} ({_shapes(conversion.expected(layer))}){nearest(layer.name.replace('/', '.'), names)}"
-        for layer in rest
+        f"{layer.name} ({_shapes(conversion.expected(layer))})"
+        + (nearest(layer.name.replace("/", "."), names) if i < NAMED else "")
+        for i, layer in enumerate(rest)
     ]
     return _sentence(resized, shown, [f"{one.name} ({_shapes(one.shapes)})" for one in others])
 
 
 def _resized(layer: Layer, one: Stored, *, is_last: bool) -> str:
     wanted, given = conversion.expected(layer), one.shapes
-    text = f"{layer.name} wants {_shapes(wanted)}, {one.name} has {_shapes(given)}"
+    name = next(name for name in sorted(wanted, reverse=True) if wanted[name] != given[name])
+    text = f"{layer.name} wants {list(wanted[name])}, {one.name}.{name} has {list(given[name])}"
     if is_last and layer.kind == DENSE and wanted["weight"][1:] == given["weight"][1:]:
         text += f": {given['weight'][0]} classes there, {wanted['weight'][0]} here"
     return text
@@ -58,7 +60,7 @@ def of_arrays(given: Shapes, wanted: Shapes) -> str:
         if kernels and path == kernels[-1] and given[path][:-1] == wanted[path][:-1]:
             text += f": {given[path][-1]} classes there, {wanted[path][-1]} here"
         resized.append(text)
-    shown = [f"{path}{nearest(path, left)}" for path in missing]
+    shown = [path + (nearest(path, left) if i < NAMED else "") for i, path in enumerate(missing)]
     return _sentence(resized, shown, left)
 
 
@@ -73,6 +75,8 @@ def _first(items: Sequence[str]) -> str:
 
 
 def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    if set(shapes) - {"bias"} == {"weight"}:
-        return f"{list(shapes['weight'])}"
-    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+    """As "[64, 3, 3, 3]", or "[64] with bias, running_mean, running_var"."""
+    if "weight" not in shapes:
+        return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+    others = sorted(name for name in shapes if name != "weight")
+    return f"{list(shapes['weight'])}" + (f" with {', '.join(others)}" if others else "")

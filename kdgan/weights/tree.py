@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 FLAX, PYTORCH = "flax", "pytorch"
+MOST_CHARACTERS = 300  # of a name
 
 # Last parts of names that only one of the two has.
 _OF_PYTORCH = {"weight", "running_mean", "running_var", "num_batches_tracked", "in_proj_weight", "in_proj_bias"}
@@ -36,6 +37,8 @@ class Tree:
 def of_names(path: str, arrays: Mapping[str, np.ndarray], form: str, *, in_order: bool) -> Tree:
     """The tree of a file that has arrays by name: whose manner it is, its names say."""
     names = list(arrays)
+    if odd := next((name for name in names if len(name) > MOST_CHARACTERS or not name.isprintable()), None):
+        raise ValueError(f"it has an array of the name {odd[:80]!r}{'...' * (len(odd) > 80)}, which is no layer's")
     last = {name.replace("/", ".").rpartition(".")[2] for name in names}
     first = {name.replace("/", ".").partition(".")[0] for name in names}
     slashes = any("/" in name for name in names)
