@@ -1,9 +1,9 @@
 """Functions of NumPy arrays that a compiled program calls on the host, under vmap and on several devices too.
 
 `jax.pure_callback` copies a callback's arguments to a device first, by threads that the program itself occupies: on several
-CPU devices both wait for each other (jax 0.10.2, four devices, 196,608 floats each). The operation here hands NumPy arrays on
-as they are. A failure on one of several devices would leave the others waiting for it: what fails is remembered, and NaN is
-given in its place (`HostCall.failure`).
+CPU devices both wait for each other (jax 0.10.2, four devices, 196,608 floats each). The operation here hands NumPy arrays
+on as they are. A failure on one of several devices would leave the others waiting for it: what fails is remembered, and NaN
+is given in its place (`HostCall.failure`).
 """
 
 import logging

@@ -103,7 +103,7 @@ def build(path: str, arguments: Mapping[str, Any]) -> OnnxModule:
     """The player of a file, with the digest of its content.
 
     Raises:
-      ValueError: there is no such file, or it is none that onnxruntime reads; a layout that is none; arguments that are none.
+      ValueError: there is no such file, or it is none that onnxruntime reads; a layout or an argument that is none.
     """
     known = ("layout", "output", "gradients")
     if unknown := [name for name in arguments if name not in known]:
@@ -185,7 +185,8 @@ def _chosen(file: File, who: str, output: str | None) -> str:
     if output not in file.outputs:
         which = "" if output is None else f", and no {output!r}"
         raise ValueError(
-            f"{who} has the outputs {', '.join(file.outputs)}{which}; name one: model_args = dict(output={file.outputs[0]!r})"
+            f"{who} has the outputs {', '.join(file.outputs)}{which}; name one:"
+            f" model_args = dict(output={file.outputs[0]!r})"
         )
     return output
 
@@ -236,8 +237,8 @@ def _as_file_takes(place: Place, array: np.ndarray) -> np.ndarray:
     if place.dtype == np.uint8 and turned.dtype.kind == "f":
         if turned.size and not (turned.min() >= -1e-3 and turned.max() <= 1 + 1e-3):
             raise ValueError(
-                f"the file takes uint8, and is given pixels from {turned.min():.3g} to {turned.max():.3g}; set mean = 0.0 and"
-                " std = 1.0 of the player, so that they lie in [0, 1]"
+                f"the file takes uint8, and is given pixels from {turned.min():.3g} to {turned.max():.3g}; set mean = 0.0"
+                " and std = 1.0 of the player, so that they lie in [0, 1]"
             )
         turned = np.clip(np.round(255 * turned), 0, 255)
     return np.ascontiguousarray(turned, place.dtype)
@@ -311,7 +312,7 @@ def _of_jax(path: str, content: str, output: str, shape: Sequence[int], who: str
     absent = sorted({node.op_type for node in model.graph.node if node.op_type.lower() not in known})
     if absent:
         raise ValueError(
-            f"{who} with gradients: jaxonnxruntime knows no {', '.join(absent)}; leave gradients out, and it is run on the host"
+            f"{who} with gradients: jaxonnxruntime knows no {', '.join(absent)}; without gradients it runs on the host"
         )
     (place,) = [one for one in model.graph.output if one.name == output]
     del model.graph.output[:]

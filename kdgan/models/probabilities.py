@@ -15,7 +15,7 @@ TOLERANCE = 1e-3  # of the sum of a row
 
 
 def log_probabilities(probabilities: Array) -> Array:
-    """Log max(p, 1e-7) of probabilities [b, k], whose softmax they are again; NaN where one is negative or NaN."""
+    """Logarithms log max(p, 1e-7) of probabilities [b, k], whose softmax gives them again; NaN of negative ones."""
     return jnp.log(jnp.where(probabilities >= 0, jnp.clip(probabilities, SMALLEST), jnp.nan))
 
 

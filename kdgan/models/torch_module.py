@@ -142,8 +142,8 @@ class Held:
             return {name: _channels_last(value) for name, value in output.items()}
         if not isinstance(output, jax.Array):
             raise ValueError(
-                f"PyTorch module {self._name} gives a {type(output).__name__}; a tensor, or a mapping of tensors, is accepted:"
-                " wrap it in a module that gives one"
+                f"PyTorch module {self._name} gives a {type(output).__name__}; a tensor, or a mapping of tensors, is"
+                " accepted: wrap it in a module that gives one"
             )
         return _channels_last(output)
 

@@ -1,8 +1,8 @@
 """A PyTorch module's forward pass as operations of JAX, by torchax: the one place that knows torchax.
 
-torchax runs a module on tensors that hold JAX arrays, and an operation of PyTorch becomes one of JAX. Its release 0.0.13 names
-operations that PyTorch has removed since, as it is imported (`_with_removed_operations`); of three kinds of operation it gives
-other numbers than PyTorch, or none, and they are written here.
+torchax runs a module on tensors that hold JAX arrays, and an operation of PyTorch becomes one of JAX. Its release 0.0.13
+names operations that PyTorch has removed since, as it is imported (`_with_removed_operations`); of three kinds of operation
+it gives other numbers than PyTorch, or none, and they are written here.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from kdgan import extras
 
 @functools.cache
 def environment() -> Any:
-    """Torchax with the operations below; PyTorch's and this process's settings stay what they were.
+    """An environment of torchax with the operations below; PyTorch's and this process's settings stay what they were.
 
     Raises:
       ValueError: PyTorch or torchax is not installed; one line that says how it is.
@@ -65,7 +65,7 @@ class _Removed:
 
 @contextlib.contextmanager
 def _with_removed_operations(torch: Any) -> Iterator[None]:
-    """Inside, `torch.ops.aten` answers for names that it does not have: `aten.cholesky`, `aten.qr`, those of named tensors."""
+    """Inside, `torch.ops.aten` answers for names that it does not have: `cholesky`, `qr`, those of named tensors."""
     namespace, operation = torch._ops._OpNamespace, torch._ops.OpOverloadPacket
     kept = namespace.__getattr__, operation.__getattr__
 
@@ -131,8 +131,8 @@ def run(module: Any, state: Mapping[str, ArrayLike], args: Sequence[ArrayLike]) 
         torch.set_rng_state(drawn[1])
     if random:
         raise ValueError(
-            f"PyTorch module {type(module).__name__} draws random numbers in evaluation mode; a function of its inputs alone is"
-            " accepted"
+            f"PyTorch module {type(module).__name__} draws random numbers in evaluation mode; a function of its inputs alone"
+            " is accepted"
         )
     return output
 

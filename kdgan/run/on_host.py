@@ -1,11 +1,10 @@
 """Players that are functions on the host: what is refused before anything compiles, how they run, and what failed in them.
 
-A function of NumPy arrays (`models.Function(host=True)`) runs outside of compiled programs; an ONNX file is called from inside
-of one (`kdgan/models/host.py`), where a failure gives NaN and is told of here.
+A function of NumPy arrays (`models.Function(host=True)`) runs outside of compiled programs; an ONNX file is called from
+inside of one (`kdgan/models/host.py`), where a failure gives NaN and is told of here.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import jax
 from flax import linen as nn
@@ -50,8 +49,8 @@ def check(program: Program, where: str) -> None:
             continue
         if runs_outside(module):
             raise ConfigError(
-                f"{where}: {name} is a function on the host, which no compiled step calls; its outputs can be computed before"
-                f" the first step: add {where}.cached = {(*program.cached, name)}"
+                f"{where}: {name} is a function on the host, which no compiled step calls; its outputs can be computed"
+                f" before the first step: add {where}.cached = {(*program.cached, name)}"
             )
         if is_called_back(module):
             try:
@@ -77,8 +76,3 @@ def waits(program: Program) -> bool:
     Steps that wait for each other's devices, and calls of Python among them, can stand in each other's way.
     """
     return any(is_called_back(module) for name, module in program.modules.items() if name not in program.cached)
-
-
-def failures_of(error: Exception) -> Any:
-    """The error as a config's, where a function on the host failed; the same error else."""
-    return ConfigError(str(error)) if isinstance(error, host.HostError) else error

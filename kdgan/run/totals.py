@@ -28,7 +28,7 @@ def as_players_see(data: Data, raw: Mapping[str, Any]) -> dict[str, Any]:
 def make_forward(
     module: nn.Module, data: Data, compute_dtype: Any, inputs: Sequence[str] = (MAIN,)
 ) -> Callable[[Any, Any], Any]:
-    """`forward(variables, raw batch) -> output` in evaluation mode, compiled where it can be; the player is given these fields."""
+    """`forward(variables, raw batch) -> output` in evaluation mode, of these fields; compiled where it can be."""
     apply = make_apply(module, compute_dtype, inputs)
     return on_host.compiled(module, lambda variables, raw: apply(variables, as_players_see(data, raw)))
 

@@ -1,0 +1,39 @@
+"""Functions on the host that tests name by dotted path, as teachers of the digits."""
+
+import functools
+
+import numpy as np
+
+from kdgan.models import Function
+
+
+@functools.cache
+def nearest():
+    """A classifier of scikit-learn, of pixels in [0, 1]."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    from kdgan import data
+
+    train = data.load("digits", "train")
+    return KNeighborsClassifier(3).fit(np.asarray(train.image).reshape(len(train.image), -1) / 255.0, train.label)
+
+
+def predict_proba(images):
+    """Probabilities [b, 10] of images [b, 8, 8, 1]."""
+    return nearest().predict_proba(images.reshape(len(images), -1))
+
+
+def neighbours(**fields) -> Function:
+    """They, on the host."""
+    return Function(predict_proba, host=True, **fields)
+
+
+def fails() -> Function:
+    """A service that answers for zeros and for nothing else."""
+
+    def ask(images):
+        if images.any():
+            raise ConnectionError("503 Service\nUnavailable")
+        return np.zeros((len(images), 10))
+
+    return Function(ask, host=True)
