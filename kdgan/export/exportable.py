@@ -89,7 +89,9 @@ def function(exportable: Exportable, *, normalise: bool = True) -> Callable[...,
         return normalised(value, mean=exportable.mean, std=exportable.std)
 
     def call(*arrays: Any) -> Any:
-        given = [see(field, value) for field, value in zip(exportable.inputs.values(), arrays, strict=True)]
+        given = [
+            see(field, jnp.asarray(value)) for field, value in zip(exportable.inputs.values(), arrays, strict=True)
+        ]
         made, _, _ = call_module(exportable.module, variables, *given, train=False, **chosen)
         if not hasattr(made, "shape"):
             raise ValueError(f"{exportable.name} gives {', '.join(made)}; a player that gives one array is accepted")

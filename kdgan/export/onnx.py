@@ -1,9 +1,12 @@
 """ONNX by jax2onnx: opset 21, any number of examples, parameters as float32."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from kdgan import extras
 from kdgan.export.exportable import Exportable, function, metadata, shapes
@@ -30,7 +33,7 @@ def convert(exportable: Exportable, *, normalise: bool = True) -> bytes:
         # Flax adds biases to ranks of their own within jax2onnx, which a session that forbids it would refuse.
         with jax.disable_jit(), jax.numpy_rank_promotion("allow"):
             model = jax2onnx.to_onnx(
-                call,
+                _with_pools(call),
                 given,
                 model_name=exportable.name,
                 opset=OPSET,
@@ -44,6 +47,30 @@ def convert(exportable: Exportable, *, normalise: bool = True) -> bytes:
             model.metadata_props.add(key=name, value=text)
         onnx.checker.check_model(model, full_check=True)
         return model.SerializeToString()
+
+
+def _with_pools(call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call`, in which Flax's pools may be called by position: what jax2onnx puts in their place takes keywords alone."""
+
+    @functools.wraps(call)
+    def called(*arrays: Any) -> Any:
+        replaced = {name: getattr(nn, name) for name in ("max_pool", "avg_pool")}
+        try:
+            for name, pool in replaced.items():
+                setattr(nn, name, _by_position(pool))
+            return call(*arrays)
+        finally:
+            for name, pool in replaced.items():
+                setattr(nn, name, pool)
+
+    return called
+
+
+def _by_position(pool: Callable[..., Any]) -> Callable[..., Any]:
+    def pooled(inputs: Any, window_shape: Any, strides: Any = None, padding: Any = "VALID", **more: Any) -> Any:
+        return pool(inputs, window_shape=window_shape, strides=strides, padding=padding, **more)
+
+    return pooled
 
 
 def _mend_pads(onnx: Any, model: Any) -> None:

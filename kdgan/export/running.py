@@ -28,18 +28,16 @@ def open(path: str | os.PathLike) -> Run:
     path = pathlib.Path(path)
     if path.suffix not in _READERS:
         raise ValueError(f"{path.name} is no program; {', '.join(_READERS)} are run, of what kdgan.export writes")
-    content = path.read_bytes()
+    package, read = _READERS[path.suffix]
+    runtime, content = extras.need(package, f"running {path.name}"), path.read_bytes()
     try:
-        return _READERS[path.suffix](path.name, content)
-    except ValueError:
-        raise
+        return read(path.name, content, runtime)
     except Exception as error:  # each runtime raises classes of its own
         said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ValueError(f"{path.name} cannot be read: {said[:200]}") from error
 
 
-def _onnx(name: str, content: bytes) -> Run:
-    runtime = extras.need("onnxruntime", f"running {name}")
+def _onnx(name: str, content: bytes, runtime: Any) -> Run:
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     inputs = session.get_inputs()
     types = {"tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
@@ -52,11 +50,10 @@ def _onnx(name: str, content: bytes) -> Run:
     return run
 
 
-def _stablehlo(name: str, content: bytes) -> Run:
+def _stablehlo(name: str, content: bytes, runtime: Any) -> Run:
     import jax
     from jax import export as jax_export
 
-    extras.need("flatbuffers", f"running {name}")
     exported = jax_export.deserialize(bytearray(content))
     call = jax.jit(exported.call)
     wanted = [
@@ -66,9 +63,8 @@ def _stablehlo(name: str, content: bytes) -> Run:
     return lambda *arrays: np.asarray(call(*_checked(name, wanted, arrays)))
 
 
-def _litert(name: str, content: bytes) -> Run:
-    interpreters = extras.need("ai_edge_litert.interpreter", f"running {name}")
-    interpreter = interpreters.Interpreter(model_content=content)
+def _litert(name: str, content: bytes, runtime: Any) -> Run:
+    interpreter = runtime.Interpreter(model_content=content)
     interpreter.allocate_tensors()
     names = _signature_order(interpreter)
     details = interpreter.get_input_details()
@@ -117,6 +113,9 @@ def _checked(
     return given
 
 
-_READERS: Mapping[str, Callable[[str, bytes], Run]] = {
-    ".onnx": _onnx, ".tflite": _litert, ".stablehlo": _stablehlo,
-}  # fmt: skip
+# Suffix -> (module of the runtime, `(name, content, runtime) -> run`).
+_READERS: Mapping[str, tuple[str, Callable[[str, bytes, Any], Run]]] = {
+    ".onnx": ("onnxruntime", _onnx),
+    ".tflite": ("ai_edge_litert.interpreter", _litert),
+    ".stablehlo": ("flatbuffers", _stablehlo),
+}

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
+from jax.image import resize
 
 from kdgan.models.heads import training_switch
 
@@ -83,4 +83,5 @@ class Renormalised(nn.Module):
     def _resized(self, image: Array) -> Array:
         if self.image_size is None or image.shape[1:3] == tuple(self.image_size):
             return image
-        return jax.image.resize(image, (image.shape[0], *self.image_size, image.shape[-1]), "bilinear")
+        # By its own name: converters that replace `jax.image.resize` want a known number of images.
+        return resize(image, (image.shape[0], *self.image_size, image.shape[-1]), "bilinear")

@@ -94,7 +94,9 @@ def families():
     made |= {name: build(module, TEXT) for name, module in text.items()}
     made["several"] = build(models.MLP(hidden=(6,), **small), {**IMAGE, "features": Field("vector", (4,))})
     made["tagger"] = build(models.MLP(hidden=(6,), **small), {"features": Field("vector", (4,))}, output="tags")
-    made["regressor"] = build(models.MLP(hidden=(6,), num_classes=1), {"features": Field("vector", (4,))}, output="values")
+    made["regressor"] = build(
+        models.MLP(hidden=(6,), num_classes=1), {"features": Field("vector", (4,))}, output="values"
+    )
     size = dict(image_size=8, channels=3)
     made["dcgan"] = build(models.DCGANGenerator(width=0.02, **size), NOISE, output="images")
     made["dcgan_classes"] = build(models.DCGANGenerator(width=0.02, classes=3, **size), LABELLED, output="images")

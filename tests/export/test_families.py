@@ -1,10 +1,10 @@
-"""Every family of kdgan.models as every float format: the file itself, run by its own runtime, gives what the player gives."""
+"""Every family of kdgan.models as every float format: a file, run by its own runtime, gives what its player gives."""
 
 import jax
 import numpy as np
-import players
 import pytest
 
+import players
 from kdgan import export
 from kdgan.export.exportable import function
 
