@@ -163,7 +163,8 @@ def compare(
             " compare(name=...), the same at each call"
         )
     if validation is None:
-        validation = min(int(VALIDATED * len(sets["train"])), MOST_VALIDATED)
+        tenth = int(VALIDATED * len(sets["train"]))
+        validation = min(max(tenth, sets["train"].num_classes), MOST_VALIDATED)
     optimizer = {"learning_rate": learning_rate, "schedule": "cosine"}
     filled: dict[str, Any] = {
         "data": {"validation": validation},

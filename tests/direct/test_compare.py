@@ -42,7 +42,7 @@ def test_the_run_lies_in_a_folder_with_a_page_and_its_config_says_everything(res
     assert (result.workdir / "report.html").exists()
     assert json.loads((result.workdir / "config.json").read_text())["stages"] == result.config.stages.to_dict()
     assert list(result.config.stages.distill.arms) == ["scratch", "kd"]
-    assert result.config.data.validation == 6  # a tenth of 60
+    assert result.config.data.validation == 6  # a tenth of 60, more than one of each class
     assert result.config.players.student.model == "kdgan.models.mlp.MLP"
 
 
