@@ -9,6 +9,7 @@ checks all of it, so that damage is found wherever it struck, and before Orbax s
 import errno
 import json
 import logging as python_logging
+import math
 import os
 import pathlib
 import shutil
@@ -208,12 +209,31 @@ def foreign(path: pathlib.Path) -> pathlib.Path | None:
     return foreign(steps[-1]) if steps else None
 
 
-def restore(path: pathlib.Path) -> Tree:
-    """A tree that Orbax wrote, as nested mappings of NumPy arrays, on whatever devices it was written."""
+def _bytes_of(leaf: Any) -> int:
+    """What reading an array takes, as its metadata say: a chunk of it is made whole, and may say that it is larger."""
+    shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
+    if shape is None or dtype is None:
+        return 0
+    chunk = getattr(getattr(leaf, "storage", None), "chunk_shape", None) or ()
+    return max(math.prod(shape), math.prod(chunk)) * np.dtype(dtype).itemsize
+
+
+def restore(path: pathlib.Path, most: int) -> Tree:
+    """A tree that Orbax wrote, as nested mappings of NumPy arrays, on whatever devices it was written.
+
+    Args:
+      path: its folder.
+      most: bytes that its arrays may have: what is not stored of an array is filled up.
+
+    Raises:
+      ValueError: they have more; whatever else Orbax raises.
+    """
     with _quiet_orbax(), _checkpointer() as checkpointer:
         about = checkpointer.metadata(path.absolute())
         about = getattr(about, "item_metadata", about)
         about = getattr(about, "tree", about)
+        if (size := sum(map(_bytes_of, jax.tree.leaves(about)))) > most:
+            raise ValueError(f"its arrays have {size:,} bytes; at most {most:,} are accepted of such a folder")
         as_arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), about)
         tree = checkpointer.restore(path.absolute(), args=ocp.args.PyTreeRestore(restore_args=as_arrays))
     return leaves.nested({name: np.asarray(leaf) for name, leaf in leaves.named_leaves(tree).items()})

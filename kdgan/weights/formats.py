@@ -15,7 +15,7 @@ import numpy as np
 from kdgan import extras
 from kdgan.checkpoints import folder as orbax_folder
 from kdgan.weights import pytorch
-from kdgan.weights.archive import Archive, is_archive
+from kdgan.weights.archive import MOST_BYTES, MOST_TIMES, Archive, is_archive
 from kdgan.weights.tree import FLAX, Tree, flat, of_names
 
 ACCEPTED = (
@@ -66,8 +66,9 @@ def read_folder(path: pathlib.Path) -> Tree:
     inside = orbax_folder.foreign(path)
     if inside is None:
         raise ValueError(f"there are no weights in this folder; {ACCEPTED} is accepted")
+    size = sum(file.stat().st_size for file in inside.rglob("*") if file.is_file())
     try:
-        arrays = orbax_folder.restore(inside)
+        arrays = orbax_folder.restore(inside, max(MOST_BYTES, MOST_TIMES * size))
     except Exception as error:
         raise ValueError(f"Orbax cannot read it ({_first_line(error)})") from error
     return _checked(Tree(str(path), FLAX, arrays, "Orbax"))
@@ -140,12 +141,13 @@ def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _msgpack(path: pathlib.Path) -> dict[str, Any]:
     from flax import serialization
 
-    content = path.read_bytes()
+    with open(path, "rb") as file:
+        first = (*file.read(1), 0)[0]
     # A mapping of one entry or more, as msgpack begins one.
-    if not content or not (0x81 <= content[0] <= 0x8F or content[0] in (0xDE, 0xDF)):
+    if not (0x81 <= first <= 0x8F or first in (0xDE, 0xDF)):
         raise ValueError(f"it is none of the files that are read; {ACCEPTED} is accepted")
     try:
-        value = serialization.msgpack_restore(content)
+        value = serialization.msgpack_restore(path.read_bytes())
         if not isinstance(value, dict):
             raise ValueError("it holds no mapping")
         return _arrays_of(value)

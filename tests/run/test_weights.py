@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch_zip
 from configs import common
-from kdgan.run import build, checkpoint, command_line, explain, train
+from kdgan.run import build, checkpoint, command_line, explain, extractors, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
 from same import assert_same
@@ -179,6 +179,17 @@ def test_layers_are_named_and_the_home_folder_is_known_and_the_command_line_give
         command_line.open_field(own, "players.teacher.weights")
         own.players.teacher.weights = value
         assert built(own)[2]["distill"][0].sources["kd"]["teacher"].given == str(file)
+
+
+def test_an_extractor_may_lie_in_a_file(file):
+    own = config(file)
+    own.evaluate.extractor.checkpoint, own.evaluate.extractor.player = str(file), "teacher"
+    run = resolve(own)
+    _, source = extractors.from_checkpoint(run, run_inputs.load(run))
+    np.testing.assert_array_equal(source.of(0)["params"]["head"]["bias"], state_dict()["net.2.bias"])
+    own.evaluate.extractor.checkpoint = str(file.with_name("absent.pth"))
+    with pytest.raises(ConfigError, match=r"^config\.evaluate\.extractor\.checkpoint = .*absent"):
+        extractors.from_checkpoint(resolve(own), run_inputs.load(run))
 
 
 def test_a_workdir_serves_as_weights_as_it_does_as_a_start(tmp_path):

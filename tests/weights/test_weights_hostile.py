@@ -10,6 +10,7 @@ import tracemalloc
 import zipfile
 
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 import torch_zip as z
@@ -361,6 +362,16 @@ def test_names_that_no_layer_has(name, tmp_path):
     refused(z.state_dict(tmp_path / "w.pth", {name: SIX}), "it has an array of the name")
     np.savez(tmp_path / "w.npz", **{name: SIX})
     refused(tmp_path / "w.npz", "it has an array of the name|is no array of NumPy|damaged")
+
+
+@pytest.mark.parametrize("what", ["shape", "chunks"])
+def test_a_folder_of_orbax_that_says_more_than_it_has(what, tmp_path):
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=False)) as checkpointer:
+        checkpointer.save(tmp_path / "w", {"params": {"kernel": np.zeros((4, 4), np.float32)}})
+    assert weights.read(tmp_path / "w").arrays["params"]["kernel"].shape == (4, 4)
+    about = tmp_path / "w" / "params.kernel" / ".zarray"
+    about.write_text(about.read_text().replace(f'"{what}":[4,4]', f'"{what}":[4000000,4000000]'))
+    refused(tmp_path / "w", "its arrays have 64,000,000,000,000 bytes; at most")
 
 
 def test_more_members_than_any_network_has(tmp_path, monkeypatch):

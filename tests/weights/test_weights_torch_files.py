@@ -46,12 +46,20 @@ def test_a_training_checkpoint(rule, network, tmp_path):
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4])
     torch.save(
         {
-            "epoch": 3, "arch": "net", "best_acc1": torch.tensor(91.7), "loss": 0.25, "args": {"lr": 0.1, "device": torch.device("cpu")},
-            "state_dict": torch.nn.DataParallel(network).state_dict(), "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(), "rng": torch.get_rng_state(), "shape": torch.Size([1, 2]), "dtype": torch.float16,
+            "epoch": 3,
+            "arch": "net",
+            "best_acc1": torch.tensor(91.7),
+            "loss": 0.25,
+            "args": {"lr": 0.1, "device": torch.device("cpu")},
+            "state_dict": torch.nn.DataParallel(network).state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "rng": torch.get_rng_state(),
+            "shape": torch.Size([1, 2]),
+            "dtype": torch.float16,
         },
         tmp_path / "w",
-    )  # fmt: skip
+    )
     assert_read(tmp_path / "w", numpy_of(network.state_dict()))
 
 
@@ -60,13 +68,23 @@ def test_types_and_views(tmp_path):
 
     base = torch.arange(24.0).reshape(2, 3, 4)
     state = {
-        "a.weight": base, "a.bias": base[1, :, 2], "b.weight": base.transpose(0, 2), "c.weight": base[:, 1:2].expand(2, 5, 4),
-        "d.weight": torch.nn.Parameter(base.double()), "e.weight": base.half(), "f.weight": torch.zeros(0, 3),
-        "g.weight": base.to(torch.int64), "h.weight": base > 3, "i.weight": base.to(torch.complex64), "j.weight": torch.tensor(3.5),
-        "k.weight": base.to(torch.uint16), "l.weight": base.to(memory_format=torch.contiguous_format)[..., ::2],
-    }  # fmt: skip
+        "a.weight": base,
+        "a.bias": base[1, :, 2],
+        "b.weight": base.transpose(0, 2),
+        "c.weight": base[:, 1:2].expand(2, 5, 4),
+        "d.weight": torch.nn.Parameter(base.double()),
+        "e.weight": base.half(),
+        "f.weight": torch.zeros(0, 3),
+        "g.weight": base.to(torch.int64),
+        "h.weight": base > 3,
+        "i.weight": base.to(torch.complex64),
+        "j.weight": torch.tensor(3.5),
+        "k.weight": base.to(torch.uint16),
+        "l.weight": base.to(memory_format=torch.contiguous_format)[..., ::2],
+    }
     torch.save(state, tmp_path / "w")
     assert_read(tmp_path / "w", {name: value.detach().numpy() for name, value in state.items()})
+    base = base % 8  # which 8 bits hold
     torch.save({"a.weight": base.bfloat16(), "b.weight": base.to(torch.float8_e4m3fn)}, tmp_path / "w")
     for array in weights.read(tmp_path / "w").arrays.values():
         np.testing.assert_array_equal(array.astype(np.float32), base.numpy())
