@@ -10,11 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-<<<<<<< HEAD
-from kdgan.files import expanded
 from kdgan.models.probabilities import OUTPUTS
-=======
->>>>>>> weights
 from kdgan.run import schema
 from kdgan.run.schema import Arm, Config, Data, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start, Weights
 from kdgan.run.values import ConfigError, build, check_labels, check_names, mapping_of, typed
