@@ -252,5 +252,7 @@ def test_a_pytorch_module_takes_its_weights_from_a_file(tmp_path):
     assert accuracy == pytest.approx(np.mean(predicted == test.label), abs=0.02)
     torch.save(torch_nets.Net().state_dict(), tmp_path / "other.pth")
     config.players.teacher.weights = str(tmp_path / "other.pth")
-    with pytest.raises(ConfigError, match=r"not the weights of PyTorch module torch:torch_nets.Small: missing: conv.weight"):
+    with pytest.raises(
+        ConfigError, match=r"not the weights of PyTorch module torch:torch_nets.Small: missing: conv.weight"
+    ):
         train.train(config, tmp_path / "refused")
