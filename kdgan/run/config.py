@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdgan.models.probabilities import OUTPUTS
 from kdgan.run import schema
 from kdgan.run.schema import Arm, Config, Data, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start, Weights
 from kdgan.run.values import ConfigError, build, check_labels, check_names, mapping_of, typed
@@ -325,9 +324,9 @@ def _check_published(run: Run) -> None:
 def _check_player(name: str, player: Player) -> None:
     if player.ema is not None and not 0 < player.ema < 1:
         raise ConfigError(f"config.players.{name}.ema = {player.ema}: must be between 0 and 1, or None")
-    if player.outputs not in OUTPUTS:
+    if player.outputs not in schema.OUTPUTS:
         raise ConfigError(
-            f"config.players.{name}.outputs = {player.outputs!r}: {' or '.join(map(repr, OUTPUTS))} is accepted"
+            f"config.players.{name}.outputs = {player.outputs!r}: {' or '.join(map(repr, schema.OUTPUTS))} is accepted"
         )
     inputs = player.inputs
     if "" in inputs or len({*inputs}) != len(inputs):

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+OUTPUTS = ("logits", "probabilities")  # what a player may give; kdgan/models/probabilities.py, which would import JAX
 Path = Annotated[str, "path"]  # "~" at its start is the user's home
 
 
