@@ -235,8 +235,9 @@ def test_a_backend_that_cannot_call_the_host_takes_a_function_through_cached(tmp
 def test_a_pytorch_module_takes_its_weights_from_a_file(tmp_path):
     """Wrapped for its own normalisation, too; in bfloat16 it still runs."""
     import torch
-    import torch_nets
     from safetensors.torch import save_file
+
+    import torch_nets
 
     other = torch_nets.Small().eval()
     save_file(other.state_dict(), tmp_path / "net.safetensors")
