@@ -50,10 +50,11 @@ def read_file(path: pathlib.Path, player: str | None = None) -> Tree:
         head = file.read(512)
     if head.startswith(_OLD_PYTORCH) or head[257:262] == b"ustar":
         raise ValueError(f"it is of PyTorch before 1.6, or of its old form; {pytorch.conversion(path)}")
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        raise ValueError(f"it is a pickle, which may execute anything; {pytorch.conversion(path)}")
+    # Before pickles: the length of its header may begin as one does, with 80 02.
     if _is_safetensors(head, path.stat().st_size):
         return _checked(of_names(str(path), _safetensors(path), "safetensors", in_order=False))
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise ValueError(f"it is a pickle, which may execute anything; {pytorch.conversion(path)}")
     return _checked(Tree(str(path), FLAX, _msgpack(path), "Flax msgpack"))
 
 

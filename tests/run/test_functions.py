@@ -229,3 +229,31 @@ def test_a_backend_that_cannot_call_the_host_takes_a_function_through_cached(tmp
     monkeypatch.setattr(host, "PLATFORMS", ())
     summary = train.train(taught_by(model="functions.neighbours", outputs="probabilities", cached=True), tmp_path)
     assert of(summary)["players"]["teacher"]["accuracy"]["mean"] > 0.9
+
+
+@pytest.mark.extra("torch", "torchax", "safetensors")
+def test_a_pytorch_module_takes_its_weights_from_a_file(tmp_path):
+    """Wrapped for its own normalisation, too; in bfloat16 it still runs."""
+    import torch
+    from safetensors.torch import save_file
+
+    import torch_nets
+
+    other = torch_nets.Small().eval()
+    save_file(other.state_dict(), tmp_path / "net.safetensors")
+    config = taught_by(model="torch:torch_nets.Small", weights=str(tmp_path / "net.safetensors"), mean=0.5, std=0.25)
+    config.parallel.compute = "bfloat16"
+    summary = train.train(config, tmp_path / "run")
+    assert of(summary)["origins"]["teacher"]["start"] == "checkpoint"
+    test = data.load("digits", "test")
+    with torch.no_grad():
+        images = torch.tensor((np.asarray(test.image, np.float32) / 255 - 0.5) / 0.25)
+        predicted = other(images.permute(0, 3, 1, 2)).argmax(-1).numpy()
+    accuracy = of(summary)["players"]["teacher"]["accuracy"]["mean"]
+    assert accuracy == pytest.approx(np.mean(predicted == test.label), abs=0.02)
+    torch.save(torch_nets.Net().state_dict(), tmp_path / "other.pth")
+    config.players.teacher.weights = str(tmp_path / "other.pth")
+    with pytest.raises(
+        ConfigError, match=r"not the weights of PyTorch module torch:torch_nets.Small: missing: conv.weight"
+    ):
+        train.train(config, tmp_path / "refused")
