@@ -194,10 +194,12 @@ class Bench:
         test = inputs.test.examples(rows)
         target = inputs.test.fields.get("target")
         examples = page.Examples(
-            images=np.stack([*test[name]]),
-            labels=test["label"] if exportable.output == "probabilities" and "label" in test else None,
+            images=test[name],
+            labels=test["label"] if exportable.output in ("probabilities", "tags") and "label" in test else None,
             targets=test["target"] if target is not None and target.kind == "image" else None,
         )
+        if field.is_ragged:
+            return {"examples": examples}
         training = inputs.partitions[self.own.seed].train[:LIKE]
         return {"examples": examples, "like": inputs.train.examples(training, [name])[name]}
 
