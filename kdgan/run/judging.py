@@ -1,5 +1,6 @@
 """What the files of one player are judged on and beside: its test split, its evaluators, the other players of its arm."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -101,7 +102,11 @@ class Bench:
                 "Images of the same noise are compared; distances between distributions are those of the run's report"
             ]
         left = [one.name for one in self._evaluators if one.sums is None]
-        return [f"Not measured of files: {', '.join(left)}"] if left else []
+        absent = [name for name in self.others if name not in self.outputs_of_others]
+        return [
+            *([f"Not measured of files: {', '.join(left)}"] if left else []),
+            *([f"Not measured here, for it runs in no program: {', '.join(absent)}"] if absent else []),
+        ]
 
     @functools.cached_property
     def others(self) -> dict[str, Exportable]:
@@ -161,11 +166,12 @@ class Bench:
 
     @functools.cached_property
     def outputs_of_others(self) -> dict[str, list[Any]]:
-        """Name -> what the module of another player gives on each batch."""
+        """Name -> what the module of another player gives on each batch, of those that can be run outside of a step."""
         made: dict[str, list[Any]] = {}
         for name, other in ({} if self._makes_images_of_noise else self.others).items():
             forward = make_forward(other.module, self.own.config, None, tuple(other.inputs))
-            made[name] = [forward(other.variables, batch) for batch in self.judge.batches]
+            with contextlib.suppress(Exception):  # whatever a function of the user's own, or another runtime, raises
+                made[name] = [forward(other.variables, batch) for batch in self.judge.batches]
         return made
 
     def comparable(self, name: str, kind: str) -> bool:

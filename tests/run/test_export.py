@@ -139,7 +139,8 @@ def test_in_python_a_predictor_is_exported(workdir, tmp_path):
     with pytest.raises(ConfigError, match=r"format 'onxn'"):
         predict.export(tmp_path, formats=["onxn"])
     best = run.load(workdir, arm="kd", best=True)
-    assert best._kept == "best by validation"
+    assert best._parameters == "best by validation"
+    assert (last._parameters, average._parameters) == ("last step", "moving average")
 
 
 @ALL
