@@ -85,6 +85,8 @@ def main(arguments) -> None:
     try:
         places = (WORKDIR.value, GRID.value, OUT.value)
         workdir, grid, out = (None if place is None else files.folder(place) for place in places)
+        if OUT.value == "":
+            raise ValueError("--out=: the name is empty; a folder, or a new name, is accepted")
         if workdir is not None:
             check_workdir(WORKDIR.value or "", workdir)
         if MODE.value != "report":

@@ -117,25 +117,30 @@ def write(
 
 
 def where(path: str | os.PathLike, formats: Sequence[str] | None) -> tuple[pathlib.Path, tuple[str, ...]]:
-    """(folder or file, formats): a file where `path` has the suffix of a format and no formats are named.
+    """(folder or file, formats): a file where `path` has the suffix of a format and is no folder.
 
     Raises:
-      ValueError: a folder that is a file; a suffix of no format.
+      ValueError: a folder that is a file; a suffix of no format, or of another than those that are named.
     """
+    if not os.fspath(path):
+        raise ValueError("the name of the folder is empty; a folder, or a new name, is accepted")
     place = files.folder(path)
     by_suffix = {suffix: format for format, suffix in SUFFIXES.items()}
-    if formats is None and place.suffix in by_suffix and not place.is_dir():
-        if not _folder_can_be(place.parent):
-            raise ValueError(f"{place}: {_file_among(place.parent)} is a file, and no folder")
-        return place, (by_suffix[place.suffix],)
-    if not _folder_can_be(place):
-        known = "" if place.suffix not in by_suffix else "; without formats its suffix says the format"
-        raise ValueError(f"{place}: {_file_among(place)} is a file; a folder, or a new name, is accepted{known}")
-    if formats is None and place.suffix and not place.is_dir():
+    several = None if formats is None else tuple(dict.fromkeys(formats))
+    if place.suffix in by_suffix and not place.is_dir():
+        own = by_suffix[place.suffix]
+        if several not in (None, (own,)):
+            raise ValueError(f"{place} is a file of format {own}; of format {', '.join(several)} name a folder")
+        if (among := _file_among(place.parent)) is not None:
+            raise ValueError(f"{place}: {among} is a file, and no folder")
+        return place, (own,)
+    if (among := _file_among(place)) is not None:
+        raise ValueError(f"{place}: {among} is a file; a folder, or a new name, is accepted")
+    if several is None and place.suffix and not place.is_dir():
         raise ValueError(
             f"{place}: the suffix {place.suffix} is of no format; {', '.join(by_suffix)} are accepted, or a folder"
         )
-    return place, ("onnx",) if formats is None else tuple(dict.fromkeys(formats))
+    return place, ("onnx",) if several is None else several
 
 
 def check(formats: Sequence[str], *, quantise: str | None = None, batch: int | None = None) -> None:
@@ -160,10 +165,6 @@ def check(formats: Sequence[str], *, quantise: str | None = None, batch: int | N
             else "litert alone has a fixed one, and is not asked for"
         )
         raise ValueError(f"batch = {batch}: {why}")
-
-
-def _folder_can_be(place: pathlib.Path) -> bool:
-    return _file_among(place) is None
 
 
 def _file_among(place: pathlib.Path) -> pathlib.Path | None:

@@ -134,17 +134,6 @@ def shapes(exportable: Exportable, batch: int | None, *, normalise: bool = True)
     return built
 
 
-def zeros(exportable: Exportable, count: int, *, normalise: bool = True, side: int = 16) -> list[np.ndarray]:
-    """Inputs of so many examples that a file can be tried with; free sides of images are `side`."""
-    sized = lambda field: tuple(side if length is None else length for length in field.shape)
-    return [
-        np.ones((count, *sized(field)), bool)
-        if field.kind == "mask"
-        else np.zeros((count, *sized(field)), dtype_of(field, normalise))
-        for field in exportable.inputs.values()
-    ]
-
-
 def in_order(exportable: Exportable, given: Any) -> list[np.ndarray]:
     """Arrays in the order of the inputs, of one array, of a sequence, or of a mapping by their names.
 

@@ -198,7 +198,7 @@ def _count(examples: Examples) -> int:
     """How many examples the page has: large ones are fewer."""
     several = [examples.images, *([] if examples.targets is None else [examples.targets])]
     sizes = np.cumsum([sum(image.nbytes for image in pair) for pair in zip(*several, strict=True)])
-    return int(min(MOST_EXAMPLES, max(1, (sizes <= MOST_BYTES).sum()), len(sizes)))
+    return min(MOST_EXAMPLES, max(1, int((sizes <= MOST_BYTES).sum())), len(sizes))
 
 
 def start_noise(latent: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def write(
     names = [label for label in networks if label == exportable.name or label in players]
     label = exportable.inputs.get("label")
     told: dict[str, Any] = {
-        "title": ": ".join([*filter(None, [exportable.about.get("data", "")]), " and ".join(names)]),
+        "title": f"{_data_name(exportable)}{' and '.join(names)}",
         "about": dict(exportable.about),
         "class_names": exportable.class_names if not of_noise or label is not None else (),
         "image_shape": () if of_noise else next(iter(exportable.inputs.values())).shape,
@@ -67,6 +67,12 @@ def write(
     if of_noise:
         told["sliders"] = most_changing(_images_of(exportable), max(model.latent for model in models))
     page.write(path, models, kind=kind, **{**told, **shown})
+
+
+def _data_name(player: Exportable) -> str:
+    """What heads the title: "digits: ", or of data from a folder its name, or ""."""
+    name = pathlib.PurePath(player.about.get("data", "").rpartition(":")[2]).name
+    return f"{name}: " if name else ""
 
 
 def _note(label: str, player: Exportable) -> str:

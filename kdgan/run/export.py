@@ -93,7 +93,7 @@ def export(
         artefacts.check(several, quantise=quantise, batch=batch)
         own = find(workdir, player=player, arm=arm, stage=stage, member=member, average=average, best=best,
                    unfinished=unfinished, models=models)  # fmt: skip
-        exportable = exportables.of(own, kept=exportables.BEST if best else exportables.LAST)
+        exportable = exportables.of(own, parameters=exportables.kept(own, average=average, best=best))
         bench = Bench(own, data)
         examples = None
         if quantise is not None:
@@ -155,6 +155,8 @@ def _judged(
     judge, others = bench.judge, bench.outputs_of_others
     rows = []
     for name, other in bench.others.items():
+        if name not in others and not exportable.makes_images_of_noise:
+            continue
         seen = {who: outputs for who, outputs in others.items() if who != name}
         rows.append(_Row(name, "teacher", judge.judge(other, in_jax(other), others=seen), cost.size(other.full)))
     own = judge.judge(exportable, in_jax(exportable, normalise=normalise), normalise=normalise, others=others)

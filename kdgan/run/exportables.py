@@ -16,21 +16,21 @@ from kdgan.run.config import ConfigError
 from kdgan.run.inputs import HANDED_OVER, Inputs
 from kdgan.run.trained import Trained
 
-LAST, BEST = "last step", "best by validation"  # which parameters of it are taken
+LAST, BEST, AVERAGE = "last step", "best by validation", "moving average"  # which parameters are taken
 NOISES = 256  # draws by which what makes images of noise is quantised, and compared
 
 
-def of(own: Trained, *, kept: str = LAST) -> Exportable:
+def of(own: Trained, *, parameters: str = LAST) -> Exportable:
     """A trained player with all that a file of it says; one that learned while it was quantised in float.
 
     Args:
       own: the player.
-      kept: which of its parameters these are, in words.
+      parameters: which of them these are, in words.
     """
     drawn = own.record.get("draws")
     about = {
         "data": own.config.name, "stage": own.stage.name, "arm": own.arm.name, "seed": str(own.seed),
-        "step": str(own.step), "parameters": kept, "kdgan": kdgan.__version__,
+        "step": str(own.step), "parameters": parameters, "kdgan": kdgan.__version__,
     }  # fmt: skip
     return Exportable(
         name=own.name,
@@ -47,7 +47,7 @@ def of(own: Trained, *, kept: str = LAST) -> Exportable:
 
 
 def write(
-    own: Trained, path: str | pathlib.Path, *, kept: str = LAST, formats: Sequence[str] | None = None,
+    own: Trained, path: str | pathlib.Path, *, parameters: str = LAST, formats: Sequence[str] | None = None,
     quantise: str | None = None, calibration: Any = None, batch: int | None = None, normalise: bool = True,
 ) -> tuple[Artefact, ...]:  # fmt: skip
     """`kdgan.export.write` of a trained player, quantised by its run's training examples where none are given.
@@ -56,7 +56,7 @@ def write(
       ConfigError: as `kdgan.export.write`; or the data cannot be loaded.
     """
     try:
-        exportable = of(own, kept=kept)
+        exportable = of(own, parameters=parameters)
         artefacts.check(artefacts.where(path, formats)[1], quantise=quantise, batch=batch)
         if quantise is not None and calibration is None:
             calibration = training_examples(own, exportable)
@@ -66,6 +66,13 @@ def write(
         )  # fmt: skip
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from error
+
+
+def kept(own: Trained, *, average: bool, best: bool = False) -> str:
+    """Which of its parameters were taken, in words."""
+    if best:
+        return BEST
+    return AVERAGE if average and own.player.ema is not None else LAST
 
 
 def noise_fields(drawn: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Field]:

@@ -1,5 +1,6 @@
 """What the files of one player are judged on and beside: its test split, its evaluators, the other players of its arm."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -101,14 +102,18 @@ class Bench:
                 "Images of the same noise are compared; distances between distributions are those of the run's report"
             ]
         left = [one.name for one in self._evaluators if one.sums is None]
-        return [f"Not measured of files: {', '.join(left)}"] if left else []
+        absent = [name for name in self.others if name not in self.outputs_of_others]
+        return [
+            *([f"Not measured of files: {', '.join(left)}"] if left else []),
+            *([f"Not measured here, for it runs in no program: {', '.join(absent)}"] if absent else []),
+        ]
 
     @functools.cached_property
     def others(self) -> dict[str, Exportable]:
         """The other players of the arm that are judged as this one is, and give what it gives: its teacher."""
         program = self._program
         if self._makes_images_of_noise:
-            names = [name for name in program.modules if name != self.own.name and program.draws(name) is not None]
+            names = [name for name in program.modules if name != self.own.name and self._draws(name) is not None]
         else:
             kinds = {one.name for one in self._evaluators}
             named = {name for one in self._evaluators for name in one.others}
@@ -120,7 +125,7 @@ class Bench:
         return {name: self._other(name, variables[name]) for name in names}
 
     def _other(self, name: str, variables: Variables) -> Exportable:
-        drawn = self._program.draws(name)
+        drawn = self._draws(name)
         fields = self.inputs_of_stage().train.fields
         return dataclasses.replace(
             self._mine,
@@ -132,6 +137,10 @@ class Bench:
             else exportables.noise_fields(drawn, self.own.data),
             method=None if drawn is None else drawn.get("method"),
         )
+
+    def _draws(self, name: str) -> Mapping[str, Any] | None:
+        """How images are drawn from another player of the arm; None where they are not."""
+        return trained.about_player(self._program, name, self.inputs_of_stage()).get("draws")
 
     def _variables(self) -> dict[str, Variables]:
         """Parameters of the arm's players: of those trained in the stage as its checkpoint has them."""
@@ -157,11 +166,12 @@ class Bench:
 
     @functools.cached_property
     def outputs_of_others(self) -> dict[str, list[Any]]:
-        """Name -> what the module of another player gives on each batch."""
+        """Name -> what the module of another player gives on each batch, of those that can be run outside of a step."""
         made: dict[str, list[Any]] = {}
         for name, other in ({} if self._makes_images_of_noise else self.others).items():
             forward = make_forward(other.module, self.own.config, None, tuple(other.inputs))
-            made[name] = [forward(other.variables, batch) for batch in self.judge.batches]
+            with contextlib.suppress(Exception):  # whatever a function of the user's own, or another runtime, raises
+                made[name] = [forward(other.variables, batch) for batch in self.judge.batches]
         return made
 
     def comparable(self, name: str, kind: str) -> bool:

@@ -48,6 +48,7 @@ class Predictor:
     _forward: Callable[[Variables, Any], Any] = dataclasses.field(repr=False)
     _variables: Variables = dataclasses.field(repr=False)
     _trained: trained.Trained = dataclasses.field(repr=False)
+    _parameters: str = dataclasses.field(repr=False)
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
@@ -107,13 +108,9 @@ class Predictor:
           ConfigError: what does not go together, is absent, or cannot be held by a format.
         """
         return exportables.write(
-            self._trained, path, kept=self._kept, formats=formats, quantise=quantise, calibration=calibration, batch=batch,
-            normalise=normalise,
+            self._trained, path, parameters=self._parameters, formats=formats, quantise=quantise, calibration=calibration,
+            batch=batch, normalise=normalise,
         )  # fmt: skip
-
-    @property
-    def _kept(self) -> str:
-        return exportables.BEST if self.about.endswith(f"({exportables.BEST})") else exportables.LAST
 
     def _named(self, given: tuple, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The fields by their names."""
@@ -233,4 +230,5 @@ def load(
         _forward=_forward(own),
         _variables=jax.device_put(own.variables),
         _trained=own,
+        _parameters=exportables.kept(own, average=average, best=best),
     )

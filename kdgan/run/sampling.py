@@ -35,6 +35,7 @@ class Draw:
     about: str
     _images: Maker = dataclasses.field(repr=False)
     _trained: trained.Trained = dataclasses.field(repr=False)
+    _parameters: str = dataclasses.field(repr=False)
 
     def __call__(self, key: jax.Array, count: int, label: Any = None) -> np.ndarray:
         """Images [count, h, w, c] as bytes.
@@ -57,8 +58,8 @@ class Draw:
         Args and errors: as `kdgan.run.prediction.Predictor.export`; it is quantised by draws of noise by default.
         """
         return exportables.write(
-            self._trained, path, formats=formats, quantise=quantise, calibration=calibration, batch=batch,
-            normalise=normalise,
+            self._trained, path, parameters=self._parameters, formats=formats, quantise=quantise, calibration=calibration,
+            batch=batch, normalise=normalise,
         )  # fmt: skip
 
 
@@ -86,4 +87,4 @@ def load(
         compute_dtype=build.COMPUTE[own.run.parallel.compute],
     )  # fmt: skip
 
-    return Draw(f"{own.name}: {own.where}", images, own)
+    return Draw(f"{own.name}: {own.where}", images, own, exportables.kept(own, average=average))

@@ -276,6 +276,10 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
         export.write(PLAYER, tmp_path / "file", formats=["onnx"])
     with pytest.raises(ValueError, match="file is a file, and no folder"):
         export.write(PLAYER, tmp_path / "file" / "student.onnx")
+    with pytest.raises(ValueError, match=r"student\.onnx is a file of format onnx; of format litert name a folder"):
+        export.write(PLAYER, tmp_path / "student.onnx", formats=["litert"])
+    with pytest.raises(ValueError, match="the name of the folder is empty"):
+        export.write(PLAYER, "", formats=["onnx"])
     with pytest.raises(ValueError, match=r"the suffix \.pt is of no format"):
         export.write(PLAYER, tmp_path / "student.pt")
 

@@ -120,6 +120,22 @@ def test_what_no_page_runs_is_refused_before_anything_is_converted(tmp_path, mon
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("data", "title"),
+    [
+        ("digits", "digits: student"),
+        ("python:photographs", "photographs: student"),
+        ("folder:/home/me/flowers", "flowers: student"),
+        ("", "student"),
+    ],
+)
+def test_a_title_names_the_data(tmp_path, monkeypatch, data, title):
+    monkeypatch.setattr(onnxruntime_web, "read", lambda: onnxruntime_web.Runtime(b"", b""))
+    student = dataclasses.replace(classifier("student", 4), about={"data": data})
+    pages.write(tmp_path / "page.html", student, {"student": b""})
+    assert f"<title>{title}</title>" in (tmp_path / "page.html").read_text()
+
+
 def test_players_that_give_something_else_share_no_page(tmp_path, monkeypatch):
     monkeypatch.setattr(onnxruntime_web, "read", lambda: None)
     student, teacher = classifier("student", 4), classifier("teacher", 8)
