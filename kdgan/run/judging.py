@@ -108,7 +108,7 @@ class Bench:
         """The other players of the arm that are judged as this one is, and give what it gives: its teacher."""
         program = self._program
         if self._makes_images_of_noise:
-            names = [name for name in program.modules if name != self.own.name and program.draws(name) is not None]
+            names = [name for name in program.modules if name != self.own.name and self._draws(name) is not None]
         else:
             kinds = {one.name for one in self._evaluators}
             named = {name for one in self._evaluators for name in one.others}
@@ -120,7 +120,7 @@ class Bench:
         return {name: self._other(name, variables[name]) for name in names}
 
     def _other(self, name: str, variables: Variables) -> Exportable:
-        drawn = self._program.draws(name)
+        drawn = self._draws(name)
         fields = self.inputs_of_stage().train.fields
         return dataclasses.replace(
             self._mine,
@@ -132,6 +132,10 @@ class Bench:
             else exportables.noise_fields(drawn, self.own.data),
             method=None if drawn is None else drawn.get("method"),
         )
+
+    def _draws(self, name: str) -> Mapping[str, Any] | None:
+        """How images are drawn from another player of the arm; None where they are not."""
+        return trained.about_player(self._program, name, self.inputs_of_stage()).get("draws")
 
     def _variables(self) -> dict[str, Variables]:
         """Parameters of the arm's players: of those trained in the stage as its checkpoint has them."""

@@ -113,10 +113,10 @@ def _data(inputs: Inputs) -> dict[str, Any]:
 
 
 def _players(program: Program, inputs: Inputs) -> dict[str, dict[str, Any]]:
-    return {name: _about(program, name, inputs) for name in program.modules}
+    return {name: about_player(program, name, inputs) for name in program.modules}
 
 
-def _about(program: Program, name: str, inputs: Inputs) -> dict[str, Any]:
+def about_player(program: Program, name: str, inputs: Inputs) -> dict[str, Any]:
     """What a player is judged by, or, where it is not, what it would be judged by; and how images are drawn from it."""
     given, output = program.inspection.inputs[name], program.inspection.outputs[name]
     several = program.evaluators.get(name) or evaluators.default(name, given, output, inputs)
