@@ -116,6 +116,9 @@ class Player:
     std: float | Sequence[float] | None = None  # likewise
     # (height, width), or a square's side, to which they are scaled for it
     image_size: int | Sequence[int] | None = None
+    # "w8a8": it computes, and learns, with weights and inputs of layers rounded to 8 bits, as its int8 export will; "w8":
+    # with rounded weights; None: in parallel.compute (kdgan/models/quantised.py)
+    quantise: str | None = None
     # indices of its classes, in the order of the data's classes; None: as they are
     classes: Sequence[int] | None = None
     # where its parameters lie, in every stage that gives it no other start: a file of weights of PyTorch or Flax (.pth,
@@ -310,7 +313,10 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A whole config, resolved. `stages` are in order, each with its arms (one, `main`, where none are named)."""
+    """A whole config, resolved. `stages` are in order, each with its arms (one, `main`, where none are named).
+
+    `models` are modules handed over in Python, by the names that players call them: {"python:mine": module}.
+    """
 
     seed: int
     data: Data
@@ -323,6 +329,7 @@ class Run:
     log: Log
     profile: Profile
     report: Report
+    models: Mapping[str, Any] = empty()
 
     @property
     def seeds(self) -> tuple[int, ...]:
