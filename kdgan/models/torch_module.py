@@ -268,7 +268,9 @@ def _on_cpu():
 
 
 def _array(tensor: Any) -> np.ndarray:
-    return np.array(tensor.detach().cpu().numpy())
+    """In JAX's types: counts of batches are int64 in PyTorch."""
+    array = tensor.detach().cpu().numpy()
+    return np.array(array, jax.dtypes.canonicalize_dtype(array.dtype))
 
 
 def _channels_first(array: Any) -> Any:
