@@ -283,7 +283,8 @@ def test_your_teacher_from_a_file_of_weights(project):
     variables = net.init(jax.random.key(0), test.image[:1] / 255.0)
     pathlib.Path("teacher.msgpack").write_bytes(flax.serialization.to_bytes(variables))
     (code,) = recipe("Your teacher, a file of weights")
-    code = code.replace('"resnet20"', '"test_readme.MyNet"').replace("resnet20.pth", "teacher.msgpack")
+    code = code.replace('"resnet20", model_args=dict(shortcut="A")', '"test_readme.MyNet"')
+    code = code.replace("resnet20.pth", "teacher.msgpack")
     code = code.replace("(0.485, 0.456, 0.406)", "0.4").replace("(0.229, 0.224, 0.225)", "0.2")
     config = changed(code)
     del config.stages.distill.arms.scratch

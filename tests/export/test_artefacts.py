@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 from flax import serialization, traverse_util
 
-import players
+import exported
 from kdgan import export, models
 from kdgan.data.fields import Field
 from kdgan.export import exportable as exportables
@@ -21,14 +21,14 @@ from kdgan.export.outputs import OUTPUTS
 EXTRAS = ("onnx", "onnxruntime", "jax2onnx", "flatbuffers", "litert_converter", "ai_edge_litert", "litert_quantizer")
 needs_extras = pytest.mark.extra(*EXTRAS, "safetensors")
 
-PLAYER = players.build(
-    models.ResNet(depth=8, stem=4, features=(4, 6, 8), num_classes=3), players.IMAGE
+PLAYER = exported.build(
+    models.ResNet(depth=8, stem=4, features=(4, 6, 8), num_classes=3), exported.IMAGE
 )  # with batch statistics
 FORMATS = ("onnx", "stablehlo", "litert", "safetensors", "msgpack")
 
 
 def calibration(player, count=40):
-    return dict(zip(player.inputs, players.examples(player.inputs, count, seed=3), strict=True))
+    return dict(zip(player.inputs, exported.examples(player.inputs, count, seed=3), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_the_lines_beside_a_file_run_it_from_anywhere(written, name, tmp_path):
     if name.endswith((".onnx", ".tflite", ".stablehlo")):
         image = np.zeros((2, 8, 8, 3), np.uint8)
         best = export.open(written[name].path)(image).argmax(-1)
-        assert ran.stdout.strip() == f"(2, 3) {[players.NAMES[k] for k in best]}"
+        assert ran.stdout.strip() == f"(2, 3) {[exported.NAMES[k] for k in best]}"
 
 
 @needs_extras
@@ -88,11 +88,11 @@ def test_what_a_file_is_of_stands_in_it(written):
 
     from kdgan.export import litert
 
-    wanted = {**players.ABOUT, "player": "student", "output": "probabilities"}
+    wanted = {**exported.ABOUT, "player": "student", "output": "probabilities"}
     for name in ("student.onnx", "student.int8.onnx"):
         props = {one.key: one.value for one in onnx.load(written[name].path).metadata_props}
         assert wanted.items() <= props.items()
-        assert json.loads(props["class_names"]) == list(players.NAMES)
+        assert json.loads(props["class_names"]) == list(exported.NAMES)
         assert ("quantised" in props) == ("int8" in name)
         model = onnx.load(written[name].path)
         assert [one.version for one in model.opset_import if one.domain in ("", "ai.onnx")] == [21]
@@ -104,7 +104,7 @@ def test_what_a_file_is_of_stands_in_it(written):
     for name in ("student.stablehlo", "student.msgpack"):
         beside = json.loads(written[name].path.with_name(f"{name}.json").read_text())
         assert wanted.items() <= beside.items()
-        assert json.loads(beside["mean"]) == list(players.MEAN)
+        assert json.loads(beside["mean"]) == list(exported.MEAN)
 
 
 @needs_extras
@@ -126,15 +126,15 @@ def test_parameters_come_back_bitwise(written):
 def test_stablehlo_is_reloaded_with_jax_alone_for_three_platforms(written):
     from jax import export as jax_export
 
-    exported = jax_export.deserialize(bytearray(written["student.stablehlo"].path.read_bytes()))
-    assert exported.platforms == ("cpu", "tpu", "cuda")
-    (images,) = players.examples(PLAYER.inputs, 7)
-    np.testing.assert_allclose(exported.call(images), jax.jit(function(PLAYER))(images), atol=1e-6)
+    reloaded = jax_export.deserialize(bytearray(written["student.stablehlo"].path.read_bytes()))
+    assert reloaded.platforms == ("cpu", "tpu", "cuda")
+    (images,) = exported.examples(PLAYER.inputs, 7)
+    np.testing.assert_allclose(reloaded.call(images), jax.jit(function(PLAYER))(images), atol=1e-6)
 
 
 @needs_extras
 def test_int8_is_near_and_gives_probabilities(written):
-    (images,) = players.examples(PLAYER.inputs, 64, seed=9)
+    (images,) = exported.examples(PLAYER.inputs, 64, seed=9)
     expected = np.asarray(jax.jit(function(PLAYER))(images))
     for name in ("student.int8.onnx", "student.int8.tflite"):
         made = export.open(written[name].path)(images)
@@ -147,7 +147,7 @@ def test_int8_is_near_and_gives_probabilities(written):
 
 @needs_extras
 def test_int8_of_enough_parameters_is_a_third_of_the_bytes(folder):
-    player = players.build(models.CNN(num_classes=3), players.IMAGE)
+    player = exported.build(models.CNN(num_classes=3), exported.IMAGE)
     assert sum(leaf.size for leaf in jax.tree.leaves(player.variables["params"])) > 30_000
     artefacts = export.write(
         player, folder / "large", formats=["onnx", "litert"], quantise="int8", calibration=calibration(player)["image"]
@@ -180,8 +180,8 @@ def test_int8_takes_the_largest_ranges_of_activations(folder):
 @needs_extras
 def test_a_file_takes_normalised_images_where_that_is_asked_for(folder):
     artefacts = export.write(PLAYER, folder / "outside", formats=["onnx", "stablehlo", "litert"], normalise=False)
-    (images,) = players.examples(PLAYER.inputs, 3)
-    seen = ((images / 255 - players.MEAN) / players.STD).astype(np.float32)
+    (images,) = exported.examples(PLAYER.inputs, 3)
+    seen = ((images / 255 - exported.MEAN) / exported.STD).astype(np.float32)
     expected = function(PLAYER)(images)
     for artefact in artefacts:
         np.testing.assert_allclose(export.open(artefact.path)(seen), expected, atol=1e-4)
@@ -204,11 +204,11 @@ def test_pools_called_by_position_are_converted(folder):
             x = nn.max_pool(x, (2, 2), (2, 2)) + nn.avg_pool(x, (2, 2), (2, 2))
             return nn.Dense(3)(x.reshape(x.shape[0], -1))
 
-    player = players.build(Pools(), players.IMAGE)
+    player = exported.build(Pools(), exported.IMAGE)
     pools = nn.max_pool, nn.avg_pool
     (artefact,) = export.write(player, folder / "pools.onnx")
     assert (nn.max_pool, nn.avg_pool) == pools
-    (images,) = players.examples(player.inputs)
+    (images,) = exported.examples(player.inputs)
     np.testing.assert_allclose(export.open(artefact.path)(images), function(player)(images), atol=1e-5)
 
 
@@ -221,7 +221,7 @@ def on_the_host(x):
 
 
 def a_function(function, name="teacher"):
-    return Exportable(name, models.Function(function), {"params": {}}, players.IMAGE)
+    return Exportable(name, models.Function(function), {"params": {}}, exported.IMAGE)
 
 
 @needs_extras
@@ -331,14 +331,14 @@ def test_logits_come_back_from_probabilities_up_to_what_a_softmax_forgets():
     odds = OUTPUTS["tags"].back(np.asarray(OUTPUTS["tags"].of(logits, None)), None)
     np.testing.assert_allclose(odds, logits, atol=1e-2)
     images = np.random.default_rng(0).random((2, 3, 3, 3)).astype(np.float32)
-    pixels = (players.MEAN, players.STD)
+    pixels = (exported.MEAN, exported.STD)
     seen = OUTPUTS["images"].back(images, pixels)
-    np.testing.assert_allclose(seen, (images - players.MEAN) / players.STD, atol=1e-5)
+    np.testing.assert_allclose(seen, (images - exported.MEAN) / exported.STD, atol=1e-5)
     np.testing.assert_allclose(OUTPUTS["images"].of(seen, pixels), images, atol=1e-6)
 
 
 def test_a_player_of_several_outputs_is_refused():
     module = models.VAE(latent=5, width=0.1, image_size=8, channels=3)
-    player = players.build(module, players.IMAGE, output="images")
+    player = exported.build(module, exported.IMAGE, output="images")
     with pytest.raises(ValueError, match="student gives mean, log_variance, decoded; a player that gives one array"):
-        exportables.function(player)(*players.examples(player.inputs))
+        exportables.function(player)(*exported.examples(player.inputs))

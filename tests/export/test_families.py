@@ -4,13 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-import players
+import exported
 from kdgan import export
 from kdgan.export.exportable import function
 
 pytestmark = pytest.mark.extra("onnx", "onnxruntime", "jax2onnx", "flatbuffers", "litert_converter", "ai_edge_litert")
 
-PLAYERS = players.families()
+PLAYERS = exported.families()
 CLOSE = 1e-4
 
 
@@ -26,7 +26,7 @@ def test_its_files_give_what_it_gives(name, folder):
     formats = ["onnx", "stablehlo"] + ["litert"] * (not any_size)
     artefacts = export.write(player, folder / name, formats=formats, batch=None if any_size else 2)
     assert [artefact.format for artefact in artefacts] == formats
-    given = players.examples(player.inputs, 5)
+    given = exported.examples(player.inputs, 5)
     expected = np.asarray(jax.jit(function(player))(*given))
     for artefact in artefacts:
         run = export.open(artefact.path)
