@@ -168,8 +168,10 @@ def export(config: Any, workdir: pathlib.Path | None, *, out: pathlib.Path | Non
         raise ConfigError("--mode=export needs --workdir: the folder of a trained run")
     if not _is_writer():
         return
+    from kdgan.run import claim
     from kdgan.run import export as exports
 
+    claim.remembered(workdir)  # says what is no workdir of a run
     keep_compiled(recorded_config(workdir))
     exported = exports.export(workdir, out, **which)
     for artefact in exported.artefacts:

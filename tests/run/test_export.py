@@ -199,6 +199,8 @@ def test_folders_that_are_none_are_refused(workdir, tmp_path):
         export.export(tmp_path, tmp_path / "out", formats=["stablehlo"])
     with pytest.raises(ConfigError, match="--mode=export needs --workdir"):
         modes.export(None, None, out=None)
+    with pytest.raises(ConfigError, match=r"holds no run \(no config\.json\)"):
+        modes.export(None, tmp_path, out=None)
 
 
 @STABLEHLO
