@@ -19,6 +19,7 @@ from kdgan.export import Artefact, artefacts, running
 from kdgan.export.exportable import Exportable
 from kdgan.export.outputs import OUTPUTS
 from kdgan.metrics import cost
+from kdgan.report import choice, rendering
 from kdgan.run import exportables, trained
 from kdgan.run.config import ConfigError
 from kdgan.run.exportables import WANTED
@@ -70,7 +71,8 @@ def export(
       out: a folder, or, without `formats`, a file, whose suffix says the format; "exported" in the workdir by default.
       formats: of `kdgan.export.FORMATS`; "onnx" by default.
       player: as `kdgan.load` takes it, and so are `arm`, `stage`, `member`, `average` and `best`.
-      arm: must be named where several arms have the player.
+      arm: by default, of several that have the player, the one that is best on the validation split; without such a split it
+        must be named.
       stage: by default the last one that trains the player.
       member: seed of the run; by default its first.
       average: take the moving average of its parameters where there is one.
@@ -91,6 +93,8 @@ def export(
         target = files.folder(workdir) / FOLDER if out is None else files.folder(out)
         place, several = artefacts.where(target, formats)
         artefacts.check(several, quantise=quantise, batch=batch)
+        chosen = chosen_arm(files.folder(workdir), player, stage) if arm is None else None
+        arm = arm if chosen is None else chosen.arm
         own = find(workdir, player=player, arm=arm, stage=stage, member=member, average=average, best=best,
                    unfinished=unfinished, models=models)  # fmt: skip
         exportable = exportables.of(own, parameters=exportables.kept(own, average=average, best=best))
@@ -108,14 +112,24 @@ def export(
         return Exported(written, None, "")
     folder = place.parent if place.suffix and not place.is_dir() else place
     rows, notes = _judged(bench, exportable, written, normalise)
+    if chosen is not None and chosen.of > 1:
+        notes.insert(0, f"Arm {chosen.arm}: {chosen.words}, of {chosen.of} arms")
     measures = bench.first_measures
     record = _record(bench, exportable, rows, notes, measures)
     table = _table(exportable, rows, notes, measures, bench)
     files.write_json(folder / RECORD, record)
-    from kdgan.report import rendering
-
     files.write_atomic(folder / TABLE, rendering.as_markdown(table) + "\n")
     return Exported(written, record, rendering.as_text(table))
+
+
+def chosen_arm(workdir: pathlib.Path, player: str | None, stage: str | None) -> choice.Choice | None:
+    """The arm whose player is best on validation; None where nothing was measured there, or it is another player."""
+    try:
+        summary = files.read_json(workdir / "summary.json")
+    except (OSError, ValueError):
+        return None
+    best = choice.chosen_arm(summary, stage)
+    return best if best is not None and best.split == "validation" and player in (None, best.player) else None
 
 
 def find(

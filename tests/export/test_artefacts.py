@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import exported
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,6 @@ import pytest
 from flax import linen as nn
 from flax import serialization, traverse_util
 
-import exported
 from kdgan import export, models
 from kdgan.data.fields import Field
 from kdgan.export import exportable as exportables

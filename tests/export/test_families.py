@@ -1,10 +1,10 @@
 """Every family of kdgan.models as every float format: a file, run by its own runtime, gives what its player gives."""
 
+import exported
 import jax
 import numpy as np
 import pytest
 
-import exported
 from kdgan import export
 from kdgan.export.exportable import function
 

@@ -46,6 +46,24 @@ def workdir(tmp_path_factory):
     return workdir
 
 
+def test_of_several_arms_the_best_on_validation_is_taken_and_none_by_the_test_split(tmp_path):
+    measure = {"accuracy": {"head": "accuracy", "unit": "%", "scale": 100.0, "better": "higher"}}
+    number = lambda value: {"accuracy": {"mean": value, "std": 0.0, "ci95": None, "values": [value]}}
+    arms = {
+        arm: {"players": {"student": number(test)}, "validation": {"student": number(value)},
+              "measured": {"student": ["accuracy"]}}
+        for arm, test, value in (("scratch", 0.9, 0.1), ("kd", 0.1, 0.9))
+    }  # fmt: skip
+    summary = {"measures": measure, "stages": {"distill": {"arms": arms}}}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    assert export.chosen_arm(tmp_path, "student", None).arm == "kd"
+    assert export.chosen_arm(tmp_path, "teacher", None) is None
+    for arm in arms.values():
+        arm["validation"] = {}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    assert export.chosen_arm(tmp_path, "student", None) is None
+
+
 def measured(workdir, entry, arm="kd"):
     """Of seed 1 what summary.json says, of the last step on the test split."""
     summary = json.loads((workdir / "summary.json").read_text())
@@ -176,7 +194,6 @@ def test_calibration_leaves_out_what_is_validated_and_tested_on(workdir):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (dict(), "arm is missing: stage distill trained student in the arms scratch, kd; say which"),
         (dict(player="nobody"), "no player that is judged for player 'nobody'"),
         (dict(arm="kd", formats=["onxn"]), "format 'onxn'"),
         (dict(arm="kd", formats=["stablehlo"], quantise="int8"), "stablehlo has none"),
