@@ -12,6 +12,9 @@ from kdgan import main
 from test_readme import README, SMALLER, snippet
 
 SMALL = {"seeds=5": "seeds=3", "steps=8_000": "steps=3", "configs/quickstart.py": "my_config.py"}
+# The format that needs no extra; the others: tests/run/test_export.py, tests/export/.
+SMALL |= {"configs/phone.py": "my_config.py", "--arm=qat": "--arm=kd"}
+SMALL |= {"--format=onnx,stablehlo,litert,page --quantise=int8": "--format=msgpack"}
 # What a row of the table stands behind.
 BASE = "python -m kdgan.main --config=configs/quickstart.py --workdir=runs/x"
 
@@ -75,6 +78,9 @@ def test_every_command_runs(folder, monkeypatch, capsys):
         printed = capsys.readouterr().out
         if "explain" in command:
             assert "stage     distill: 2 steps of 8" in printed, command
+        elif "--mode=export" in command:
+            assert "exported/student.msgpack" in printed, command
+            assert "as the float student" in printed, command
         else:
             assert f"report: {pathlib.Path('runs')}" in printed, command
             assert "student · kd" in printed, command
