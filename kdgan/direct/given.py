@@ -36,6 +36,7 @@ from kdgan.run.prediction import WANTED
 from kdgan.run.schema import Data, Player
 
 UNNAMED = "unnamed"
+WEIGHTS = (".npz", ".pth", ".pt", ".safetensors", ".msgpack")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,8 @@ def player(role: str, given: Any, example: Any, name: str | None) -> Given:
     Raises:
       ConfigError: nothing of the table.
     """
+    if isinstance(given, type):
+        raise ConfigError(f"{role} = {given!r}: a class; an instance is accepted, {role}={given.__name__}(...)")
     if isinstance(given, Mapping):
         return Given(dict(given))
     if isinstance(given, tuple) and len(given) == 2:
@@ -109,6 +112,8 @@ def _of_path(role: str, given: str | pathlib.Path) -> Given:
             f"{role} = {str(given)!r}: parameters without their network, or a folder that is no workdir; give both,"
             f' {role}=("resnet20", {str(given)!r})'
         )
+    if "/" in str(given) or path.suffix in WEIGHTS:
+        raise ConfigError(f"{role} = {str(given)!r}: there is no such file or folder")
     return Given({"model": str(given)})
 
 
@@ -194,7 +199,13 @@ def _is_torch_module(given: Any) -> bool:
 
 
 def _function(role: str, function: Callable[..., Any], example: tuple, name: str | None) -> Given:
-    outputs = np.asarray(function(*map(np.asarray, example)))
+    try:
+        outputs = np.asarray(function(*map(np.asarray, example)))
+    except Exception as error:  # whatever a function of the user's own raises
+        raise ConfigError(
+            f"{role} = {function!r}: called with inputs {[list(np.shape(one)) for one in example]} it raises"
+            f" {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
     if outputs.dtype.kind not in "fiu" or outputs.ndim < 1 or len(outputs) != len(example[0]):
         raise ConfigError(
             f"{role} = {function!r}: of inputs {[list(np.shape(one)) for one in example]} it gives {outputs.dtype}"

@@ -126,9 +126,15 @@ def where(path: str | os.PathLike, formats: Sequence[str] | None) -> tuple[pathl
         raise ValueError("the name of the folder is empty; a folder, or a new name, is accepted")
     place = files.folder(path)
     by_suffix = {suffix: format for format, suffix in SUFFIXES.items()}
+    formats = formats.split(",") if isinstance(formats, str) else formats
     several = None if formats is None else tuple(dict.fromkeys(formats))
-    if place.suffix in by_suffix and not place.is_dir():
-        own = by_suffix[place.suffix]
+    if place.suffix.lower() in by_suffix and not place.is_dir():
+        own = by_suffix[place.suffix.lower()]
+        if place.stem.endswith(".int8"):
+            raise ValueError(
+                f"{place.name}: .int8 is added to the name of a file of int8; quantise = 'int8' with"
+                f" {place.name.replace('.int8', '')} writes both"
+            )
         if several not in (None, (own,)):
             raise ValueError(f"{place} is a file of format {own}; of format {', '.join(several)} name a folder")
         if (among := _file_among(place.parent)) is not None:

@@ -25,7 +25,7 @@ def convert(exportable: Exportable, *, normalise: bool = True) -> bytes:
     """
     what = f"writing {exportable.name}.onnx"
     with quiet():
-        onnx, jax2onnx = extras.need("onnx", what), extras.need("jax2onnx", what)
+        jax2onnx, onnx = extras.need("jax2onnx", what), extras.need("onnx", what)
     call = function(exportable, normalise=normalise)
     given = shapes(exportable, None, normalise=normalise)
     with naming_operation("ONNX", exportable.name, call, given), quiet():

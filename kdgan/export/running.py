@@ -28,6 +28,8 @@ def open(path: str | os.PathLike) -> Run:
     path = pathlib.Path(path)
     if path.suffix not in _READERS:
         raise ValueError(f"{path.name} is no program; {', '.join(_READERS)} are run, of what kdgan.export writes")
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
     package, read = _READERS[path.suffix]
     runtime, content = extras.need(package, f"running {path.name}"), path.read_bytes()
     try:

@@ -60,7 +60,13 @@ class Function(nn.Module):
             )
         function = host.HostCall(self.function, self._who)
         if not any(isinstance(array, jax.core.Tracer) for array in args):
-            return jnp.asarray(function(*(np.array(array) for array in args)))
+            outputs = function(*(np.array(array) for array in args))
+            if self.shape is not None and outputs.shape[1:] != tuple(self.shape):
+                raise host.HostError(
+                    f"{self._who} gave an array {list(outputs.shape)}; {[len(outputs), *self.shape]} is accepted, as its"
+                    " shape says"
+                )
+            return jnp.asarray(outputs)
         one = tuple((array.shape[1:], np.dtype(array.dtype).name) for array in args)
         shape = _shape(self.function, self._who, one) if self.shape is None else tuple(self.shape)
         # A trace for shapes alone gets as far as this; what would run it is refused.

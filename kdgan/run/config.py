@@ -162,6 +162,8 @@ def _weights(players: Mapping[str, Player], own: Mapping[str, Any], path: str) -
         given = {"path": player.weights} if isinstance(player.weights, str) else player.weights
         if given is None:
             continue
+        if given == {"path": ""}:
+            raise ConfigError(f"config.{field} = {player.weights!r}: a file, a folder, or None is accepted")
         check_names(given, WEIGHTS, field)
         if not isinstance(given.get("path"), str):
             raise ConfigError(f"config.{field} = {dict(given)}: path, a file or a folder, is missing")

@@ -133,6 +133,8 @@ def _check_checkpoint(
     if isinstance(start, schema.Weights):
         where, field = start.field, start.field
     path = start.checkpoint or ""
+    if not shapes.get("params"):
+        raise ConfigError(f"{field} = {start.checkpoint!r}: {name} has no parameters to start with; leave it out")
     try:
         if weights.is_foreign(path):
             source = elsewhere(name, _Same(start))

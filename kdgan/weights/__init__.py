@@ -57,6 +57,8 @@ def load(
     Raises:
       ValueError: there is no such path; it is none of these; it does not fit. One line that begins with the path.
     """
+    if not os.fspath(path):
+        raise ValueError("the path is empty; a file of weights, or a folder, is accepted")
     place = pathlib.Path(expanded(path))
     if place.is_dir() and players.is_of_a_run(place):
         with _named(path):

@@ -49,11 +49,12 @@ class Map:
 
     form: str
     rows: tuple[Row, ...]
+    of: str = "layer"  # what a row is of; of files whose names are the module's own an array
 
     @property
     def summary(self) -> str:
         """As "PyTorch .pth: 43 layers, 3 by name, 40 by order"."""
-        count = f"{len(self.rows)} layer" + ("" if len(self.rows) == 1 else "s")
+        count = f"{len(self.rows)} {self.of}" + ("" if len(self.rows) == 1 else "s")
         how = Counter(row.how for row in self.rows)
         words = {"given": "as given", "name": "by name", "shape": "by shape", "order": "by order"}
         return f"{self.form}: {count}" + "".join(f", {how[one]} {text}" for one, text in words.items() if how[one])
@@ -98,7 +99,7 @@ def fit(
     if hasattr(reader := innermost(module), "from_state_dict") and not tree.arrays.keys() & _COLLECTIONS:
         arrays = {name.replace("/", "."): array for name, array in flat(tree.arrays)}
         variables = reader.from_state_dict(arrays)
-        return dict(variables), Map(tree.form, tuple(Row(name, name, "name", {}) for name in arrays))
+        return dict(variables), Map(tree.form, tuple(Row(name, name, "name", {}) for name in arrays), "array")
     inputs = _inputs(example) if example is not None else _guessed(tree, module)
     shapes = variable_shapes(module, inputs)
     tree = _as_flax(tree, shapes)
@@ -140,7 +141,7 @@ def _fit_flax(
             raise ValueError(f"its {what} do not fit {type(module).__name__}: {problem}")
     rows = [Row(path, path, "name", {path.rpartition("/")[2]: given["params"][path]}) for path in given["params"]]
     return {kind: _typed(of_kind, shapes.get(kind, {})) for kind, of_kind in variables.items()}, Map(
-        tree.form, tuple(rows)
+        tree.form, tuple(rows), "array"
     )
 
 

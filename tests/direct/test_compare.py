@@ -110,6 +110,12 @@ def test_parameters_become_a_file_called_by_its_content(tmp_path, monkeypatch):
     ("teacher", "message"),
     [
         (3, "teacher = 3: the name of a model"),
+        (InATest, r"a class; an instance is accepted, teacher=InATest\(...\)"),
+        ("nothing.npz", "teacher = 'nothing.npz': there is no such file or folder"),
+        (
+            lambda images: images.reshape(3),
+            r"called with inputs \[\[2, 8, 8, 1\]\] it raises ValueError: cannot reshape",
+        ),
         (lambda images: np.zeros((7, 3)), r"of inputs \[\[2, 8, 8, 1\]\] it gives float64 \[7, 3\]"),
     ],
 )

@@ -280,6 +280,12 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
         export.write(PLAYER, tmp_path / "student.onnx", formats=["litert"])
     with pytest.raises(ValueError, match="the name of the folder is empty"):
         export.write(PLAYER, "", formats=["onnx"])
+    with pytest.raises(
+        ValueError, match=r"student.int8.onnx: .int8 is added to the name .* with student.onnx writes both"
+    ):
+        export.write(PLAYER, tmp_path / "student.int8.onnx", quantise="int8")
+    with pytest.raises(ValueError, match="there is no such file"):
+        export.open(tmp_path / "nothing.onnx")
     with pytest.raises(ValueError, match=r"the suffix \.pt is of no format"):
         export.write(PLAYER, tmp_path / "student.pt")
 

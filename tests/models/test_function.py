@@ -113,3 +113,9 @@ def test_a_function_and_a_network_may_give_probabilities():
     around = models.LogProbabilities(network)
     assert jax.tree.map(jnp.shape, around.init(jax.random.key(0), images)) == jax.tree.map(jnp.shape, variables)
     assert innermost(models.SelectClasses(around, (1, 0))) is network
+
+
+def test_a_function_that_does_not_give_the_shape_that_it_states_is_named():
+    module = models.Function(lambda images: np.zeros((len(images), 7)), host=True, shape=(10,), player="teacher")
+    with pytest.raises(ValueError, match=r"players.teacher .* gave an array \[3, 7\]; \[3, 10\] is accepted"):
+        module.apply({}, np.zeros((3, 2), np.float32))

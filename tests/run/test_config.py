@@ -152,3 +152,10 @@ def test_differences_name_the_fields():
     old, new = plain(tiny.config()), changed("stages.distill.arms.kd.lambdas.student.kd", 0.5)
     assert differences(old, new) == ["config.stages.distill.arms.kd.lambdas.student.kd: 0.9 -> 0.5"]
     assert differences(old, old) == []
+
+
+def test_an_empty_path_of_weights_is_refused():
+    config = tiny.config()
+    config.players.teacher.weights = ""
+    with pytest.raises(ConfigError, match=r"players\.teacher\.weights = '': a file, a folder, or None is accepted"):
+        resolve(config)

@@ -196,6 +196,7 @@ def test_calibration_leaves_out_what_is_validated_and_tested_on(workdir):
     [
         (dict(player="nobody"), "no player that is judged for player 'nobody'"),
         (dict(arm="kd", formats=["onxn"]), "format 'onxn'"),
+        (dict(arm="kd", formats="msgpack,onxn"), "format 'onxn'"),
         (dict(arm="kd", formats=["stablehlo"], quantise="int8"), "stablehlo has none"),
         (dict(arm="kd", formats=["onnx"], batch=2), "batch = 2: litert alone"),
         (dict(arm="kd", member=7), "member 7: the run has the seeds 0, 1"),
