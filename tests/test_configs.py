@@ -79,7 +79,11 @@ def test_every_arm_of_it_is_a_valid_one(name):
     resolve(importlib.import_module(f"configs.{name}").get_config())
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+# What a config needs beyond requirements.txt.
+EXTRAS = {"phone": pytest.mark.extra("qwix")}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=EXTRAS.get(name, ())) for name in CONFIGS])
 def test_it_runs_and_a_classifiers_and_a_generators_stop_and_resume(name, tmp_path):
     config = shrunk(name)
     run = resolve(config)

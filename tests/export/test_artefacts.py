@@ -293,7 +293,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("format", "package", "command"),
     [
-        ("onnx", "onnx", r'pip install -e "\.\[onnx\]"'),
+        ("onnx", "jax2onnx", "pip install --no-deps -r requirements-export-no-deps.txt"),
         ("stablehlo", "flatbuffers", "pip install -r requirements-export.txt"),
         ("litert", "litert_converter", "pip install --no-deps -r requirements-export-no-deps.txt"),
         ("safetensors", "safetensors", r'pip install -e "\.\[safetensors\]"'),
