@@ -42,7 +42,7 @@ class Bench:
     @functools.cached_property
     def _prepared(self) -> Any:
         config = files.read_json(self.own.workdir / claim.CONFIG)
-        return prepare(config, self.own.workdir, data=self.data, models=self.own.run.models)
+        return prepare(config, self.own.workdir, data=self.data, models=self.own.run.models, rounded=False)
 
     def inputs_of_stage(self) -> Inputs:
         """The data of the player's stage.

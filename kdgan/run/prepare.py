@@ -46,6 +46,7 @@ class Prepared:
 def prepare(
     config: Any, workdir: pathlib.Path | None, *, data: Mapping[str, Any] | None = None,
     models: Mapping[str, Any] | None = None, reset: Sequence[str] = (), accept_changed_inputs: bool = False,
+    rounded: bool = True,
 ) -> Prepared:  # fmt: skip
     """Look at all that `train` would refuse.
 
@@ -56,13 +57,14 @@ def prepare(
       models: modules that are handed over in Python, as `train`.
       reset: as `train`.
       accept_changed_inputs: as `train`.
+      rounded: whether players that learn while they are quantised are built so; exported files need them in float only.
 
     Raises:
       ConfigError: as `train`.
     """
     known = claims.Record() if workdir is None else claims.read(workdir)
     run = fingerprints.redirected(resolve(config), workdir, known.inputs)
-    run = dataclasses.replace(run, models=dict(models or {}))
+    run = dataclasses.replace(run if rounded else in_float(run), models=dict(models or {}))
     inputs = stage_data.load(run, data)
     programs = build.all_programs(run, inputs)
     if workdir is None:
@@ -72,6 +74,18 @@ def prepare(
         workdir, plain(config), programs, prints, known, reset=reset, accept_changed_inputs=accept_changed_inputs
     )
     return Prepared(run, inputs, programs, claim)
+
+
+def in_float(run: Run) -> Run:
+    """A run none of whose players is quantised."""
+    unrounded = lambda players: {name: dataclasses.replace(own, quantise=None) for name, own in players.items()}
+    stages = tuple(
+        dataclasses.replace(
+            stage, arms=tuple(dataclasses.replace(arm, players=unrounded(arm.players)) for arm in stage.arms)
+        )
+        for stage in run.stages
+    )
+    return dataclasses.replace(run, players=unrounded(run.players), stages=stages)
 
 
 @contextlib.contextmanager

@@ -190,7 +190,8 @@ def find(
     build_with = lambda player: build_module(
         name, player, at.data, _sizes(record, at.name, which.name, name), handed_over=models
     )
-    module, player_fields = build_with(which.players[name]), which.players[name]
+    player_fields = which.players[name]
+    module = build_with(player_fields)
     return Trained(
         run=dataclasses.replace(run, models=dict(models or {})),
         name=name,

@@ -1,12 +1,14 @@
 """A student that learns while it is quantised, as one more arm."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import tiny
 from kdgan import config as common
-from kdgan.run import prediction, train
-from kdgan.run.config import ConfigError
+from kdgan.run import prediction, prepare, train
+from kdgan.run.config import ConfigError, resolve
 
 
 def qat():
@@ -38,3 +40,13 @@ def test_what_cannot_be_is_refused_by_its_field(tmp_path, change, message):
     config.parallel.convolutions = "patches" if "patches" in message else "auto"
     with pytest.raises(ConfigError, match=message):
         train.train(config, tmp_path)
+
+
+def test_a_run_in_float_needs_no_qwix_and_keeps_everything_else():
+    run = resolve(qat())
+    floats = prepare.in_float(run)
+    assert {player.quantise for stage in floats.stages for arm in stage.arms for player in arm.players.values()} == {
+        None
+    }
+    (arm,) = [arm for arm in floats.stages[-1].arms if arm.name == "qat"]
+    assert dataclasses.replace(arm.players["student"], quantise="w8a8") == run.stages[-1].arms[1].players["student"]
