@@ -23,13 +23,15 @@ from kdgan import config as common
 from kdgan import data as data_sets
 from kdgan import files
 from kdgan.data import Dataset
-from kdgan.data.batches import normalise
 from kdgan.direct import given, presets
 from kdgan.direct.given import Given
+from kdgan.metrics.selection import leaders
 from kdgan.run.claim import CHECKPOINTS
 from kdgan.run.config import ConfigError
 from kdgan.run.export import Exported
 from kdgan.run.prediction import Predictor
+from kdgan.run.schema import Data
+from kdgan.run.totals import as_players_see
 
 TEACHER, STUDENT, DISCRIMINATOR = "teacher", "student", "discriminator"  # players; the first stage has the first's name
 DISTILL = "distill"  # the stage of the arms
@@ -77,25 +79,23 @@ class Result:
 
     def _best(self, player: str) -> tuple[str, int]:
         """(arm, seed)."""
-        arms = self.summary["stages"][DISTILL]["arms"]
-        known = {arm: record["validation"][player] for arm, record in arms.items() if player in record["validation"]}
-        if not known:
-            trained = {name for record in arms.values() for name in record["players"]}
-            if player not in trained:
-                raise ConfigError(f"best({player!r}): the arms have {', '.join(sorted(trained))}")
+        from kdgan.report import choice, measured
+
+        records = self.summary["stages"][DISTILL]["arms"]
+        arms = {arm: record["players"][player] for arm, record in records.items() if player in record["players"]}
+        if not arms:
+            trained = sorted({name for record in records.values() for name in record["players"]})
+            raise ConfigError(f"best({player!r}): the arms have {', '.join(trained)}")
+        measure = measured.primary(self.summary, arms.values())
+        chosen = None if measure is None else choice.choose(self.summary, DISTILL, player, arms, measure)
+        if measure is None or chosen is None or chosen.split != "validation":
             raise ConfigError(
                 f"best({player!r}): there is no validation split to choose by, and the test split chooses nothing; give"
                 f" compare(validation=...), or take an arm by its name, load({player!r}, arm={next(iter(arms))!r})"
             )
-        measure = self._first_measure(player, arms)
-        sign = 1.0 if self.summary["measures"][measure]["better"] == "higher" else -1.0
-        arm = max(known, key=lambda name: sign * known[name][measure]["mean"])
-        values = known[arm][measure]["values"]
-        place = max(range(len(values)), key=lambda i: sign * values[i])
-        return arm, self.config.seed + place
-
-    def _first_measure(self, player: str, arms: Mapping[str, Any]) -> str:
-        return next(record["measured"][player][0] for record in arms.values() if player in record["measured"])
+        values = records[chosen.arm]["validation"][player][measure.name]["values"]
+        seeds = leaders(dict(enumerate(values)), higher_is_better=measure.higher_is_better)
+        return chosen.arm, self.config.seed + seeds[0]
 
     def export(self, out: str | pathlib.Path, *, player: str = STUDENT, **which: Any) -> Exported:
         """Files of a player, each judged on the test set, in `out`; the table is printed.
@@ -187,10 +187,8 @@ def compare(
 def _stages(teacher: Given, arms: Mapping[str, Any], steps: int, teacher_steps: int) -> dict[str, Any]:
     """The stage that trains the teacher, where it does not come trained, and the stage of the arms."""
     stages: dict[str, Any] = {}
-    start: dict[str, Any] = {}
-    if teacher.start:
-        start = dict(teacher.start)
-    elif teacher.trains:
+    start = dict(teacher.start)
+    if not teacher.is_frozen:
         supervised = {"name": "supervised", "player": TEACHER}
         stages[TEACHER] = {"method": supervised, "lambdas": {TEACHER: {"ce": 1.0}}, "steps": teacher_steps}
         start = {"stage": TEACHER, "player": TEACHER}
@@ -254,10 +252,9 @@ def _lines(fields: Mapping[str, Any], path: str = "config") -> Iterator[str]:
 
 def _example(train: Dataset, fields: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
     """What a player is given of the first two examples."""
-    mean, std = (fields.get(f"data.{name}", default) for name, default in (("mean", 0.0), ("std", 1.0)))
-    arrays = train.examples(np.arange(min(2, len(train))), train.inputs)
-    see = lambda value: normalise(value, mean=mean, std=std) if value.dtype == np.uint8 else value
-    return tuple(np.asarray(see(arrays[name])) for name in train.inputs)
+    pixels = {name: fields[f"data.{name}"] for name in ("mean", "std") if f"data.{name}" in fields}
+    seen = as_players_see(Data(**pixels), train.examples(np.arange(min(2, len(train))), train.inputs))
+    return tuple(np.asarray(seen[name]) for name in train.inputs)
 
 
 def _data_sets(train: Any, test: Any) -> dict[str, Dataset]:
