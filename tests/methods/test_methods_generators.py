@@ -11,7 +11,8 @@ import players as small
 from kdgan import game, methods
 from kdgan.losses.adversarial import GAN_LOSSES
 from kdgan.losses.latents import project
-from kdgan.models.adapters import Adapter, Function
+from kdgan.models.adapters import Adapter
+from kdgan.models.function import Function
 from kdgan.models.mlp import MLP
 from kdgan.state import TrainState
 from kdgan.step import make_train_step
