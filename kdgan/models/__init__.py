@@ -25,7 +25,7 @@ from typing import Any
 from flax import linen as nn
 
 from kdgan import extras
-from kdgan.models import onnx_module, torch_module
+from kdgan.models import onnx_module, style_images, torch_module
 from kdgan.models.adapters import Adapter
 from kdgan.models.cnn import CNN
 from kdgan.models.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -121,6 +121,8 @@ MODELS: Mapping[str, Constructor] = {
     "sngan_generator": SNGANGenerator,
     "sngan_discriminator": SNGANDiscriminator,
     "vae": VAE,
+    # Pictures that a style is taken from.
+    "style_images": style_images.build,
     # Between the features of two networks.
     "adapter": Adapter,
 }

@@ -35,10 +35,9 @@ class StyleImages(nn.Module):
     frozen_only = "a set of style images"
 
     @nn.compact
-    def __call__(self, style: Array | None = None) -> Float32[Array, "n h w 3"]:
-        """All of them, or those of styles [b]: float32 [k, size, size, 3] or [b, size, size, 3]."""
-        pixels = self.variable("images", "pixels", lambda: jnp.asarray(self.pixels, jnp.float32) / 255).value
-        return pixels if style is None else pixels[style]
+    def __call__(self) -> Float32[Array, "k h w 3"]:
+        """All of them."""
+        return self.variable("images", "pixels", lambda: jnp.asarray(self.pixels, jnp.float32) / 255).value
 
     @property
     def pixels(self) -> UInt8[np.ndarray, "k h w 3"]:
