@@ -12,6 +12,9 @@ A generator is a module `(noise [b, d], label=None, train=False) -> image [b, h,
 images `(image [b, h, w, c], label=None, train=False) -> score [b]`, a logit. The label, whole numbers [b], is given
 exactly where the module has `classes`. A variational autoencoder is `(image, train=False) -> {"mean", "log_variance",
 "decoded"}` with the methods `decode` and `generate`: see `kdgan.models.vae`. `Function` makes a module of any function.
+
+A restorer is a module `(image [b, h, w, c], train=False) -> image [b, s·h, s·w, c]` in [0, 1], of any sides; s is its
+`scale`, 1 of denoisers. Its last layer reads the feature at the module path `body`.
 """
 
 import difflib
@@ -27,8 +30,10 @@ from flax import linen as nn
 from kdgan import extras
 from kdgan.models import onnx_module, torch_module
 from kdgan.models.adapters import Adapter
+from kdgan.models.baselines import Bicubic, Identity
 from kdgan.models.cnn import CNN
 from kdgan.models.dcgan import DCGANDiscriminator, DCGANGenerator
+from kdgan.models.dncnn import VDSR, DnCNN
 from kdgan.models.function import Function
 from kdgan.models.heads import SelectClasses
 from kdgan.models.lenet import KDGANLeNet, LeNet5
@@ -39,6 +44,7 @@ from kdgan.models.resnet import ResNet
 from kdgan.models.sngan import SNGANDiscriminator, SNGANGenerator
 from kdgan.models.text import CausalTransformer, EmbeddingBag, TextCNN, TextTransformer
 from kdgan.models.torch_module import TorchModule
+from kdgan.models.unshuffle import Unshuffle
 from kdgan.models.vae import VAE
 from kdgan.models.vgg import VGG
 from kdgan.models.wrn import WideResNet
@@ -48,13 +54,17 @@ __all__ = [
     "MLP",
     "MODELS",
     "VAE",
+    "VDSR",
     "VGG",
     "Adapter",
+    "Bicubic",
     "CausalTransformer",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "DnCNN",
     "EmbeddingBag",
     "Function",
+    "Identity",
     "KDGANLeNet",
     "LabelDiscriminator",
     "LeNet5",
@@ -68,6 +78,7 @@ __all__ = [
     "TextCNN",
     "TextTransformer",
     "TorchModule",
+    "Unshuffle",
     "WideResNet",
     "build",
 ]
@@ -121,6 +132,12 @@ MODELS: Mapping[str, Constructor] = {
     "sngan_generator": SNGANGenerator,
     "sngan_discriminator": SNGANDiscriminator,
     "vae": VAE,
+    # Restorers: from image to image.
+    "identity": Identity,
+    "bicubic": Bicubic,
+    "unshuffle": Unshuffle,
+    "dncnn": DnCNN,
+    "vdsr": VDSR,
     # Between the features of two networks.
     "adapter": Adapter,
 }
