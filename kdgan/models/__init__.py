@@ -31,26 +31,37 @@ from kdgan import extras
 from kdgan.models import onnx_module, torch_module
 from kdgan.models.adapters import Adapter
 from kdgan.models.baselines import Bicubic, Identity
+from kdgan.models.carn import CARN
 from kdgan.models.cnn import CNN
 from kdgan.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from kdgan.models.dncnn import VDSR, DnCNN
+from kdgan.models.espcn import ESPCN, FSRCNN
 from kdgan.models.function import Function
 from kdgan.models.heads import SelectClasses
+from kdgan.models.imdn import IMDN
+from kdgan.models.johnson import Johnson
 from kdgan.models.lenet import KDGANLeNet, LeNet5
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
 from kdgan.models.onnx_module import OnnxModule
+from kdgan.models.patch_critic import PatchCritic
 from kdgan.models.probabilities import LogProbabilities
 from kdgan.models.resnet import ResNet
 from kdgan.models.sngan import SNGANDiscriminator, SNGANGenerator
+from kdgan.models.squeezenet import SqueezeNet
 from kdgan.models.text import CausalTransformer, EmbeddingBag, TextCNN, TextTransformer
 from kdgan.models.torch_module import TorchModule
+from kdgan.models.unet import UNet
 from kdgan.models.unshuffle import Unshuffle
 from kdgan.models.vae import VAE
 from kdgan.models.vgg import VGG
 from kdgan.models.wrn import WideResNet
 
 __all__ = [
+    "CARN",
     "CNN",
+    "ESPCN",
+    "FSRCNN",
+    "IMDN",
     "MLP",
     "MODELS",
     "VAE",
@@ -65,19 +76,23 @@ __all__ = [
     "EmbeddingBag",
     "Function",
     "Identity",
+    "Johnson",
     "KDGANLeNet",
     "LabelDiscriminator",
     "LeNet5",
     "LogProbabilities",
     "OnnxModule",
     "OutputDiscriminator",
+    "PatchCritic",
     "ResNet",
     "SNGANDiscriminator",
     "SNGANGenerator",
     "SelectClasses",
+    "SqueezeNet",
     "TextCNN",
     "TextTransformer",
     "TorchModule",
+    "UNet",
     "Unshuffle",
     "WideResNet",
     "build",
@@ -138,6 +153,17 @@ MODELS: Mapping[str, Constructor] = {
     "unshuffle": Unshuffle,
     "dncnn": DnCNN,
     "vdsr": VDSR,
+    "espcn": ESPCN,
+    "fsrcnn": FSRCNN,
+    "carn_m": CARN,
+    "imdn": IMDN,
+    "imdn_rtc": partial(IMDN, width=12, blocks=5, rtc=True),
+    "unet": UNet,
+    # Style transfer, and what judges or describes images.
+    "johnson": Johnson,
+    "multistyle26": partial(Johnson, contract=(32, 32, 32), blocks=6, expand=(8, 4), styles=26),
+    "patch_critic": PatchCritic,
+    "squeezenet": SqueezeNet,
     # Between the features of two networks.
     "adapter": Adapter,
 }

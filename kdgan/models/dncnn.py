@@ -6,6 +6,10 @@ Module paths to ask features for, of either:
   `body`                        what the last convolution reads, [b, h, w, width]
 """
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
@@ -92,6 +96,13 @@ class VDSR(nn.Module):
             y = nn.relu(conv(self.width, bias=False, name=f"conv{i}")(y))
         y = Tap(name="body")(y)
         return x + conv(x.shape[-1], bias=False, name=f"conv{self.depth}")(y)
+
+    def rename_state_dict(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """A file that counts kernels from 0, and names no more than them, `conv0`, by the names of this module."""
+        if "conv0" not in arrays:
+            return dict(arrays)
+        number = lambda name: int(match[1]) if (match := re.fullmatch(r"conv(\d+)", name)) else None
+        return {name if (i := number(name)) is None else f"conv{i + 1}.weight": array for name, array in arrays.items()}
 
 
 def _check_plain(model: DnCNN | VDSR) -> None:
