@@ -135,6 +135,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         # Modules without an axis name: shapes are traced outside of any device axis.
         inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}
+        called = set(inspection.inputs)
+        inspection = _with_beside(inspection, arm, method, local_modules, example, given)
         for values in lambdas.values():
             game.check_lambdas(inspection.terms, values, method.trained)
         schedules = {
@@ -195,10 +197,34 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         # Of a stage's arms those that train the player run it in every step.
         cached=tuple(dict.fromkeys(n for n in arm.cached if n in inspection.inputs and n not in method.trained)),
         inputs={name: fields for name, fields in given.items() if name in inspection.inputs},
+        beside=tuple(name for name in arm.beside if name not in called),
     )
     _check_cached(program, where)
     on_host.check(program, where)
     return program
+
+
+def _with_beside(
+    inspection: game.Inspection, arm: Arm, method: game.Method, modules: Mapping[str, Any], example: Mapping[str, Any],
+    given: Mapping[str, Sequence[str]],
+) -> game.Inspection:  # fmt: skip
+    """What a method does with its players, and what those beside it give of a batch's main input."""
+    if trained := [name for name in arm.beside if name in method.trained]:
+        raise ValueError(f"beside = {tuple(arm.beside)}: {trained[0]} is trained by the method; frozen players are accepted")
+    names = [name for name in arm.beside if name not in inspection.inputs]
+    if not names:
+        return inspection
+
+    def look(players, batch, key):
+        for name in names:
+            players[name](batch["image"], train=False)
+        return {"beside": 0.0}
+
+    probe = game.Method(game.Move(method.trained[0], look))
+    seen = game.inspect_method(probe, modules, example, inputs=given)
+    return dataclasses.replace(
+        inspection, inputs={**inspection.inputs, **seen.inputs}, outputs={**inspection.outputs, **seen.outputs}
+    )
 
 
 def _where(stage: Stage, arm: Arm) -> str:

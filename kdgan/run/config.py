@@ -143,7 +143,8 @@ def _arm(name, fields, path, augment, players, known) -> Arm:
     fields = {**fields, "start": start, "name": name, "players": own_players}
     fields["augment"] = augment if fields["augment"] is None else fields["augment"]
     arm = build(Arm, fields, path)
-    check_names(dict.fromkeys(arm.cached), tuple(players), f"{path}.cached")
+    for names in ("cached", "beside"):
+        check_names(dict.fromkeys(getattr(arm, names)), tuple(players), f"{path}.{names}")
     return arm
 
 

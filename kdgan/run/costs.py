@@ -105,7 +105,8 @@ def _step_cost(program: Program, compute: str, devices: int) -> StepCost:
 
 def frozen_share(run: Run, program: Program) -> float:
     """Which part of a step's operations frozen players do, that are computed in it; 0 where XLA gives no count."""
-    frozen = [n for n in program.modules if n not in program.method.trained and n not in program.cached]
+    idle = (*program.method.trained, *program.cached, *program.beside)
+    frozen = [name for name in program.modules if name not in idle]
     each = [player_cost(program, name)[1] or 0.0 for name in frozen]
     whole = step_cost(run, program).flops
     return program.batch_size * sum(each) / whole if whole else 0.0

@@ -25,7 +25,9 @@ from kdgan.run.schema import Arm, Run
 from kdgan.run.totals import make_forward, make_totals
 from kdgan.state import variable_shapes
 
-NOT_MEASURED = ("discriminator", "adapter")  # players whose names begin so are measured only where config says so
+# Players whose names begin so are measured only where config says so.
+NOT_MEASURED = ("discriminator", "adapter", "style_images")
+IF_IT_FITS = ("critic",)  # likewise, on data that have nothing by which what they give is judged
 NOTHING = "nothing"
 
 
@@ -66,7 +68,11 @@ def default(name: str, given: Any, output: Any, inputs: Inputs) -> tuple[Evaluat
     if name.startswith(NOT_MEASURED):
         return ()
     fitting = evaluators.fitting(given, output, inputs.train.fields)
-    return () if fitting is None else (_built(fitting, "{}"),)
+    if fitting is None:
+        return ()
+    evaluator = _built(fitting, "{}")
+    unfit = name.startswith(IF_IT_FITS) and evaluator.fits(output, inputs.train.fields) is not None
+    return () if unfit else (evaluator,)
 
 
 def of_record(player: str, spec: Any, record: Mapping[str, Any]) -> tuple[Evaluator, ...]:

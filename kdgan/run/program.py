@@ -48,6 +48,7 @@ class Program:
       inputs: player -> the fields that it is given, of those that are given others than the field `image` alone.
       shared: frozen players that are the same for every seed.
       sources: arm -> player -> what it starts from, of those that start from a checkpoint.
+      beside: frozen players that the method does not call, and that are measured beside those that it does.
       cached: frozen players whose outputs are computed beforehand (`run/teacher_outputs.py`) and come with the batch.
     """
 
@@ -72,6 +73,7 @@ class Program:
     views: int | None
     cached: tuple[str, ...]
     inputs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    beside: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 

@@ -178,6 +178,9 @@ class Training:
     # frozen players, ("teacher",), whose outputs are computed once, for each example and view, and not in every step. Where
     # they take more than data.memory_mb they lie in the workdir. Wants views, or no augmentation.
     cached: Sequence[str] = ()
+    # frozen players, ("input", "bicubic"), that the method does not call, and that are measured beside those that it does:
+    # rows of a table to compare with
+    beside: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
