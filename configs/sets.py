@@ -126,3 +126,24 @@ def _sst2(split: str, folder: pathlib.Path) -> tuple[list[list[str]], list[int],
     lines = (folder / f"sst2.{split}.tsv").read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t", 1) for line in lines]
     return [text.split() for _, text in rows], [int(label) for label, _ in rows], ("negative", "positive")
+
+
+def patches(split: str, *, size: int = 40, count: int = 120) -> Dataset:
+    """Patches of the photographs that scikit-image ships; `label`: of which. Whoever learns it has features to judge images by.
+
+    Args:
+      split: "train", of the left four fifths of each photograph, or "test", of the rest.
+      size: side of a patch in pixels.
+      count: patches of each photograph; a quarter for testing.
+    """
+    photographs = [photo for part in ("train", "test") for photo in load("skimage:photographs", part, channels=3).image]
+    rng = np.random.default_rng(0 if split == "train" else 1)
+    image, label = [], []
+    for number, photo in enumerate(photographs):
+        cut = photo.shape[1] * 4 // 5
+        side = photo[:, :cut] if split == "train" else photo[:, cut:]
+        for _ in range(count if split == "train" else count // 4):
+            top, left = rng.integers(0, side.shape[0] - size + 1), rng.integers(0, side.shape[1] - size + 1)
+            image.append(side[top : top + size, left : left + size])
+            label.append(number)
+    return from_fields({"image": np.stack(image), "label": np.array(label)}, sizes={"label": len(photographs)}, name="patches")

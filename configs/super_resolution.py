@@ -1,0 +1,97 @@
+"""Super-resolution by a small network: from sharp images, from a teacher, from no sharp image at all; and for the eye.
+
+pip install -e ".[images]"
+python -m kdgan.main --config=configs/super_resolution.py --workdir=runs/sr                      # ×2
+python -m kdgan.main --config=configs/super_resolution.py:scale=3 --workdir=runs/sr3
+python -m kdgan.main --config=configs/super_resolution.py:data=folder:~/photos --workdir=runs/mine
+
+Small images are made by MATLAB's bicubic, as in published tables. PSNR and SSIM are of the luma, without `scale` pixels on every
+side. Without `data` the photographs that scikit-image and scikit-learn ship, divided by image. With `teacher` (a file of VDSR's
+weights) nothing trains before the students; without it a small IMDN.
+
+Three stages train the same student. `sharp`: every training image is there in full size. `unlabelled`: `sharp` of them are (three
+by default), of the others there is the small image only; what is learned from it is the teacher's output, or the image itself from
+its half (`own`). `eye`: pixels, features of a network that was trained to tell the photographs apart, and a discriminator of
+patches, at four weights of the latter: the more it counts, the lower PSNR, and what it buys.
+"""
+
+from kdgan import config as common
+
+ADVERSARIAL = (0.0, 1e-3, 3e-3, 1e-2)
+
+
+def get_config(arguments=""):
+    given = common.arguments(
+        arguments, scale=(2, 3, 4), data="skimage:photographs", train="train", test="test", validation="2", sharp="3",
+        teacher="", steps="1500", seeds="3",
+    )  # fmt: skip
+    scale, steps = given["scale"], int(given["steps"])
+    config = common.get_config()
+    config.seed, config.population.seeds = 0, int(given["seeds"])
+    config.data.name, config.data.train, config.data.test = given["data"], given["train"], given["test"]
+    config.data.channels, config.data.validation = 3, int(given["validation"])
+    config.data.degrade = common.named(bicubic=dict(scale=scale, trim=True))
+    config.data.augment = common.named(crop=dict(size=20), flip=dict(), turn=dict())
+
+    judge = dict(name="restorer", channels="luma", border=scale)
+    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine")
+    published = dict(model="vdsr", model_args=dict(scale=scale), weights=given["teacher"])
+    small = dict(model="imdn", model_args=dict(scale=scale, width=32, blocks=4), optimizer=cosine(1e-3))
+    config.players = common.named(
+        teacher=dict(**(published if given["teacher"] else small), evaluate=judge),
+        student=dict(
+            model="unshuffle", model_args=dict(scale=scale, luma=True), optimizer=cosine(3e-3), evaluate=judge
+        ),
+        bicubic=dict(model="bicubic", model_args=dict(scale=scale), evaluate=judge),
+        critic=dict(model="resnet8", optimizer=cosine(2e-3)),
+        discriminator=dict(model="patch_critic", model_args=dict(features=(32, 64)), optimizer=cosine(3e-4)),
+    )
+    config.stage.batch_size, config.stage.steps = 8, steps
+    restore = lambda **method: dict(method=dict(name="restore", **method), lambdas=dict(student=dict(pixel=1.0)))
+    distill = lambda λ, **method: dict(method=dict(name="restore_distill", **method), lambdas=λ)
+    of_student = lambda **λ: dict(student=λ)
+    stages = dict(
+        sharp=dict(
+            cached=("teacher",),
+            beside=("bicubic",),
+            arms=common.named(
+                sharp=restore(),
+                teacher=distill(of_student(teacher=1.0), clean=False),
+                half=distill(of_student(target=0.5, teacher=0.5)),
+            ),
+        ),
+        unlabelled=dict(
+            data=dict(labelled=int(given["sharp"]), unlabelled_batch_size=8),
+            cached=("teacher",),
+            arms=common.named(
+                few=restore(),
+                teacher=distill(of_student(teacher=1.0), clean=False, on="others"),
+                own=restore(targets="half", on="others", scale=scale),
+                sharp_all=restore(on="others"),
+            ),
+        ),
+        critic=dict(
+            data=dict(name="configs.sets.patches", args=dict(size=40), train="train", test="test", degrade={}, validation=0),
+            method=dict(name="supervised", player="critic"),
+            lambdas=dict(critic=dict(ce=1.0)),
+            batch_size=64,
+            steps=300,
+        ),
+        eye=dict(
+            start=dict(critic="critic"),
+            arms=common.named(**{
+                f"adv_{λ:g}": distill(
+                    dict(student=dict(target=1.0, perceptual=0.1, adv=λ), discriminator=dict(real=1.0, fake=1.0)),
+                    pixels=False, perceptual=("stage1", "stage2"), adversarial="nonsaturating",
+                )
+                for λ in ADVERSARIAL
+            }),
+        ),
+    )  # fmt: skip
+    if not given["teacher"]:
+        trained = dict(method=dict(name="restore", player="teacher"), lambdas=dict(teacher=dict(pixel=1.0)))
+        for name in ("sharp", "unlabelled"):
+            stages[name]["start"] = dict(teacher="teacher")
+        stages = dict(teacher=trained, **stages)
+    config.stages = common.named(**stages)
+    return config
