@@ -75,7 +75,9 @@ def charbonnier(
 DISTANCES: Mapping[str, Callable[[Array, Array], Array]] = {"l1": l1, "l2": l2, "charbonnier": charbonnier}
 
 
-def total_variation(image: Float[Array, "b h w c"], *, squared: bool = False, diagonals: bool = False) -> Float[Array, " b"]:
+def total_variation(
+    image: Float[Array, "b h w c"], *, squared: bool = False, diagonals: bool = False
+) -> Float[Array, " b"]:
     """Mean difference of neighbours: mean |x_{i+1,j} − x_{ij}| + mean |x_{i,j+1} − x_{ij}| (Rudin et al. 1992, anisotropic).
 
     Each mean is over the pairs that there are, and over channels; papers and code that sum over pixels (Johnson et al.

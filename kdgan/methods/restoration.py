@@ -115,7 +115,9 @@ def restore_distill(
         Adversary(adversarial, real_label, penalty, penalty_every, diffaugment, patches=True) if adversarial else None
     )
     if not (clean or pixels or adapted or related or layers or adversary):
-        raise ValueError("method: nothing is learned; set clean, pixels, features, relations, perceptual or adversarial")
+        raise ValueError(
+            "method: nothing is learned; set clean, pixels, features, relations, perceptual or adversarial"
+        )
     lesson = _Lesson(
         clean, on, adapted, related, taught=pixels or bool(adapted or related), compared=bool(layers or adversary)
     )
@@ -145,7 +147,13 @@ def restore_distill(
             terms["adv"] = fooling(adversary, players, made.student, batch, key, real=made.reference)
         return terms
 
-    details = {"target": loss, "teacher": loss, "relations": relation, "perceptual": perceptual_loss, "adv": adversarial}
+    details = {
+        "target": loss,
+        "teacher": loss,
+        "relations": relation,
+        "perceptual": perceptual_loss,
+        "adv": adversarial,
+    }
     learns = Move(("student", "adapter") if adapted else "student", student, details=details)
     if adversary is None:
         return Method(learns)
@@ -308,7 +316,8 @@ def perceived(
 def game(adversary: Adversary, players: Players, real: Any, fake: Any, batch: Batch, key: Any) -> Terms:
     """The discriminator's terms of real images against made ones: `real`, `fake`, and its penalty."""
     scores = [
-        adversary.score(players, shown, batch, fold_in_name(key, name)) for name, shown in (("real", real), ("fake", fake))
+        adversary.score(players, shown, batch, fold_in_name(key, name))
+        for name, shown in (("real", real), ("fake", fake))
     ]
     of_real, of_fake = map(of_image, adversary.losses.discriminator(*scores))
     return {"real": of_real, "fake": of_fake, **adversary.penalty_terms(players, real, fake, batch, key)}

@@ -55,7 +55,9 @@ def style(
     if not isinstance(styles, int) or styles < 1:
         raise ValueError(f"method.styles = {styles!r}: a whole number of at least 1 is accepted")
     if teacher_styles and len(teacher_styles) != styles:
-        raise ValueError(f"method.teacher_styles = {tuple(teacher_styles)}: one for each of the {styles} styles is accepted")
+        raise ValueError(
+            f"method.teacher_styles = {tuple(teacher_styles)}: one for each of the {styles} styles is accepted"
+        )
     distance, seen = distance_of("pixel", pixel) if pixel else None, seen_by("perceptual_loss", perceptual_loss)
     adversary = (
         Adversary(adversarial, real_label, penalty, penalty_every, diffaugment, patches=True) if adversarial else None
@@ -79,7 +81,9 @@ def style(
             _, wanted = players.critic(batch["image"], features=tuple(content))
             terms["content"] = feature_losses.feature_l2([own[path] for path in content], [wanted[p] for p in content])
         if style:
-            terms["style"] = style_losses.style([own[path] for path in style], _targets(players, made.style, style, styles))
+            terms["style"] = style_losses.style(
+                [own[path] for path in style], _targets(players, made.style, style, styles)
+            )
         if tv:
             terms["tv"] = image_losses.total_variation(made.image, squared=True)
         if distance:

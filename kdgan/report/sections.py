@@ -107,7 +107,7 @@ def _trade(results: Results, stage: str) -> str:
     measured, _ = what
     better = "" if measured.obvious else f", {measured.better} is better"
     figures = "".join(
-        f"<figure><figcaption>{escape(measured.head)} <span>against {escape(trade.COSTS[cost])}{better}</span></figcaption>"
+        f"<figure><figcaption>{escape(measured.head)} <span>against {escape(trade.head(results.summary, stage, cost))}{better}</span></figcaption>"
         f"{figure}</figure>"
         for cost, figure in drawn.items() if figure
     )  # fmt: skip

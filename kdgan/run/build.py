@@ -210,7 +210,9 @@ def _with_beside(
 ) -> game.Inspection:  # fmt: skip
     """What a method does with its players, and what those beside it give of a batch's main input."""
     if trained := [name for name in arm.beside if name in method.trained]:
-        raise ValueError(f"beside = {tuple(arm.beside)}: {trained[0]} is trained by the method; frozen players are accepted")
+        raise ValueError(
+            f"beside = {tuple(arm.beside)}: {trained[0]} is trained by the method; frozen players are accepted"
+        )
     names = [name for name in arm.beside if name not in inspection.inputs]
     if not names:
         return inspection

@@ -28,6 +28,13 @@ def player_cost(program: Program, name: str) -> tuple[int, float | None]:
     return cost.parameters(variables.get("params", {})), operations
 
 
+def output_pixels(program: Program, name: str) -> int:
+    """Pixels of the image that a player makes of one, as this program calls it; 0 of others."""
+    args, output = program.inspection.inputs[name][0], program.inspection.outputs[name]
+    makes = len(getattr(output, "shape", ())) == 4 and bool(args) and len(getattr(args[0], "shape", ())) == 4
+    return output.shape[1] * output.shape[2] if makes else 0
+
+
 def parameter_bytes(program: Program, name: str) -> int:
     """Bytes of a player's parameters."""
     variables = variable_shapes(program.local_modules[name], program.inspection.inputs[name])

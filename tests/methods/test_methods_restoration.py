@@ -279,6 +279,10 @@ def shorter(batch):
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_from_shapes(name, hyperparameters, change, words):
-    modules = {**MODULES, "style_images": small.styles(), "student": small.Stylises(2) if name == "style" else small.Restores()}
+    modules = {
+        **MODULES,
+        "style_images": small.styles(),
+        "student": small.Stylises(2) if name == "style" else small.Restores(),
+    }
     with pytest.raises(ValueError, match=words):
         game.inspect_method(methods.build(name, **hyperparameters), modules, change(BATCH))
