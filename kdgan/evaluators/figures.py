@@ -53,8 +53,8 @@ def grid(title: str, images: np.ndarray, *, rows: Sequence[str] = (), gap: int |
 
 
 def restored(
-    title: str, made: np.ndarray, given: np.ndarray, true: np.ndarray | None = None, *, values: Sequence[float] = (), unit: str = "",
-    true_label: str = "clean", note: str = "",
+    title: str, made: np.ndarray, given: np.ndarray, true: np.ndarray | None = None, *,
+    values: Sequence[float] = (), unit: str = "", true_label: str = "clean", note: str = "",
 ) -> Figure:  # fmt: skip
     """Images that players made of the same given ones, side by side with these and the true ones, and how they differ.
 

@@ -29,11 +29,11 @@ def restorer(
       border: pixels that are left out on every side; "scale": as many as the target's sides are times the given image's, as
         tables of super-resolution have it, and none where both have one size.
       similarity: whether SSIM is measured, which wants images of 11×11 pixels within the border.
-      edges: whether the error of gradients is: the mean absolute difference of the differences of neighbours, in levels of 255.
-        It stands below the table.
+      edges: whether the error of gradients is: the mean absolute difference of the differences of neighbours, in levels of
+        255. It stands below the table.
       perceptual: also the LPIPS-form distance (Zhang et al. 2018) of features of a network:
-        dict(model=, weights=, model_args=, layers=(paths), linear=a file of weights of their channels), or dict(layers=) of the
-        network of evaluate.extractor. The published LPIPS is that of its own networks and weights alone.
+        dict(model=, weights=, model_args=, layers=(paths), linear=a file of weights of their channels), or dict(layers=) of
+        the network of evaluate.extractor. The published LPIPS is that of its own networks and weights alone.
 
     Raises:
       ValueError: channels that there are not, a negative border, or a network that is not wholly named.
@@ -76,8 +76,7 @@ def restorer(
 
     def sums(apply, variables, batch, key, others):
         made, target = (_unit(x, batch.get("pixels")) for x in (apply(variables, batch), batch[TARGET]))
-        cut = target.shape[1] // batch["image"].shape[1] if border == SCALE else border
-        cut = 0 if border == SCALE and cut == 1 else cut
+        cut = border if isinstance(border, int) else _scale(batch["image"], target)
         return restoration.sums(
             made, target, batch["mask"], channels=channels, border=cut, similarity=similarity, edges=edges
         )
@@ -102,6 +101,12 @@ def restorer(
         *measures, sums=sums, summarise=summarise, measure=None if perceptual is None else measure, fits=fits,
         critic=perceptual is not None and critic.is_of_run(perceptual), pictures=_pictures, gives="images",
     )  # fmt: skip
+
+
+def _scale(given: Any, target: Any) -> int:
+    """Sides of the target over those of what is given; 0 where both have one size."""
+    scale = target.shape[1] // given.shape[1]
+    return scale if scale > 1 else 0
 
 
 def _note(channels: str, border: int | str, similarity: bool) -> str:

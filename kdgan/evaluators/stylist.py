@@ -33,8 +33,8 @@ def stylist(
 ) -> Evaluator:  # fmt: skip
     """Content and style distance by features of a network, and PSNR of what is made to what the teacher makes.
 
-    `content` is the mean squared difference of features to those of the image, `style` the squared distance of Gram matrices to
-    those of the style image, and `objective` content + weight·style: as in the method `style`.
+    `content` is the mean squared difference of features to those of the image, `style` the squared distance of Gram
+    matrices to those of the style image, and `objective` content + weight·style: as in the method `style`.
 
     Args:
       images: of the styles, as the model `style_images` takes them.

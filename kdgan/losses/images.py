@@ -51,7 +51,7 @@ def l2(image: Float[Array, "b *pixels"], other: Float[Array, "n *others"]) -> Fl
 def charbonnier(
     image: Float[Array, "b *pixels"], other: Float[Array, "n *others"], *, epsilon: float = 1e-3
 ) -> Float[Array, " b"]:
-    """mean_{h,w,c} √((x − y)² + ε²), Charbonnier et al. 1994: |x − y| with a rounded tip, as LapSRN (Lai et al. 2017) has it.
+    """mean_{h,w,c} √((x − y)² + ε²) (Charbonnier et al. 1994): |x − y| with a rounded tip, LapSRN's loss (Lai et al. 2017).
 
     Code that sums over pixels (LapSRN) has h·w·c times as much; ε is in the images' units, 1e-3 of pixels in [0, 1].
 

@@ -22,14 +22,14 @@ def style(
 ) -> Method:  # fmt: skip
     """A network image -> image in a style (Johnson et al. 2016), in several (Dumoulin et al. 2017), or a distilled one.
 
-    Terms, each only where it is asked for. On features of the frozen player `critic`: `content`, the squared distance of what is
-    made to the image itself; `style`, of Gram matrices to those of the images of the player `style_images`
-    (`kdgan.losses.style`). `tv`: total variation, squared. Against the frozen player `teacher`, on the same image in the same
-    style: `teacher`, the distance of pixels; `perceptual`, that of the critic's features; `adv`, against a discriminator that
-    takes the teacher's images for real (terms `real` and `fake`).
+    Terms, each only where it is asked for. On features of the frozen player `critic`: `content`, the squared distance of
+    what is made to the image itself; `style`, of Gram matrices to those of the images of the player `style_images`
+    (`kdgan.losses.style`). `tv`: total variation, squared. Against the frozen player `teacher`, on the same image in the
+    same style: `teacher`, the distance of pixels; `perceptual`, that of the critic's features; `adv`, against a
+    discriminator that takes the teacher's images for real (terms `real` and `fake`).
 
-    With `styles` = k each example is painted in one of k styles, drawn at random: the player is called with the image and the
-    style, a class [b]. Its i-th style is the i-th image of `style_images`, and the teacher's style teacher_styles[i].
+    With `styles` = k each example is painted in one of k styles, drawn at random: the player is called with the image and
+    the style, a class [b]. Its i-th style is the i-th image of `style_images`, and the teacher's style teacher_styles[i].
 
     Args:
       player: who is trained.

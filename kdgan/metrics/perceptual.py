@@ -1,7 +1,7 @@
 """Perceptual distance of images in the form of LPIPS (Zhang et al. 2018), of any network's features.
 
-The published LPIPS is this form on VGG, AlexNet or SqueezeNet 1.1 with their published weights of channels; on another network
-it is another number, and is not called LPIPS.
+The published LPIPS is this form on VGG, AlexNet or SqueezeNet 1.1 with their published weights of channels; on another
+network it is another number, and is not called LPIPS.
 """
 
 import os

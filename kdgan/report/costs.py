@@ -13,6 +13,7 @@ SIZE: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("bytes", "size", numbers.size),
     ("flops", "FLOPs", numbers.count),
 )
+A_PIXEL = "FLOPs a pixel"
 TRAINING, TIME = "training", "time"  # heads of columns
 
 
@@ -22,7 +23,7 @@ def columns(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[Column
     pixels, result = of_pixels(costs), []
     for key, head, write in SIZE:
         values = [operations(cost) if pixels and key == "flops" else cost.get(key) for cost in costs]
-        result += _column(f"{head} a pixel" if pixels and key == "flops" else head, entries, values, write)
+        result += _column(A_PIXEL if pixels and key == "flops" else head, entries, values, write)
     result += _latencies(entries, costs)
     result += _column(TRAINING, entries, [training_of(summary, entry) for entry in entries], numbers.count)
     seconds = [training_of(summary, entry, "train_seconds") for entry in entries]
@@ -30,7 +31,7 @@ def columns(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[Column
 
 
 def of_pixels(costs: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether operations are given for each pixel of the output: where all players whose operations are known make images."""
+    """Whether operations are given for each pixel: where all players whose operations are known make images of images."""
     known = [cost for cost in costs if numbers.is_number(cost.get("flops"))]
     return bool(known) and all(numbers.is_number(cost.get("pixels")) and cost["pixels"] > 0 for cost in known)
 
@@ -123,9 +124,3 @@ def points(summary: Mapping[str, Any], entries: Iterable[Entry], key: str) -> di
     pixels = key == "flops" and of_pixels(costs.values())
     values = {label: operations(cost) if pixels else cost.get(key) for label, cost in costs.items()}
     return {label: float(value) for label, value in values.items() if numbers.is_number(value) and value > 0}
-
-
-def pixels_note(summary: Mapping[str, Any], entries: Iterable[Entry]) -> list[str]:
-    """What operations a pixel are, where a table has them."""
-    costs = [cost_of(summary, entry.source[0], entry.player) for entry in entries]
-    return ["FLOPs a pixel: of a training window, over the pixels of the output"] if of_pixels(costs) else []

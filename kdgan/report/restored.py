@@ -1,7 +1,7 @@
 """The section of restored images: what all players made of the same ones, side by side, with error maps and a slider.
 
-Each image has a row of tiles: what is given, what each player makes of it, and what is true; below each its error map. A slider
-lays any two of a row over each other. Its images are those of the tiles, and without a script it is not shown.
+Each image has a row of tiles: what is given, what each player makes of it, and what is true; below each its error map. A
+slider lays any two of a row over each other. Its images are those of the tiles, and without a script it is not shown.
 """
 
 from collections.abc import Sequence
