@@ -13,7 +13,7 @@ import numpy as np
 from kdgan import pictures
 from kdgan.report import choice, images, numbers
 from kdgan.report.entries import TEACHER, comparisons
-from kdgan.report.markup import section, sentence
+from kdgan.report.markup import folded, section, sentence
 from kdgan.report.read import Results
 
 KIND = "restored"
@@ -22,7 +22,7 @@ MOST_SATURATED = 0.005  # of an error map's pixels: the factor is the largest at
 
 SCRIPT = """<script>
 for (const box of document.querySelectorAll(".kdgan .compare")) {
-  const tiles = box.parentElement.querySelectorAll(".tiles .tile");
+  const tiles = box.closest(".restored").querySelectorAll(".tiles .tile");
   const show = (select, image) => {
     const tile = tiles[select.value];
     image.src = tile.src;
@@ -86,7 +86,7 @@ def _of_title(results: Results, stage: str, made: Sequence[images.Made]) -> str:
                  and any(one.name == column.name and one.arm == chosen.arm for one in made)), None)  # fmt: skip
     right = best if best is not None else max((i for i, column in enumerate(columns) if column.is_made), default=0)
     rows = "".join(
-        f'<div class="restored">{_tiles(columns, errors, factor, k)}{_slider(columns, right, k)}</div>'
+        f'<div class="restored">{_tiles(columns, errors, factor, k)}{_compared(columns, right, k)}</div>'
         for k in range(min(len(column.images) for column in columns))
     )
     said = "A window of images of the test split"
@@ -109,10 +109,8 @@ def _has_true(results: Results, made: images.Made) -> bool:
 
 def _columns(results: Results, made: Sequence[images.Made]) -> tuple[list[Column], np.ndarray | None]:
     """(input, players, true in their order; what errors are taken to: the true images, else the teacher's)."""
-    columns = []
+    columns: list[Column] = []
     reference = results.evaluation.get(made[0].record.get("reference") or "")
-    if reference is not None and len(reference):
-        columns.append(Column("input", reference[0], (), False))
     shape = made[0].images.shape
     for one in made:
         if one.images.shape == shape and not one.variant:
@@ -121,6 +119,13 @@ def _columns(results: Results, made: Sequence[images.Made]) -> tuple[list[Column
                 f"{value:.2f} {unit}".strip() for value in one.record.get("values") or () if numbers.is_number(value)
             ]
             columns.append(Column(one.name, one.images, words, True))
+    if reference is not None and len(reference):
+        # A player that gives back what it is given stands for it, with what is measured of it.
+        same = [column for column in columns if np.array_equal(column.images, reference[0])]
+        columns = [
+            *(same or [Column("input", reference[0], (), False)]),
+            *(c for c in columns if all(c is not one for one in same)),
+        ]
     if reference is not None and len(reference) > 1:
         columns.append(Column(str(made[0].record.get("true_label") or "true"), reference[1], (), False))
         return columns, reference[1]
@@ -151,9 +156,15 @@ def _tiles(columns: Sequence[Column], errors: dict[str, np.ndarray], factor: int
             shown = np.clip(np.round(factor * errors[column.name][k]), 0, 255).astype(np.uint8)[..., None]
             picture += _image(shown, f"error of {column.name} ×{factor}, image {k + 1}", "error")
         elif errors:  # keeps the row's images at one height
-            picture += _image(np.zeros((*column.images[k].shape[:2], 2), np.uint8), "", "error")
+            picture += _image(np.zeros((*column.images[k].shape[:2], 2), np.uint8), "", "none")
         figures.append(f"<figure><figcaption>{escape(column.name)}{words}</figcaption>{picture}</figure>")
     return f'<div class="tiles">{"".join(figures)}</div>'
+
+
+def _compared(columns: Sequence[Column], right: int, k: int) -> str:
+    """The slider of an image, open of the first."""
+    slider = _slider(columns, right, k)
+    return slider if k == 0 or not slider else folded("Two of them over each other", slider)
 
 
 def _slider(columns: Sequence[Column], right: int, k: int) -> str:

@@ -112,6 +112,7 @@ color:var(--muted);font-size:.75rem;line-height:1;white-space:nowrap}}
 .kdgan .tiles{{display:grid;grid-template-columns:repeat(auto-fill,minmax(7.4rem,1fr));gap:.8rem .7rem;align-items:end}}
 .kdgan .tiles img{{display:block;width:100%;height:auto;image-rendering:pixelated;background:var(--line)}}
 .kdgan .tiles img+img{{margin-top:3px}}
+.kdgan .tiles .none{{background:none}}
 .kdgan .tiles figcaption{{color:var(--ink);font-size:.8rem;line-height:1.3;margin-bottom:.25rem;overflow-wrap:anywhere}}
 .kdgan .tiles figcaption span{{color:var(--muted);display:block}}
 .kdgan .tiles+.compare{{margin-top:1rem}}
