@@ -2,7 +2,7 @@
 
 | name | what it does | random |
 |---|---|---|
-| bicubic | reduces by `scale`, as MATLAB does (`kdgan/bicubic.py`), to uint8; `trim` cuts sides to multiples of the scale | no |
+| bicubic | reduces by `scale`, as MATLAB does (`kdgan/bicubic.py`), to uint8; `trim` cuts sides to multiples of it | no |
 | poisson | Poisson(`peak`·x)/`peak` of a pixel x in [0, 1]: photons counted | yes |
 | gaussian | adds N(0, (`sigma`/255)²), unclipped; `sigma` = (low, high): uniform between, drawn by image | yes |
 | function | `(key, image [h, w, c], **arguments) -> image`, by its dotted path `name` | yes |
@@ -35,6 +35,7 @@ FUNCTION = "function"
 LARGEST_SCALE, LARGEST_SIGMA, LARGEST_PEAK = 16, 255.0, 10_000.0
 _FINEST = 2.0**20  # noise is a multiple of 1/2²⁰: a product with it is exact, so that x + noise is rounded once
 _BITS, _LOOKUPS = 12, 4  # a normal number is the sum of so many quantiles, each by so many bits
+_UNIT = np.arange(256, dtype=np.float32) / np.float32(255)  # looked up: a compiler may turn x/255 into x·(1/255)
 _TAIL = 8.0  # standard deviations of a Poisson count beyond which nothing is drawn
 _TAGS = {name: zlib.crc32(name.encode()) for name in ("gaussian", "poisson", "sigma", FUNCTION, "fixed", "fresh")}
 
@@ -97,7 +98,10 @@ class Degradation:
         return clean[..., : height - height % self.scale, : width - width % self.scale, :]
 
     def noisy(
-        self, words: UInt32[Array, "b 2"], image: UInt8[Array, "b h w c"], origin: Int[Array, "b 2"] | None = None
+        self,
+        words: UInt32[Array | np.ndarray, "b 2"],
+        image: UInt8[Array | np.ndarray, "b h w c"],
+        origin: Int[Array | np.ndarray, "b 2"] | None = None,
     ) -> Float32[Array, "b h w c"]:
         """Images in [0, 1], with noise that may leave this range.
 
@@ -106,7 +110,7 @@ class Degradation:
             image: uint8, whole or a window.
             origin: row and column of the window in the whole image; None: it is whole.
         """
-        origin = jnp.zeros((len(image), 2), jnp.int32) if origin is None else origin
+        origin = np.zeros((len(image), 2), np.int32) if origin is None else origin
         return jax.vmap(self._noisy)(jnp.asarray(words), jnp.asarray(image), jnp.asarray(origin))
 
     def _noisy(self, words: Array, image: Array, origin: Array) -> Array:
@@ -116,14 +120,15 @@ class Degradation:
         places = columns * np.uint32(channels) + jnp.arange(channels, dtype=jnp.uint32)[None, None, :]
         bits = lambda kind: threefry(_tagged(words, kind), *jnp.broadcast_arrays(rows, places))
         if self.peak is None:
-            noisy = image.astype(jnp.float32) / np.float32(255)
+            noisy = jnp.asarray(_UNIT)[image.astype(jnp.int32)]
         else:
-            noisy = _counts(self.peak, image, bits("poisson")[0]).astype(jnp.float32) / np.float32(self.peak)
+            counts = _counts(self.peak, image, bits("poisson")[0]).astype(jnp.float32)
+            noisy = _in_steps(counts * np.float32(_FINEST / self.peak))
         if self.sigma is not None:
             normal = _normal(*bits("gaussian"))
             width_of = self.sigma[0] if self.sigma[0] == self.sigma[1] else None
             scale = _scales(*self.sigma)[self._level(words) if width_of is None else 0]
-            noisy = noisy + jnp.round(normal * scale) * np.float32(1 / _FINEST)
+            noisy = noisy + _in_steps(normal * scale)
         if self.function is not None:
             key = jax.random.wrap_key_data(_tagged(words, FUNCTION), impl="threefry2x32")
             noisy = self._from_outside(key, noisy)
@@ -296,6 +301,10 @@ def threefry(words: UInt32[Array, "2"], one: UInt32[Array, "*n"], two: UInt32[Ar
         one = one + keys[(block + 1) % 3]
         two = two + keys[(block + 2) % 3] + np.uint32(block + 1)
     return one, two
+
+
+def _in_steps(count: Array) -> Array:
+    return jnp.round(count) * np.float32(1 / _FINEST)
 
 
 def _tagged(words: Array, kind: str) -> Array:

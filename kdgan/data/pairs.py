@@ -10,10 +10,8 @@ import numpy as np
 
 from kdgan.data.dataset import Dataset
 from kdgan.data.degrade import Degradation
-from kdgan.data.fields import IMAGE, TARGETS, Field, expect
+from kdgan.data.fields import AGAIN, IMAGE, TARGET, Field, expect
 from kdgan.data.shaping import ReaderOver
-
-TARGET = TARGETS[1]
 
 
 def degraded(dataset: Dataset, degradation: Degradation) -> Dataset:
@@ -32,6 +30,8 @@ def degraded(dataset: Dataset, degradation: Degradation) -> Dataset:
         clean = expect(dataset.fields, IMAGE, "image")
     except ValueError as error:
         raise ValueError(f"degrade makes {TARGET!r} of the field {IMAGE!r}: {error}") from error
+    if AGAIN in dataset.fields and degradation.is_random:
+        raise ValueError(f"degrade makes the field {AGAIN!r} in a batch, and the data have one already; rename it")
     others = {name: field for name, field in dataset.fields.items() if name != IMAGE}
     if IMAGE not in dataset.arrays:
         return _read_when_asked(dataset, degradation, clean, others)

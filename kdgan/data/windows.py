@@ -73,8 +73,8 @@ def chosen(spec: Mapping[str, Mapping[str, Any]], dataset: Dataset, *, first: bo
     for number, image in enumerate(sides[main]):
         if min(np.subtract(image, size)) < 0:
             raise ValueError(
-                f"augment.crop.size = {size}: {dataset.called(number)} of {main!r} is {tuple(map(int, image))}; a window that"
-                " lies in every image is accepted"
+                f"augment.crop.size = {size}: {dataset.called(number)} of {main!r} is {tuple(map(int, image))}; a window"
+                " that lies in every image is accepted"
             )
     return Windows(size, main, {name: _scale(dataset, main, name, sides) for name in cut})
 
@@ -95,8 +95,8 @@ def _scale(dataset: Dataset, main: str, name: str, sides: Mapping[str, np.ndarra
         number = int(wrong[0]) if len(wrong) else 0
         raise ValueError(
             f"{main!r} and {name!r} of {dataset.called(number)} are {tuple(map(int, one[number]))} and"
-            f" {tuple(map(int, other[number]))}; images that are cropped alike have one size, or {name!r} everywhere the same"
-            f" multiple of it"
+            f" {tuple(map(int, other[number]))}; images that are cropped alike have one size, or {name!r} everywhere the"
+            " same multiple of it"
         )
     return scale
 
@@ -116,7 +116,7 @@ def origins(
     place: Integer[np.ndarray, " b"],
 ) -> Int32[np.ndarray, "b 2"]:
     """(row, column) of each example's window in the main field, drawn from the key and the example's place."""
-    field = dataset.fields[windows.main]
+    field: Any = dataset.fields[windows.main]
     drawn = np.empty((len(index), 2), np.int32)
     for number, (row, at) in enumerate(zip(index, place, strict=True)):
         generator = np.random.Philox(key=key.astype(np.uint64), counter=np.array([0, _DRAW, at, 0], np.uint64))
