@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from kdgan.data import windows
 from kdgan.game import call_module
 from kdgan.metrics import cost
 from kdgan.run import build, on_host, players, teacher_outputs
@@ -146,7 +147,7 @@ def training_flops(run: Run, program: Program, inputs: Inputs) -> float | None:
     """
     per_step = step_cost(run, program).flops
     count = len(teacher_outputs.drawn(inputs, program, run.seeds[:1])) if program.cached else 0
-    made = [teacher_outputs.flops(run, program, name, count) for name in program.cached]
+    made = [teacher_outputs.flops(run, program, inputs, name, count) for name in program.cached]
     return None if per_step is None or None in made else per_step * program.steps + sum(filter(None, made))
 
 
@@ -176,7 +177,7 @@ def memory(run: Run, program: Program, inputs: Inputs, *, held: int, frozen: int
       together: members that step at once.
     """
     one = step_cost(run, program)
-    data = inputs.train.nbytes if inputs.on_device else 0
+    data = windows.held_bytes(inputs.train) if inputs.on_device else 0
     return Memory(data, held * one.moving + frozen * one.frozen, together * one.working)
 
 
