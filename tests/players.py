@@ -123,7 +123,11 @@ class Stylises(nn.Module):
     @nn.compact
     def __call__(self, image, style=None):
         x = Restores(name="net")(image)
-        return x if style is None else x + self.param("shift", nn.initializers.normal(), (self.styles,))[style][:, None, None, None]
+        return (
+            x
+            if style is None
+            else x + self.param("shift", nn.initializers.normal(), (self.styles,))[style][:, None, None, None]
+        )
 
 
 class Patches(nn.Module):
@@ -212,8 +216,10 @@ def make_state(
 
 def largest_difference(a, b) -> float:
     return max(
-        (float(abs(np.asarray(x) - np.asarray(y)).max())
-        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)),
+        (
+            float(abs(np.asarray(x) - np.asarray(y)).max())
+            for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        ),
         default=0.0,
     )
 

@@ -52,7 +52,9 @@ def check(field: str, spec: Mapping[str, Any] | None) -> None:
     if unknown := [name for name in spec if name not in FIELDS]:
         raise ValueError(f"{field} has no {unknown[0]!r}; accepted are {', '.join(FIELDS)}")
     if ("model" in spec) != ("weights" in spec):
-        raise ValueError(f"{field} = {dict(spec)}: model and weights go together; without both it is evaluate.extractor's")
+        raise ValueError(
+            f"{field} = {dict(spec)}: model and weights go together; without both it is evaluate.extractor's"
+        )
 
 
 def is_of_run(spec: Mapping[str, Any] | None) -> bool:

@@ -26,8 +26,9 @@ pulls as their λ does. K is the number of classes, n that of pixels and channel
 | the same, relativistic_average | halved for both players (RelativisticGAN, by its author) | 2 |
 | `r1`: ½‖∇D‖² | without ½ (GAN_stability) | ½ |
 | `reconstruction`; `kl`, `latent` | averaged over pixels; over latent variables | n |
-| `pixel`, `mse`, `match`, `decoder`, `seen`, `target`, `perceptual`, `content`, `tv` | norms as papers write them: sums over pixels or units | 1/n |
-| `style`: ‖G − G_s‖²_F of Gram matrices over h·w·c | averaged over entries (fast_neural_style of PyTorch's examples), C channels | C² |
+| `pixel`, `mse`, `match`, `decoder`, `seen` | norms as papers write them: sums over pixels or units | 1/n |
+| `target`, `perceptual`, `content`, `tv` | the same | 1/n |
+| `style`: of Gram matrices over h·w·c, C channels | averaged over entries (fast_neural_style) | C² |
 | | ¼ of the squared distance (Gatys et al.'s paper) | 4 |
 | `adapted` | FitNets' paper: ½‖·‖² | 2/n |
 | `wd` | a sum over all parameters | 1/n |

@@ -17,7 +17,7 @@ SMALLEST = 1e-7  # norm up to which a vector counts as 0
 
 
 def spatial_affinity(features: Float[Array, "b h w c"]) -> Float[Array, "b n n"]:
-    """Cosines between the channel vectors of every two positions [b, h·w, h·w]: A = F̃F̃ᵀ, F̃ [h·w, c] with rows of length 1."""
+    """Cosines of the channel vectors of every two positions [b, h·w, h·w]: F̃F̃ᵀ, F̃ [h·w, c] with rows of length 1."""
     x = at_least_float32(features).reshape(features.shape[0], -1, features.shape[-1])
     x = _unit(x)
     return jnp.einsum("bnc,bmc->bnm", x, x, precision="highest")
@@ -79,7 +79,7 @@ def affinity(
                 f"{where} have shapes {s.shape} and {t.shape}: channel affinity takes equal channels; 'spatial' takes any"
             )
         terms.append(weight * images.l1(FORMS[form](s), FORMS[form](t)))
-    return sum(terms[1:], terms[0])
+    return jnp.sum(jnp.stack(terms), axis=0)
 
 
 def _unit(x: Array) -> Array:

@@ -114,9 +114,7 @@ def _weighted_sum(
     return sum(terms[1:], terms[0])
 
 
-def matched(
-    student: Features, teacher: Features, weights: Weights | None
-) -> list[tuple[str, Array, Array, ArrayLike]]:
+def matched(student: Features, teacher: Features, weights: Weights | None) -> list[tuple[str, Array, Array, ArrayLike]]:
     """(which layers, for an error; the student's; the teacher's; weight) in order; the shapes are not compared.
 
     Raises:

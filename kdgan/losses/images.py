@@ -51,7 +51,7 @@ def l2(image: Float[Array, "b *pixels"], other: Float[Array, "n *others"]) -> Fl
 def charbonnier(
     image: Float[Array, "b *pixels"], other: Float[Array, "n *others"], *, epsilon: float = 1e-3
 ) -> Float[Array, " b"]:
-    """mean_{h,w,c} √((x − y)² + ε²), Charbonnier et al. 1994: |x − y| with a rounded tip, as LapSRN (Lai et al. 2017) has it.
+    """mean_{h,w,c} √((x − y)² + ε²) (Charbonnier et al. 1994): |x − y| with a rounded tip, LapSRN's loss (Lai et al. 2017).
 
     Code that sums over pixels (LapSRN) has h·w·c times as much; ε is in the images' units, 1e-3 of pixels in [0, 1].
 
@@ -75,7 +75,9 @@ def charbonnier(
 DISTANCES: Mapping[str, Callable[[Array, Array], Array]] = {"l1": l1, "l2": l2, "charbonnier": charbonnier}
 
 
-def total_variation(image: Float[Array, "b h w c"], *, squared: bool = False, diagonals: bool = False) -> Float[Array, " b"]:
+def total_variation(
+    image: Float[Array, "b h w c"], *, squared: bool = False, diagonals: bool = False
+) -> Float[Array, " b"]:
     """Mean difference of neighbours: mean |x_{i+1,j} − x_{ij}| + mean |x_{i,j+1} − x_{ij}| (Rudin et al. 1992, anisotropic).
 
     Each mean is over the pairs that there are, and over channels; papers and code that sum over pixels (Johnson et al.

@@ -1,8 +1,9 @@
 """Restorers, players image -> image: they learn from clean images, from noisy or smaller copies of one, or from a teacher.
 
-A batch of restoration holds `image` [b, h, w, c], what players are given, and `target` [b, s·h, s·w, c], the clean image at s
-times the sides. Examples beyond `data.labelled` come under "unlabelled" (`data.unlabelled_batch_size`): of those a method
-looks at the clean image only where it is told to. With a noise the batch may hold under `again` the same window with another.
+A batch of restoration holds `image` [b, h, w, c], what players are given, and `target` [b, s·h, s·w, c], the clean image at
+s times the sides. Examples beyond `data.labelled` come under "unlabelled" (`data.unlabelled_batch_size`): of those a method
+looks at the clean image only where it is told to. With a noise the batch may hold under `again` the same window with
+another.
 """
 
 import dataclasses
@@ -74,14 +75,15 @@ def restore_distill(
 ) -> Method:  # fmt: skip
     """A small restorer learns from a large one, from clean images where there are any, and from what a critic sees.
 
-    Terms of the student, each only where it is asked for: `target`, the distance to the clean image (`clean`), of the batch's
-    examples; `teacher`, to the teacher's output (`pixels`); `adapted`, to its features behind 1×1 convolutions, the player
-    `adapter` (`features`); `relations`, to their affinity (FAKD, He et al. 2020); `perceptual`, between features of the frozen
-    player `critic` on the student's output and on the reference (Johnson et al. 2016; SRGAN, Ledig et al. 2017); `adv`,
-    against the player `discriminator`, which has the terms `real` and `fake`. The reference of an example is its clean image
-    where `clean` and the example is of the batch, else the teacher's output. With clean=False no clean image is looked at;
-    with pixels=False and neither features nor relations, on the batch alone, the teacher is not called, and with `perceptual`
-    and `adversarial` that is SRGAN.
+    Terms of the student, each only where it is asked for: `target`, the distance to the clean image (`clean`), of the
+    batch's examples; `teacher`, to the teacher's output (`pixels`); `adapted`, to its features behind 1×1 convolutions, the
+    player `adapter` (`features`); `relations`, to their affinity (FAKD, He et al. 2020); `perceptual`, between features of
+    the frozen player `critic` on the student's output and on the reference (Johnson et al. 2016; SRGAN, Ledig et al. 2017);
+    `adv`, against the player `discriminator`, which has the terms `real` and `fake`.
+
+    The reference of an example is its clean image where `clean` and the example is of the batch, else the teacher's output.
+    With clean=False no clean image is looked at. With pixels=False and neither features nor relations, on the batch alone,
+    the teacher is not called: with `perceptual` and `adversarial` that is SRGAN.
 
     FAKD's weights are ½ and ½ of `target` and `teacher` with L1, 10 of `relations`.
 
@@ -89,7 +91,8 @@ def restore_distill(
       loss: of `target` and `teacher`: "l1", "l2" or "charbonnier".
       clean: whether there is a term `target`.
       pixels: whether there is a term `teacher`.
-      features: paths of features that are matched behind the adapter; a mapping student's path -> teacher's where they differ.
+      features: paths of features that are matched behind the adapter; a mapping student's path -> teacher's where they
+        differ.
       relations: paths of features whose affinity is matched, likewise; no adapter.
       relation: "spatial" (between positions; any widths) or "channel" (between channels; equal widths).
       perceptual: paths of the critic's features.
@@ -115,7 +118,9 @@ def restore_distill(
         Adversary(adversarial, real_label, penalty, penalty_every, diffaugment, patches=True) if adversarial else None
     )
     if not (clean or pixels or adapted or related or layers or adversary):
-        raise ValueError("method: nothing is learned; set clean, pixels, features, relations, perceptual or adversarial")
+        raise ValueError(
+            "method: nothing is learned; set clean, pixels, features, relations, perceptual or adversarial"
+        )
     lesson = _Lesson(
         clean, on, adapted, related, taught=pixels or bool(adapted or related), compared=bool(layers or adversary)
     )
@@ -145,7 +150,13 @@ def restore_distill(
             terms["adv"] = fooling(adversary, players, made.student, batch, key, real=made.reference)
         return terms
 
-    details = {"target": loss, "teacher": loss, "relations": relation, "perceptual": perceptual_loss, "adv": adversarial}
+    details = {
+        "target": loss,
+        "teacher": loss,
+        "relations": relation,
+        "perceptual": perceptual_loss,
+        "adv": adversarial,
+    }
     learns = Move(("student", "adapter") if adapted else "student", student, details=details)
     if adversary is None:
         return Method(learns)
@@ -201,7 +212,8 @@ class _Lesson:
         paths = tuple(dict.fromkeys((*self.adapted, *self.related)))
         student, own = _with_features(players, "student", image, paths)
         own = {path: value[first:] for path, value in own.items()}
-        teacher, theirs = None, {}
+        teacher: Any = None
+        theirs: Mapping[str, Any] = {}
         if self.taught or (self.compared and not (self.clean and self.on == "labelled")):
             wanted = tuple(dict.fromkeys((*self.adapted.values(), *self.related.values())))
             teacher, theirs = _with_features(players, "teacher", part_of(batch, self.on)["image"], wanted)
@@ -308,7 +320,8 @@ def perceived(
 def game(adversary: Adversary, players: Players, real: Any, fake: Any, batch: Batch, key: Any) -> Terms:
     """The discriminator's terms of real images against made ones: `real`, `fake`, and its penalty."""
     scores = [
-        adversary.score(players, shown, batch, fold_in_name(key, name)) for name, shown in (("real", real), ("fake", fake))
+        adversary.score(players, shown, batch, fold_in_name(key, name))
+        for name, shown in (("real", real), ("fake", fake))
     ]
     of_real, of_fake = map(of_image, adversary.losses.discriminator(*scores))
     return {"real": of_real, "fake": of_fake, **adversary.penalty_terms(players, real, fake, batch, key)}

@@ -22,14 +22,14 @@ def style(
 ) -> Method:  # fmt: skip
     """A network image -> image in a style (Johnson et al. 2016), in several (Dumoulin et al. 2017), or a distilled one.
 
-    Terms, each only where it is asked for. On features of the frozen player `critic`: `content`, the squared distance of what is
-    made to the image itself; `style`, of Gram matrices to those of the images of the player `style_images`
-    (`kdgan.losses.style`). `tv`: total variation, squared. Against the frozen player `teacher`, on the same image in the same
-    style: `teacher`, the distance of pixels; `perceptual`, that of the critic's features; `adv`, against a discriminator that
-    takes the teacher's images for real (terms `real` and `fake`).
+    Terms, each only where it is asked for. On features of the frozen player `critic`: `content`, the squared distance of
+    what is made to the image itself; `style`, of Gram matrices to those of the images of the player `style_images`
+    (`kdgan.losses.style`). `tv`: total variation, squared. Against the frozen player `teacher`, on the same image in the
+    same style: `teacher`, the distance of pixels; `perceptual`, that of the critic's features; `adv`, against a
+    discriminator that takes the teacher's images for real (terms `real` and `fake`).
 
-    With `styles` = k each example is painted in one of k styles, drawn at random: the player is called with the image and the
-    style, a class [b]. Its i-th style is the i-th image of `style_images`, and the teacher's style teacher_styles[i].
+    With `styles` = k each example is painted in one of k styles, drawn at random: the player is called with the image and
+    the style, a class [b]. Its i-th style is the i-th image of `style_images`, and the teacher's style teacher_styles[i].
 
     Args:
       player: who is trained.
@@ -55,7 +55,9 @@ def style(
     if not isinstance(styles, int) or styles < 1:
         raise ValueError(f"method.styles = {styles!r}: a whole number of at least 1 is accepted")
     if teacher_styles and len(teacher_styles) != styles:
-        raise ValueError(f"method.teacher_styles = {tuple(teacher_styles)}: one for each of the {styles} styles is accepted")
+        raise ValueError(
+            f"method.teacher_styles = {tuple(teacher_styles)}: one for each of the {styles} styles is accepted"
+        )
     distance, seen = distance_of("pixel", pixel) if pixel else None, seen_by("perceptual_loss", perceptual_loss)
     adversary = (
         Adversary(adversarial, real_label, penalty, penalty_every, diffaugment, patches=True) if adversarial else None
@@ -79,7 +81,9 @@ def style(
             _, wanted = players.critic(batch["image"], features=tuple(content))
             terms["content"] = feature_losses.feature_l2([own[path] for path in content], [wanted[p] for p in content])
         if style:
-            terms["style"] = style_losses.style([own[path] for path in style], _targets(players, made.style, style, styles))
+            terms["style"] = style_losses.style(
+                [own[path] for path in style], _targets(players, made.style, style, styles)
+            )
         if tv:
             terms["tv"] = image_losses.total_variation(made.image, squared=True)
         if distance:

@@ -60,7 +60,9 @@ class Johnson(nn.Module):
         if self.styles < 0:
             raise ValueError(f"Johnson.styles = {self.styles}; it accepts 0 (one style) or a number of styles")
         if not 0 <= self.style < max(self.styles, 1):
-            raise ValueError(f"Johnson.style = {self.style}; with styles={self.styles} it accepts 0 to {max(self.styles, 1) - 1}")
+            raise ValueError(
+                f"Johnson.style = {self.style}; with styles={self.styles} it accepts 0 to {max(self.styles, 1) - 1}"
+            )
         if self.outer < 1 or self.outer % 2 == 0:
             raise ValueError(f"Johnson.outer = {self.outer}; it accepts an odd number")
         super().__post_init__()

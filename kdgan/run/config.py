@@ -19,7 +19,7 @@ __all__ = ["ConfigError", "check_labels", "differences", "plain", "resolve"]
 
 SECTIONS = tuple(schema.hints(Config))
 _STAGE_FIELDS = tuple(schema.hints(StageFields))
-WEIGHTS = ("path", "names", "player", "arm", "member")  # fields of a player's weights
+WEIGHTS = ("path", "names", "player", "arm", "member", "any_degradation")  # fields of a player's weights
 
 
 def plain(config: Any) -> Any:

@@ -224,5 +224,5 @@ class Evaluation:
 
 
 def _pixels(data: Data) -> str:
-    """By what images are normalised."""
-    return repr((data.mean, data.std))
+    """By what images are made what players see."""
+    return repr((data.mean, data.std, data.degrade))

@@ -29,7 +29,9 @@ INCEPTION_FEATURES = 2048
 
 def needed(program: Program) -> bool:
     """Whether some player of a program is measured by features of an extractor."""
-    return any(evaluator.samples or evaluator.critic for several in program.evaluators.values() for evaluator in several)
+    return any(
+        evaluator.samples or evaluator.critic for several in program.evaluators.values() for evaluator in several
+    )
 
 
 def _draws(programs: Mapping[str, Sequence[Program]]) -> bool:

@@ -44,6 +44,8 @@ class Program:
       example: shapes of a prepared batch, without what is cached.
       prepare: host batch, data set on the device -> batch.
       augment: its augmentation, as the config has it.
+      windows_first: whether windows are cut first, of images that need not be (`run/batches.py`).
+      whole: whether `cached` outputs are those of whole images (`run/whole_outputs.py`).
       views: fixed augmented forms of each example (`kdgan/data/views.py`); None: augmented anew at every step.
       inputs: player -> the fields that it is given, of those that are given others than the field `image` alone.
       shared: frozen players that are the same for every seed.
@@ -74,6 +76,8 @@ class Program:
     cached: tuple[str, ...]
     inputs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     beside: tuple[str, ...] = ()
+    windows_first: bool = False
+    whole: bool = False
     shared: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 

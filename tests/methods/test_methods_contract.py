@@ -42,11 +42,27 @@ CASES = {
     ),
     "restore": ({"loss": "charbonnier", "targets": "again", "on": "all"}, {"student": small.Restores()}),
     "restore_distill": (
-        {"features": ("hidden",), "relations": ("hidden",), "perceptual": ("hidden",), "adversarial": "nonsaturating",
-         "penalty": "r1", "on": "all"}, RESTORERS),
+        {
+            "features": ("hidden",),
+            "relations": ("hidden",),
+            "perceptual": ("hidden",),
+            "adversarial": "nonsaturating",
+            "penalty": "r1",
+            "on": "all",
+        },
+        RESTORERS,
+    ),
     "style": (
-        {"content": ("hidden",), "style": ("hidden", "last"), "tv": True, "pixel": "l1", "perceptual": ("last",),
-         "adversarial": "hinge"}, {**RESTORERS, "style_images": small.styles()}),
+        {
+            "content": ("hidden",),
+            "style": ("hidden", "last"),
+            "tv": True,
+            "pixel": "l1",
+            "perceptual": ("last",),
+            "adversarial": "hinge",
+        },
+        {**RESTORERS, "style_images": small.styles()},
+    ),
     "vae": ({}, {"student": small.Coder()}),
     "vae_distill": ({}, {"student": small.Coder(), "teacher": small.Coder()}),
 }

@@ -189,7 +189,8 @@ def test_style_has_johnsons_terms():
     terms, players = played("style", asked, modules, BATCH)
     image = BATCH["image"]
     made, painting = players.student(image), players.style_images()
-    assert list(terms) == ["student"] and set(terms["student"]) == {"content", "style", "tv"}
+    assert list(terms) == ["student"]
+    assert set(terms["student"]) == {"content", "style", "tv"}
     (a,), (b,) = (features(players.critic, x, "last") for x in (made, image))
     np.testing.assert_allclose(terms["student"]["content"], mean((a - b) ** 2), rtol=1e-5)
     expected = 0
@@ -268,7 +269,7 @@ def shorter(batch):
 @pytest.mark.parametrize(
     ("name", "hyperparameters", "change", "words"),
     [
-        ("restore", {}, lambda b: without(b, "target"), "the batch has no 'target', the clean images; .* it holds again, image"),
+        ("restore", {}, lambda b: without(b, "target"), "the batch has no 'target', the clean .* it holds again, image"),
         ("restore", {"targets": "again"}, lambda b: without(b, "again"), "no 'again', the images with another noise"),
         ("restore", {"on": "others"}, lambda b: without(b, "unlabelled"), "method.on = 'others' needs data.unlabelled_b"),
         ("restore", {"targets": "half", "scale": 3}, lambda b: b, "method.scale = 3: it does not divide .* 4×4"),
@@ -279,6 +280,10 @@ def shorter(batch):
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_from_shapes(name, hyperparameters, change, words):
-    modules = {**MODULES, "style_images": small.styles(), "student": small.Stylises(2) if name == "style" else small.Restores()}
+    modules = {
+        **MODULES,
+        "style_images": small.styles(),
+        "student": small.Stylises(2) if name == "style" else small.Restores(),
+    }
     with pytest.raises(ValueError, match=words):
         game.inspect_method(methods.build(name, **hyperparameters), modules, change(BATCH))
