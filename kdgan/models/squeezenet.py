@@ -18,7 +18,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan.models.layers import Tap, check_fields, global_mean
-from kdgan.models.pixels import check_restorer
+from kdgan.models.pixels import check_images
 
 MEAN = (104.0, 117.0, 123.0)  # of Caffe's pixels, blue, green, red in 0..255
 SMALLEST = 21  # pixels a side, of which every layer has one left
@@ -48,7 +48,7 @@ class SqueezeNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b k"]:
-        check_restorer(self, x, min_size=SMALLEST)
+        check_images(self, x, min_size=SMALLEST)
         if self.bgr:
             x = _as_caffe(x)
         x = nn.relu(nn.Conv(96, (7, 7), (2, 2), padding="VALID", kernel_init=_INIT, name="conv1")(x))
