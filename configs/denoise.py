@@ -31,7 +31,7 @@ def get_config(arguments=""):
     config.data.augment = common.named(crop=dict(size=40), flip=dict(), turn=dict())
 
     cosine = lambda rate: dict(learning_rate=rate, schedule="cosine")
-    published = dict(model="dncnn", weights=given["teacher"])
+    published = dict(model="dncnn", model_args=dict(batch_norm=False), weights=given["teacher"])
     small = dict(model="dncnn", model_args=dict(depth=7, width=32), optimizer=cosine(1e-3))
     config.players = common.named(
         teacher=published if given["teacher"] else small,
@@ -39,6 +39,7 @@ def get_config(arguments=""):
         adapter=dict(model="adapter", optimizer=cosine(3e-3)),
         noisy=dict(model="identity"),
     )
+    config.evaluate.batch_size = 4
     config.stage.batch_size, config.stage.steps, config.stage.beside = 8, int(given["steps"]), ("noisy",)
 
     restore = lambda **method: dict(

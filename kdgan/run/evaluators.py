@@ -144,11 +144,12 @@ def _check(
     }
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
     images = {name: field for name, field in inputs.test.fields.items() if field.kind == "image"}
-    if any(field.is_ragged or field.shape != fields[name].shape for name, field in images.items()):
-        # A whole image, of another size than what is trained on.
-        one = jax.eval_shape(make_forward(module, inputs.config, compute_dtype, given), split, raw)
+    # Whether whole images have another size than what is trained on.
+    other = any(field.is_ragged or field.shape != fields[name].shape for name, field in images.items())
     totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, given, keep=True)
     try:
+        if other:
+            one = jax.eval_shape(make_forward(module, inputs.config, compute_dtype, given), split, raw)
         sums, _ = jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
     except Exception as error:  # whatever a function of the user's own raises
         shapes = ", ".join(
