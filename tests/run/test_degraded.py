@@ -31,7 +31,7 @@ def clean(count=N, sizes=((16, 12),), channels=1):
     return data.from_fields({"image": np.stack(images) if len(sizes) == 1 else images})
 
 
-SEVERAL = ((16, 12), (11, 18), (12, 12))
+SEVERAL = ((16, 12), (12, 18), (12, 12))
 
 
 def config(stages=None, **fields):
@@ -316,10 +316,10 @@ CACHED = dict(cached=("teacher",))
         (dict(degrade={"gaussian": {"sigma": (30, 20)}}), {}, "config.data.degrade.gaussian.sigma = .*(low, high)"),
         (dict(degrade={"poisson": {"peak": 0}}), {}, "config.data.degrade.poisson.peak = 0: "),
         (dict(degrade={"bicubic": {"scale": 1.5}}), {}, "config.data.degrade.bicubic.scale = 1.5: a whole number"),
-        (dict(degrade={"bicubic": {"scale": 5}}), {}, "scale = 5 does not divide the sides of example 0, 16×12; .*trim = True"),
-        (dict(degrade="test_degraded.absent"), {}, "config.data.degrade.function = 'test_degraded.absent' cannot be imported"),
+        (dict(degrade={"bicubic": {"scale": 5}}), {}, "scale = 5 does not divide the sides of example 0, 16×12; .*trim"),
+        (dict(degrade="test_degraded.absent"), {}, "degrade.function = 'test_degraded.absent' cannot be imported"),
         (dict(degrade={"function": {"name": "test_degraded.speckled", "power": 1}}), {}, "unexpected keyword.*'power'"),
-        (NOISY, dict(augment={"crop": {"size": 20}}), r"example 0 of 'image' is \(16, 12\); a window that lies in every image"),
+        (NOISY, dict(augment={"crop": {"size": 20}}), r"example 0 of 'image' is \(16, 12\); a window that"),
         (NOISY, dict(augment={"crop": {"size": (4, 6)}, "turn": {}}), r"augment.turn turns squares.* \(4, 6\)"),
         (NOISY, CACHED, "draws other noise at every step; set config.data.noises to a number"),
         (
@@ -337,8 +337,8 @@ def test_each_mistake_is_one_line_before_anything_compiles(fields, stage, expect
             made.stages.teacher.augment = stage["augment"]
     sets = {"train": clean(), "test": clean(3)}
     monkeypatch.setattr(jax, "jit", None)
+    run = resolve(run_inputs.handed_over(made, sets))
     with pytest.raises(ConfigError, match=expected) as error:
-        run = resolve(run_inputs.handed_over(made, sets))
         build.all_programs(run, run_inputs.load(run, sets))
     assert "\n" not in str(error.value)
 
@@ -346,7 +346,9 @@ def test_each_mistake_is_one_line_before_anything_compiles(fields, stage, expect
 def test_data_with_a_target_are_refused():
     image = np.zeros((N, 8, 8, 1), np.uint8)
     both = data.from_fields({"image": image, "target": image})
-    with pytest.raises(ConfigError, match="degrade makes the field 'target' of clean images, and the data .* have one"):
+    with pytest.raises(
+        ConfigError, match=r"degrade makes the field 'target' of clean images, and the data .* have one"
+    ):
         load(both, both, **NOISY)
 
 
