@@ -257,13 +257,13 @@ def test_cached_and_uncached_arms_see_the_same_windows(tmp_path):
     image = RNG.integers(0, 256, (8, 12, 12, 1), np.uint8)
     both = data.from_fields({"image": image, "target": image[::-1].copy()})
     made = whole_run(())
-    terms = dict(student=dict(clean=0.5, teacher=0.5))
+    made.stages.main.lambdas = dict(student=dict(clean=0.5, teacher=0.5))
     made.data.labelled, made.data.unlabelled_batch_size = None, 0
     for name in ("teacher", "main"):
         made.stages[name].augment = {n: {**of, "fields": ("image", "target")} for n, of in made.stage.augment.items()}
     with made.unlocked(), made.ignore_type():
         made.stages.main.update(dict(
-            method=dict(name="test_degraded.halves"), lambdas=terms,
+            method=dict(name="test_degraded.halves"), cached=(),
             arms=common.named(kept=dict(cached=("teacher",)), run=dict()),
         ))  # fmt: skip
     sets = {"train": both, "test": both}
