@@ -16,7 +16,7 @@ from kdgan.data import degrade
 from kdgan.game import Method, Move
 from kdgan.losses import images as image_losses
 from kdgan.run import batches as run_batches
-from kdgan.run import build, stage_data, teacher_outputs, totals
+from kdgan.run import build, export, judging, stage_data, teacher_outputs, totals
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.splits import Splits
@@ -249,7 +249,14 @@ def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, 
                 forms = [(np.rot90(given[:, ::f], k), np.rot90(window[:, ::f], k)) for f in (1, -1) for k in range(4)]
                 there = [form for form in forms if np.array_equal(form[0], part["image"][i])]
                 assert any(np.allclose(form[1], part["cached"]["teacher"][i], atol=1e-5) for form in there)
-    assert list((tmp_path / "run").glob("cached/*")) if memory_mb == 0 else True
+    assert bool(list((tmp_path / "run").glob("cached/*"))) == (memory_mb == 0)
+    # Files are judged, and the player beside them, on noisy images that are rounded; they take images of any size.
+    if scale == 1:
+        made_of = export.export(tmp_path / "run", tmp_path / "out", formats=["stablehlo"], player="student", data=sets)
+        assert judging.ROUNDED in made_of.record["notes"]
+        rows = {row["kind"]: row["measures"]["psnr"] for row in made_of.record["rows"]}
+        assert rows["artefact"] == pytest.approx(rows["float"], abs=1e-3)
+        assert rows["float"] == pytest.approx(found["student"]["psnr"]["mean"], abs=0.3)
 
 
 def test_cached_and_uncached_arms_see_the_same_windows(tmp_path):
