@@ -89,7 +89,7 @@ def _resample(image: Any, scale: int, enlarge: bool) -> Any:
 Taps = tuple[tuple[int, float], ...]  # of an output pixel: (offset of an input pixel, its weight)
 
 
-def _pass(size: int, scale: int, enlarge: bool) -> tuple[int, int, tuple[Taps, ...]]:
+def _pass(size: Any, scale: int, enlarge: bool) -> tuple[Any, int, tuple[Taps, ...]]:
     """(output pixels, stride, taps of each phase): output k·phases + p takes input pixels k·stride + offset."""
     if scale != int(scale) or scale < 1:
         raise ValueError(f"bicubic: scale must be a whole number of at least 1, got {scale}")
@@ -109,22 +109,38 @@ def _taps(centre: float, width: int) -> Taps:
 
 
 def _along(image: Any, axis: int, scale: int, enlarge: bool) -> Any:
-    """One pass along an axis; the few shifted slices of it cost less than a product with `weights`."""
+    """One pass along an axis, whose size may be a symbol of an exported program.
+
+    The few shifted slices of it cost less than a product with `weights`.
+    """
     library: Any = np if isinstance(image, np.ndarray) else jnp
     axis += image.ndim
     count, stride, phases = _pass(image.shape[axis], scale, enlarge)
     offsets = [offset for taps in phases for offset, _ in taps]
-    before, steps = -min(0, *offsets), count // len(phases)
-    after = max(0, max(offsets) + (steps - 1) * stride + 1 - image.shape[axis])
-    padded = library.pad(image, [(before, after) if i == axis else (0, 0) for i in range(image.ndim)], mode="symmetric")
+    before, after = -min(0, *offsets), max(0, max(offsets) + 1 - stride)
+    padded = _mirrored(library, image, axis, before, after)
 
     def shifted(offset: int) -> Any:
-        first = before + offset
-        place = slice(first, first + (steps - 1) * stride + 1, stride)
-        return padded[tuple(place if i == axis else slice(None) for i in range(image.ndim))]
+        place = slice(before + offset, offset - stride + 1 - after or None, stride)
+        return padded[_at(axis, place)]
 
     outputs = [sum(np.asarray(weight, image.dtype) * shifted(offset) for offset, weight in taps) for taps in phases]
     if len(outputs) == 1:
         return outputs[0]
     shape = (*image.shape[:axis], count, *image.shape[axis + 1 :])
     return library.stack(outputs, axis + 1).reshape(shape)
+
+
+def _mirrored(library: Any, image: Any, axis: int, before: int, after: int) -> Any:
+    """The image with so many pixels of its mirror image at both ends of an axis."""
+    size = image.shape[axis]
+    if isinstance(size, int) and size < max(before, after):  # mirrored more than once
+        around = [(before, after) if i == axis else (0, 0) for i in range(image.ndim)]
+        return library.pad(image, around, mode="symmetric")
+    start = [library.flip(image[_at(axis, slice(0, before))], axis)] if before else []
+    end = [library.flip(image[_at(axis, slice(-after, None))], axis)] if after else []
+    return library.concatenate([*start, image, *end], axis)
+
+
+def _at(axis: int, place: slice) -> tuple[slice, ...]:
+    return (*[slice(None)] * axis, place)
