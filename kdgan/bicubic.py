@@ -10,6 +10,7 @@ bicubic are others: their borders, their rounding, and scikit-image's kernel dif
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
@@ -117,12 +118,15 @@ def _along(image: Any, axis: int, scale: int, enlarge: bool) -> Any:
     axis += image.ndim
     count, stride, phases = _pass(image.shape[axis], scale, enlarge)
     offsets = [offset for taps in phases for offset, _ in taps]
-    before, after = -min(0, *offsets), max(0, max(offsets) + 1 - stride)
-    padded = _mirrored(library, image, axis, before, after)
+    padded = _mirrored(library, image, axis, -min(0, *offsets), max(0, max(offsets) + 1 - stride))
+
+    first, length = -min(0, *offsets), (count // len(phases) - 1) * stride + 1
 
     def shifted(offset: int) -> Any:
-        place = slice(before + offset, offset - stride + 1 - after or None, stride)
-        return padded[_at(axis, place)]
+        start = first + offset
+        if library is np:
+            return padded[(*[slice(None)] * axis, slice(start, start + length, stride))]
+        return jax.lax.slice_in_dim(padded, start, start + length, stride, axis)
 
     outputs = [sum(np.asarray(weight, image.dtype) * shifted(offset) for offset, weight in taps) for taps in phases]
     if len(outputs) == 1:
@@ -137,10 +141,7 @@ def _mirrored(library: Any, image: Any, axis: int, before: int, after: int) -> A
     if isinstance(size, int) and size < max(before, after):  # mirrored more than once
         around = [(before, after) if i == axis else (0, 0) for i in range(image.ndim)]
         return library.pad(image, around, mode="symmetric")
-    start = [library.flip(image[_at(axis, slice(0, before))], axis)] if before else []
-    end = [library.flip(image[_at(axis, slice(-after, None))], axis)] if after else []
-    return library.concatenate([*start, image, *end], axis)
-
-
-def _at(axis: int, place: slice) -> tuple[slice, ...]:
-    return (*[slice(None)] * axis, place)
+    # Looked up, since a slice of a side that is a symbol is not known to be as long as it should.
+    start = library.take(image, np.arange(before)[::-1], axis, mode="clip")
+    end = library.take(library.flip(image, axis), np.arange(after), axis, mode="clip")
+    return library.concatenate([start, image, end], axis)

@@ -264,7 +264,7 @@ def test_turn_is_numpys_quarter_turn_and_alike_for_any_channels():
         turned = augment.turn(jax.random.key(seed), jnp.asarray(image))
         (quarters,) = (k for k in range(4) if np.array_equal(turned, np.rot90(image, k)))
         np.testing.assert_array_equal(
-            augment.turn(jax.random.key(seed), image[..., :1]), np.rot90(image, quarters)[..., :1]
+            augment.turn(jax.random.key(seed), jnp.asarray(image[..., :1])), np.rot90(image, quarters)[..., :1]
         )
         seen.add(quarters)
     assert seen == {0, 1, 2, 3}

@@ -224,10 +224,10 @@ def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, 
     variables = {"params": module.init(jax.random.key(3), jnp.zeros((1, 8, 8, 1)))["params"], "model_state": {}}
     table = teacher_outputs.Tables(run, inputs, tmp_path / "cached").of(program, {0: {"teacher": variables}})[0]
     raws = run_batches.batches(
-        inputs, seed=0, stage=1, batch_size=program.batch_size, start=0, steps=4, cached=table, whole=True,
+        inputs, seed=0, stage=1, batch_size=program.batch_size, start=0, steps=2, cached=table, whole=True,
         spec=program.augment,
     )  # fmt: skip
-    prepare = jax.jit(program.prepare)
+    prepare, apply = jax.jit(program.prepare), jax.jit(module.apply)
     for raw in raws:
         prepared = prepare(raw, inputs.device_arrays())
         for part, own in ((prepared, raw), (prepared["unlabelled"], raw["unlabelled"])):
@@ -242,7 +242,7 @@ def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, 
                 )
                 assert (degrade.fixed("train", np.array([row]), 1 - number) == words[1]).all()
                 noisy = inputs.degradation.noisy(words[:1], inputs.train.arrays["image"][row][None])
-                output = np.asarray(module.apply({"params": variables["params"]}, noisy))[0]
+                output = np.asarray(apply({"params": variables["params"]}, noisy))[0]
                 top, left = own["drawn"]["origin"][i]
                 given = np.asarray(noisy)[0][top : top + size, left : left + size]
                 window = output[scale * top :, scale * left :][: scale * size, : scale * size]
@@ -285,7 +285,7 @@ def test_cached_and_uncached_arms_see_the_same_windows(tmp_path):
         (raw,) = run_batches.batches(
             inputs, seed=0, stage=1, batch_size=4, start=0, steps=1, spec=program.augment, first=True
         )  # fmt: skip
-        batches.append(program.prepare(raw, inputs.device_arrays()))
+        batches.append(jax.jit(program.prepare)(raw, inputs.device_arrays()))
     jax.tree.map(np.testing.assert_array_equal, *batches)
 
 
