@@ -66,11 +66,13 @@ def test_a_window_of_the_noisy_image_is_bitwise_the_noisy_window(spec):
     np.testing.assert_array_equal(jax.jit(degradation.noisy)(words, image), whole)
     for height, width in ((1, 1), (8, 8), (13, 7)):
         origin = np.stack([rng.integers(0, side, 3) for side in (37 - height, 29 - width)], -1).astype(np.int32)
-        cut = lambda images: np.stack(
-            [x[t : t + height, l : l + width] for x, (t, l) in zip(images, origin, strict=True)]
-        )
         for call in (degradation.noisy, jax.jit(degradation.noisy)):
-            np.testing.assert_array_equal(call(words, cut(image), origin), cut(whole))
+            made = call(words, _cut(image, origin, height, width), origin)
+            np.testing.assert_array_equal(made, _cut(whole, origin, height, width))
+
+
+def _cut(images, origin, height, width):
+    return np.stack([x[top:, left:][:height, :width] for x, (top, left) in zip(images, origin, strict=True)])
 
 
 def test_a_blind_range_is_drawn_by_image_and_evenly():

@@ -3,6 +3,7 @@
 import struct
 import zlib
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,7 +44,7 @@ def test_mistakes_about_photographs(name, split, expected):
 
 def test_without_scikit_image_the_message_says_how(monkeypatch):
     monkeypatch.setattr(photographs.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="needs scikit-image.* pip install scikit-image"):
+    with pytest.raises(ValueError, match=r"needs scikit-image.* pip install scikit-image"):
         load("skimage:photographs", "train")
 
 
@@ -81,7 +82,9 @@ def test_a_folder_of_pairs(paired):
     origin = windows.origins(cut, train, index, key=np.array([1, 2], np.uint32), place=index)
     read = windows.examples(train, index, cut, origin)
     np.testing.assert_array_equal(read["target"][:, ::2, ::2], read["image"])
-    on_device = windows.of_array(cut, "target", windows.held(train, "target"), index, origin)
+    on_device = windows.of_array(
+        cut, "target", jnp.asarray(windows.held(train, "target")), jnp.asarray(index), jnp.asarray(origin)
+    )
     np.testing.assert_array_equal(on_device, read["target"])
 
 
@@ -92,7 +95,7 @@ def test_a_pair_without_its_counterpart_is_named(paired):
     with pytest.raises(ValueError, match=r"wants the images of 'target' in .*dirty, and there is no such folder"):
         load(f"folder:{paired}", "test", fields={**FIELDS, "target": "dirty"})
     with pytest.raises(
-        ValueError, match="more than memory_limit = 0 MiB, and are kept in memory|take 0 MiB, more than"
+        ValueError, match=r"more than memory_limit = 0 MiB, and are kept in memory|take 0 MiB, more than"
     ):
         load(f"folder:{paired}", "test", fields=FIELDS, memory_limit=16)
 
