@@ -29,7 +29,7 @@ SIDE = 192  # pixels a side of what is shown of each, at most
 
 def stylist(
     *, images: str | Sequence[str], content: Sequence[str], style: Sequence[str], size: int = 256, weight: float = 1.0,
-    styles: int = 1, network: Mapping[str, Any] | None = None,
+    styles: int = 1, channels: int = 3, network: Mapping[str, Any] | None = None,
 ) -> Evaluator:  # fmt: skip
     """Content and style distance by features of a network, and PSNR of what is made to what the teacher makes.
 
@@ -44,6 +44,7 @@ def stylist(
       weight: of style in the objective: λ_style / λ_content of the training.
       styles: how many the player has; of more than one each test image is painted in each, and the distances are means. The
         player is given a style as its argument `style`, a class [b]. The agreement is of what it paints where none is given.
+      channels: of the images: 3, or 1 for grey.
       network: dict(model=, weights=, model_args=); None: the network of evaluate.extractor.
 
     Raises:
@@ -56,7 +57,7 @@ def stylist(
         )
     if not weight > 0:
         raise ValueError(f"weight = {weight}: a positive number is accepted")
-    paintings = style_images.build(images if isinstance(images, str) else tuple(images), size)
+    paintings = style_images.build(images if isinstance(images, str) else tuple(images), size, channels)
     if len(paintings.images) != styles:
         raise ValueError(f"styles = {styles}: images names {len(paintings.images)}; one for each style is accepted")
     content, style = tuple(content), tuple(style)
@@ -99,8 +100,10 @@ def stylist(
     def fits(output, fields):
         image = fields.get("image")
         shape = tuple(getattr(output, "shape", ()))
-        if image is None or image.kind != "image" or len(shape) != 4 or shape[-1] != image.shape[-1]:
-            return f"a stylist makes images of the field 'image', and its output is {shape or ', '.join(output)}"
+        if image is None or image.kind != "image" or shape[-1:] != image.shape[-1:] or shape[-1] != channels:
+            return (
+                f"a stylist makes images of {channels} channels of the field 'image'; its output is {shape or 'none'}"
+            )
         return critic.problem(network, layers)
 
     return Evaluator(
