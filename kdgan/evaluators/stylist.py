@@ -5,6 +5,7 @@ arms are compared by is their sum, with a weight.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ def stylist(
       network: dict(model=, weights=, model_args=); None: the network of evaluate.extractor.
 
     Raises:
-      ValueError: no layers, a style image that cannot be read, numbers that do not go together.
+      ValueError: no layers, or numbers that do not go together.
     """
     critic.check("network", network)
     if not content or not style:
@@ -57,9 +58,11 @@ def stylist(
         )
     if not weight > 0:
         raise ValueError(f"weight = {weight}: a positive number is accepted")
-    paintings = style_images.build(images if isinstance(images, str) else tuple(images), size, channels)
-    if len(paintings.images) != styles:
-        raise ValueError(f"styles = {styles}: images names {len(paintings.images)}; one for each style is accepted")
+    names = (images,) if isinstance(images, str) else tuple(images)
+    if len(names) != styles:
+        raise ValueError(f"styles = {styles}: images names {len(names)}; one for each style is accepted")
+    # Read where they are needed: a trained player is taken out without them.
+    paintings = functools.cache(lambda: style_images.build(names, size, channels))
     content, style = tuple(content), tuple(style)
     layers = tuple(dict.fromkeys((*content, *style)))
 
@@ -70,11 +73,11 @@ def stylist(
         return restoration.sums(made, wanted, batch["mask"], similarity=False)
 
     def summarise(sums):
-        return {"agreement": float(sums["psnr"] / sums["count"])} if "psnr" in sums else {}
+        return {"teacher_psnr": float(sums["psnr"] / sums["count"])} if "psnr" in sums else {}
 
     def measure(setting, judged, split):
         known = critic.of(setting, network)
-        kept = ("stylist", known.module, layers, paintings.content)
+        kept = ("stylist", known.module, layers, paintings().content)
 
         def targets(variables, pictures):
             seen = known.features(variables, pictures, style)
@@ -88,7 +91,7 @@ def stylist(
                 "style": style_distance([own[path] for path in style], matrices),
             }
 
-        matrices = targets(known.variables, jnp.asarray(paintings.pixels, jnp.float32) / 255)
+        matrices = targets(known.variables, jnp.asarray(paintings().pixels, jnp.float32) / 255)
         parts = []
         for i in range(styles):
             chosen = judged if styles == 1 else _in_style(setting, judged, i)
@@ -104,13 +107,17 @@ def stylist(
             return (
                 f"a stylist makes images of {channels} channels of the field 'image'; its output is {shape or 'none'}"
             )
+        try:
+            paintings()
+        except ValueError as error:
+            return str(error)
         return critic.problem(network, layers)
 
     return Evaluator(
         Measure("objective", f"content + {weight:g}·style", higher_is_better=False, digits=3, bounds=(0, None)),
         Measure("content", "content", higher_is_better=False, digits=3, bounds=(0, None)),
         Measure("style", "style", higher_is_better=False, digits=(4, 2, 7), bounds=(0, None)),
-        Measure("agreement", "PSNR to teacher", unit="dB", digits=2, note=_NOTE),
+        Measure("teacher_psnr", "PSNR to teacher", unit="dB", digits=2, note=_NOTE),
         sums=sums, summarise=summarise, others=(TEACHER,), measure=measure, fits=fits,
         critic=critic.is_of_run(network), pictures=_pictures, gives="images",
     )  # fmt: skip

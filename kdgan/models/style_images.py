@@ -38,7 +38,13 @@ class StyleImages(nn.Module):
 
     @nn.compact
     def __call__(self) -> Float32[Array, "k h w c"]:
-        """All of them."""
+        """All of them.
+
+        Raises:
+          ValueError: none is named.
+        """
+        if not self.images:
+            raise ValueError("style_images.images = (): paths of images, or names as 'skimage:coffee', are accepted")
         return self.variable("images", "pixels", lambda: jnp.asarray(self.pixels, jnp.float32) / 255).value
 
     @property
@@ -53,14 +59,12 @@ class StyleImages(nn.Module):
 
 
 def build(images: str | tuple[str, ...] = (), size: int = 256, channels: int = 3) -> StyleImages:
-    """The player of these images.
+    """Style images as a frozen player without parameters; their Gram matrices are what a student learns to paint by.
 
     Raises:
-      ValueError: none is named, one cannot be read, size is no whole number of at least 1, or channels not 1 or 3.
+      ValueError: one cannot be read, size is no whole number of at least 1, or channels not 1 or 3.
     """
     names = (images,) if isinstance(images, str) else tuple(images)
-    if not names:
-        raise ValueError("style_images.images = (): paths of images, or names as 'skimage:coffee', are accepted")
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"style_images.size = {size!r}: pixels of a side, at least 1, are accepted")
     if channels not in (1, 3):

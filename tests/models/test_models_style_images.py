@@ -43,10 +43,14 @@ def test_pictures_of_scikit_image_come_by_name():
         models.build("style_images", images="skimage:nothing")
 
 
+def test_none_is_refused_where_it_is_called():
+    with pytest.raises(ValueError, match=r"style_images.images = \(\)"):
+        models.build("style_images").init(jax.random.key(0))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({}, r"style_images.images = \(\)"),
         ({"images": "a.png", "size": 0}, "style_images.size = 0"),
         ({"images": "there/is/none.png"}, "style image 'there/is/none.png': No such file"),
         ({"images": __file__}, "style image .*test_models_style_images.py'"),

@@ -9,6 +9,7 @@ from test_report_restored import written
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "export"))
 
 import chromium
+
 from kdgan import report
 
 pytestmark = pytest.mark.skipif(chromium.executable() is None, reason="there is no Chromium on this machine")

@@ -95,7 +95,7 @@ def test_a_style_is_learned_and_judged_by_a_classifier_of_the_run(tmp_path):
     assert "style_images" not in players
     found = {name: of["mean"] for name, of in players["student"].items()}
     assert found["objective"] == pytest.approx(found["content"] + 2 * found["style"], rel=1e-6)
-    assert "agreement" not in found
+    assert "teacher_psnr" not in found
     assert summary["stages"]["paint"]["cost"]["style_images"]["parameters"] == 0
     assert summary["stages"]["paint"]["cost"]["student"]["pixels"] == 64
     assert [one["kind"] for one in summary["figures"] if one["title"] == "Painted images"] == ["restored"]
