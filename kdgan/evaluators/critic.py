@@ -62,6 +62,11 @@ def is_of_run(spec: Mapping[str, Any] | None) -> bool:
     return not (spec and "model" in spec)
 
 
+def called(spec: Mapping[str, Any] | None) -> str:
+    """The network's name, in words."""
+    return "the run's extractor" if is_of_run(spec) else str(spec["model"])  # type: ignore[index]
+
+
 def problem(spec: Mapping[str, Any] | None, layers: Sequence[str]) -> str | None:
     """Why the file's network cannot be used, in one line; None: it can, or is the run's."""
     if is_of_run(spec):

@@ -50,16 +50,9 @@ def restorer(
     if similarity:
         measures.append(Measure("ssim", "SSIM", digits=4, bounds=(-1.0, 1.0)))
     if perceptual is not None:
-        what = "of features, LPIPS-form: lower is better"
+        note = f"Perceptual: distance of features of {critic.called(perceptual)}, in the form of LPIPS"
         measures.append(
-            Measure(
-                "perceptual",
-                "perceptual",
-                higher_is_better=False,
-                digits=4,
-                bounds=(0, None),
-                note=f"Perceptual: {what}",
-            )
+            Measure("perceptual", higher_is_better=False, digits=4, bounds=(0, None), traded=True, note=note)
         )
     if edges:
         measures.append(

@@ -141,6 +141,19 @@ def test_quality_is_drawn_against_operations_a_pixel_of_the_output(workdir):
     assert row.split()[-2:] == ["10.0", "k"]  # 640,000 over 64 pixels
 
 
+def test_a_measure_that_is_traded_for_the_first_is_drawn_against_it(tmp_path):
+    folder = written(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["measures"]["lpips"] = Measure("lpips", "perceptual", higher_is_better=False, traded=True).record
+    for i, arm in enumerate(summary["stages"]["distill"]["arms"].values()):
+        arm["players"]["student"]["lpips"] = mean_ci((0.1 + i, 0.2 + i))
+    (folder / "summary.json").write_text(json.dumps(summary))
+    text, _ = page_of(folder)
+    assert 'aria-label="PSNR against perceptual"' in text
+    assert "against perceptual, of which lower is better" in text
+    assert 'aria-label="PSNR against perceptual"' not in page_of(written(tmp_path / "other"))[0]
+
+
 def test_operations_of_players_that_make_no_images_stay_those_of_an_example(tmp_path):
     folder = written(tmp_path / "run", pixels=False)
     text, _ = page_of(folder)
