@@ -34,15 +34,17 @@ def stylist(
 ) -> Evaluator:  # fmt: skip
     """Content and style distance by features of a network, and PSNR of what is made to what the teacher makes.
 
-    `content` is the mean squared difference of features to those of the image, `style` the squared distance of Gram
-    matrices to those of the style image, and `objective` content + weight·style: as in the method `style`.
+    Of each image `content` is the mean squared difference of features to those of the image over the mean square of these:
+    0 where nothing is painted. `style` is the squared distance of Gram matrices to those of the style image over that of the
+    image itself: 1 where nothing is painted, 0 where the style is met. Both are the terms of the method `style` freed of the
+    scale that a network's features have. `objective` is content + weight·style.
 
     Args:
       images: of the styles, as the model `style_images` takes them.
       content: paths of the network's features.
       style: likewise.
       size: to which style images are scaled.
-      weight: of style in the objective: λ_style / λ_content of the training.
+      weight: of style in the objective.
       styles: how many the player has; of more than one each test image is painted in each, and the distances are means. The
         player is given a style as its argument `style`, a class [b]. The agreement is of what it paints where none is given.
       channels: of the images: 3, or 1 for grey.
@@ -85,10 +87,12 @@ def stylist(
 
         def compare(variables, made, batch, matrices):
             own = known.features(variables, made, layers)
-            image = known.features(variables, batch["image"], content)
+            image = known.features(variables, batch["image"], layers)
+            of = lambda features, paths: [features[path] for path in paths]
+            seen = of(image, content)
             return {
-                "content": feature_l2([own[path] for path in content], [image[path] for path in content]),
-                "style": style_distance([own[path] for path in style], matrices),
+                "content": feature_l2(of(own, content), seen) / feature_l2(seen, [0 * feature for feature in seen]),
+                "style": style_distance(of(own, style), matrices) / style_distance(of(image, style), matrices),
             }
 
         matrices = targets(known.variables, jnp.asarray(paintings().pixels, jnp.float32) / 255)
@@ -116,13 +120,14 @@ def stylist(
     return Evaluator(
         Measure("objective", f"content + {weight:g}·style", higher_is_better=False, digits=3, bounds=(0, None)),
         Measure("content", "content", higher_is_better=False, digits=3, bounds=(0, None)),
-        Measure("style", "style", higher_is_better=False, digits=(4, 2, 7), bounds=(0, None)),
+        Measure("style", "style", higher_is_better=False, digits=3, bounds=(0, None), note=_SCALE),
         Measure("teacher_psnr", "PSNR to teacher", unit="dB", digits=2, note=_NOTE),
         sums=sums, summarise=summarise, others=(TEACHER,), measure=measure, fits=fits,
         critic=critic.is_of_run(network), pictures=_pictures, gives="images",
     )  # fmt: skip
 
 
+_SCALE = "Content: over the features of the image; style: over the distance that the unpainted image has, which is 1"
 _NOTE = "PSNR to teacher: of what a player makes of test images to what its teacher makes of them"
 
 
