@@ -10,6 +10,7 @@ bicubic are others: their borders, their rounding, and scikit-image's kernel dif
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
@@ -116,15 +117,29 @@ def _along(image: Any, axis: int, scale: int, enlarge: bool) -> Any:
     offsets = [offset for taps in phases for offset, _ in taps]
     before, steps = -min(0, *offsets), count // len(phases)
     after = max(0, max(offsets) + (steps - 1) * stride + 1 - image.shape[axis])
-    padded = library.pad(image, [(before, after) if i == axis else (0, 0) for i in range(image.ndim)], mode="symmetric")
+    if isinstance(image.shape[axis], int):
+        around = [(before, after) if i == axis else (0, 0) for i in range(image.ndim)]
+        padded = library.pad(image, around, mode="symmetric")
+    else:
+        padded = _mirrored(image, axis, before, after)
 
     def shifted(offset: int) -> Any:
         first = before + offset
-        place = slice(first, first + (steps - 1) * stride + 1, stride)
-        return padded[tuple(place if i == axis else slice(None) for i in range(image.ndim))]
+        last = first + (steps - 1) * stride + 1
+        if library is jnp:
+            return jax.lax.slice_in_dim(padded, first, last, stride, axis)
+        return padded[tuple(slice(first, last, stride) if i == axis else slice(None) for i in range(image.ndim))]
 
     outputs = [sum(np.asarray(weight, image.dtype) * shifted(offset) for offset, weight in taps) for taps in phases]
     if len(outputs) == 1:
         return outputs[0]
     shape = (*image.shape[:axis], count, *image.shape[axis + 1 :])
     return library.stack(outputs, axis + 1).reshape(shape)
+
+
+def _mirrored(image: Any, axis: int, before: int, after: int) -> Any:
+    """`jnp.pad` of mode "symmetric" along a side that is a symbol, while a program for any size is exported."""
+    turned = jax.lax.rev(image, (axis,))
+    row = lambda array, i: jax.lax.dynamic_slice_in_dim(array, i, 1, axis)
+    first, last = [row(image, i) for i in range(before)], [row(turned, i) for i in range(after)]
+    return jax.lax.concatenate([*first[::-1], image, *last], axis)

@@ -9,8 +9,8 @@ import numpy as np
 from kdgan.evaluators import critic
 from kdgan.evaluators.evaluator import Evaluator, Judged, Measure, Setting
 from kdgan.evaluators.figures import Figure, restored
-from kdgan.metrics import perceptual as lpips
 from kdgan.metrics import restoration
+from kdgan.metrics.perceptual import distance
 
 TARGET = "target"
 SCALE = "scale"
@@ -79,11 +79,11 @@ def restorer(
 
     def measure(setting, judged, split):
         network = critic.of(setting, perceptual)
-        linear = lpips.read_linear(perceptual["linear"], layers) if perceptual.get("linear") else None  # type: ignore
+        linear = critic.linear(perceptual, layers)
 
         def compare(variables, made, batch):
             own, wanted = (network.features(variables, x, layers) for x in (made, batch[TARGET]))
-            return {"perceptual": lpips.distance(own, wanted, linear)}
+            return {"perceptual": distance([own[path] for path in layers], [wanted[path] for path in layers], linear)}
 
         return critic.total(setting, judged, split, network, compare, ("perceptual", network.module, layers))
 

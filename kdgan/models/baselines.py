@@ -5,7 +5,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan.models.layers import check_fields
-from kdgan.models.pixels import check_restorer, enlarged
+from kdgan.models.pixels import check_images, enlarged
 
 
 class Identity(nn.Module):
@@ -31,5 +31,5 @@ class Bicubic(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b i j c"]:
-        check_restorer(self, x)
+        check_images(self, x)
         return enlarged(x, self.scale)

@@ -19,7 +19,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan.models.layers import Tap, check_fields
-from kdgan.models.pixels import check_restorer, conv, pixel_shuffle
+from kdgan.models.pixels import check_images, conv, pixel_shuffle
 
 MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's pixels in RGB, taken away before the network
 SCALES = (2, 3, 4)
@@ -60,7 +60,7 @@ class CARN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b i j c"]:
-        check_restorer(self, x)
+        check_images(self, x)
         mean = jnp.asarray(MEAN if x.shape[-1] == len(MEAN) else np.mean(MEAN), x.dtype).reshape(1, 1, 1, -1)
         y = conv(self.width, name="entry")(x - mean)
         joined = y

@@ -15,7 +15,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan.models.layers import Tap, check_fields
-from kdgan.models.pixels import check_restorer, conv, enlarged, restored
+from kdgan.models.pixels import check_images, conv, enlarged, restored
 
 
 class DnCNN(nn.Module):
@@ -45,7 +45,7 @@ class DnCNN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b h w c"]:
-        check_restorer(self, x)
+        check_images(self, x)
         return restored(lambda image: self._restore(image, train), x, scale=1, luma=self.luma)
 
     def _restore(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
@@ -86,7 +86,7 @@ class VDSR(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b i j c"]:
-        check_restorer(self, x)
+        check_images(self, x)
         return restored(self._restore, x, scale=self.scale, luma=self.luma)
 
     def _restore(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:

@@ -13,7 +13,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan.models.layers import Tap, check_fields
-from kdgan.models.pixels import check_restorer, conv, pixel_shuffle, restored
+from kdgan.models.pixels import check_images, conv, pixel_shuffle, restored
 from kdgan.models.transposed import TransposedConv
 
 
@@ -40,7 +40,7 @@ class ESPCN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b i j c"]:
-        check_restorer(self, x)
+        check_images(self, x)
         return restored(self._restore, x, scale=self.scale, luma=self.luma)
 
     def _restore(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
@@ -77,7 +77,7 @@ class FSRCNN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b i j c"]:
-        check_restorer(self, x)
+        check_images(self, x)
         return restored(self._restore, x, scale=self.scale, luma=self.luma)
 
     def _restore(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from kdgan.models.instance_norm import ImageMoments
 from kdgan.models.layers import Tap, check_fields
-from kdgan.models.pixels import check_restorer, conv, pixel_shuffle
+from kdgan.models.pixels import check_images, conv, pixel_shuffle
 
 _SLOPE = 0.05
 
@@ -46,7 +46,7 @@ class IMDN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b i j c"]:
-        check_restorer(self, x)
+        check_images(self, x)
         stem = conv(self.width, name="stem")(x)
         y, made = stem, []
         for i in range(1, self.blocks + 1):

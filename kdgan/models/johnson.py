@@ -20,7 +20,7 @@ from jaxtyping import Float
 from kdgan.models.gan_layers import check_width, scaled
 from kdgan.models.instance_norm import InstanceNorm
 from kdgan.models.layers import Tap, check_fields
-from kdgan.models.pixels import check_restorer, edge_padded
+from kdgan.models.pixels import check_images, cropped, edge_padded, mirrored
 
 
 class Johnson(nn.Module):
@@ -82,7 +82,7 @@ class Johnson(nn.Module):
           ValueError: images too small to be reflected; a style that is not wanted, or of another shape.
         """
         multiple = 2 ** (len(self.contract) - 1)
-        check_restorer(self, x, min_size=max(self.outer // 2, multiple) + 1)
+        check_images(self, x, min_size=max(self.outer // 2, multiple) + 1)
         weights = self._weights(style, x)
         _, h, w, channels = x.shape
         down = [scaled(count, self.width) for count in self.contract]
@@ -97,7 +97,7 @@ class Johnson(nn.Module):
         for i, features in enumerate(up, start=1):
             y = make(features, 3, f"expand{i}")(doubled(y), weights)
         y = make(channels, self.outer, "last", relu=False)(Tap(name="body")(y), weights)
-        return nn.sigmoid(y)[:, :h, :w]
+        return nn.sigmoid(cropped(y, h, w))
 
     def _weights(self, style: Array | None, x: Array) -> Array | None:
         if not self.styles:
@@ -143,8 +143,7 @@ class Normed(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], weights: Array | None) -> Float[Array, "b i j d"]:
         around = self.size // 2
-        if around:
-            x = jnp.pad(x, ((0, 0), (around,) * 2, (around,) * 2, (0, 0)), mode="reflect")
+        x = mirrored(x, around) if around else x
         x = nn.Conv(
             self.features, (self.size,) * 2, (self.stride,) * 2, padding="VALID", use_bias=False,
             kernel_init=nn.initializers.he_normal(), name="conv",

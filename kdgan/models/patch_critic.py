@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from kdgan.models.gan_layers import apply_layer, check_width, scaled
 from kdgan.models.instance_norm import InstanceNorm
-from kdgan.models.layers import check_choice, check_fields, check_image
+from kdgan.models.layers import check_choice, check_fields
+from kdgan.models.pixels import check_images
 
 NORMS = ("instance", "spectral", "none")
 
@@ -54,7 +55,7 @@ class PatchCritic(nn.Module):
           ValueError: images are not [b, h, w, c], or smaller than what leaves one patch.
         """
         # Each of the two convolutions of stride 1 takes one pixel.
-        check_image(self, image, min_size=3 * 2 ** (len(self.features) - 1))
+        check_images(self, image, min_size=3 * 2 ** (len(self.features) - 1))
         x, spectral = image, self.norm == "spectral"
         for i, features in enumerate(self.features, start=1):
             stride = 2 if i < len(self.features) else 1

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -42,10 +43,34 @@ def edge_padded(x: Float[Array, "b h w c"], multiple: int) -> Float[Array, "b i 
         if isinstance(size, int) and size % multiple == 0:
             continue
         # As many repeats as are ever needed, and then cut: a side may be a symbol while a program for any size is exported.
-        edge = x[:, -1:] if axis == 1 else x[:, :, -1:]
-        x = jnp.concatenate([x, *[edge] * (multiple - 1)], axis)
-        whole = (size + multiple - 1) // multiple * multiple
-        x = x[:, :whole] if axis == 1 else x[:, :, :whole]
+        edge = jax.lax.slice_in_dim(x, size - 1, size, axis=axis)
+        x = jax.lax.concatenate([x, *[edge] * (multiple - 1)], axis)
+        x = jax.lax.slice_in_dim(x, 0, (size + multiple - 1) // multiple * multiple, axis=axis)
+    return x
+
+
+def cropped(x: Float[Array, "b i j c"], height: Any, width: Any) -> Float[Array, "b h w c"]:
+    """The upper left of images; sides may be symbols."""
+    for axis, size in ((1, height), (2, width)):
+        known = isinstance(size, int) and isinstance(x.shape[axis], int)
+        if not known or x.shape[axis] != size:
+            x = jax.lax.slice_in_dim(x, 0, size, axis=axis)
+    return x
+
+
+def mirrored(x: Float[Array, "b h w c"], count: int) -> Float[Array, "b i j c"]:
+    """Images with `count` more pixels on every side, mirrored about the outermost pixel ("reflect"); sides exceed it.
+
+    Sides may be symbols, which `jnp.pad` refuses.
+    """
+    for axis in (1, 2):
+        # A slice at a fixed place of a side that is a symbol may lie outside, as far as JAX can tell; a dynamic one may not.
+        fixed = isinstance(x.shape[axis], int)
+        row = jax.lax.slice_in_dim if fixed else lambda y, i, _, axis: jax.lax.dynamic_slice_in_dim(y, i, 1, axis)
+        turned = jax.lax.rev(x, (axis,))
+        before = [row(x, i, i + 1, axis=axis) for i in range(count, 0, -1)]
+        after = [row(turned, i, i + 1, axis=axis) for i in range(1, count + 1)]
+        x = jax.lax.concatenate([*before, x, *after], axis)
     return x
 
 
@@ -100,7 +125,7 @@ def conv(features: int, size: int = 3, *, bias: bool = True, groups: int = 1, in
     )  # fmt: skip
 
 
-def check_restorer(model: Any, x: Any, *, min_size: int = 1) -> None:
+def check_images(model: Any, x: Any, *, min_size: int = 1) -> None:
     """Refuse, while tracing, what is no batch of images; a side may be a symbol.
 
     Raises:

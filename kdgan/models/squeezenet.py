@@ -6,8 +6,8 @@ Module paths to ask features for:
                               eighth, 512 at a sixteenth
   `fire2/squeeze`             a layer inside one: `squeeze`, `expand1`, `expand3`, each before relu
   `embedding`                 the global mean of the last fire module, [b, 512]
-  `conv_final`                scores of each class at each place, [b, h', w', k]
-  `head`                      logits [b, k], their mean
+  `conv_final`                scores of each class at each place, [b, h', w', k], before relu
+  `head`                      logits [b, k], the mean of relu of them
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan.models.layers import Tap, check_fields, global_mean
-from kdgan.models.pixels import check_restorer
+from kdgan.models.pixels import check_images
 
 MEAN = (104.0, 117.0, 123.0)  # of Caffe's pixels, blue, green, red in 0..255
 SMALLEST = 21  # pixels a side, of which every layer has one left
@@ -48,7 +48,7 @@ class SqueezeNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b k"]:
-        check_restorer(self, x, min_size=SMALLEST)
+        check_images(self, x, min_size=SMALLEST)
         if self.bgr:
             x = _as_caffe(x)
         x = nn.relu(nn.Conv(96, (7, 7), (2, 2), padding="VALID", kernel_init=_INIT, name="conv1")(x))
@@ -60,7 +60,7 @@ class SqueezeNet(nn.Module):
         Tap(name="embedding")(global_mean(x))
         padding = ((1, 1), (1, 1))  # of a 1×1 convolution, as published: a border of biases
         scores = nn.Conv(self.num_classes, (1, 1), padding=padding, kernel_init=_INIT, name="conv_final")(x)
-        return Tap(name="head")(global_mean(scores))
+        return Tap(name="head")(global_mean(nn.relu(scores)))
 
 
 class Fire(nn.Module):

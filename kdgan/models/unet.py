@@ -11,8 +11,8 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from kdgan.models.layers import Tap, check_fields, max_pool
-from kdgan.models.pixels import check_restorer, conv, edge_padded, restored
+from kdgan.models.layers import Tap, check_fields
+from kdgan.models.pixels import check_images, conv, cropped, edge_padded, restored
 from kdgan.models.transposed import TransposedConv
 
 
@@ -43,7 +43,7 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b h w c"]:
-        check_restorer(self, x)
+        check_images(self, x)
         return restored(self._restore, x, scale=1, luma=self.luma)
 
     def _restore(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -53,13 +53,14 @@ class UNet(nn.Module):
             y = TwoConvolutions(self.width * 2**level, name=f"down{level + 1}")(y)
             if level < self.levels - 1:
                 kept.append(y)
-                y = max_pool(y)
+                y = _halved(y)
         for i, same in enumerate(reversed(kept), start=1):
             features = same.shape[-1]
             y = TransposedConv(features, kernel_size=2, stride=2, name=f"enlarge{i}")(y)
             y = TwoConvolutions(features, name=f"up{i}")(jnp.concatenate([same, y], -1))
         y = Tap(name="body")(y)
-        y = conv(channels, 1, init=nn.initializers.lecun_normal(), name="last")(y)[:, :h, :w]
+        y = conv(channels, 1, init=nn.initializers.lecun_normal(), name="last")(y)
+        y = cropped(y, h, w)
         return x + y if self.residual else y
 
 
@@ -73,3 +74,9 @@ class TwoConvolutions(nn.Module):
         for name in ("conv1", "conv2"):
             x = nn.relu(conv(self.features, name=name)(x))
         return x
+
+
+def _halved(x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
+    """Maxima of 2×2 pixels, of even sides; as an array's maximum its sides stay exact where they are symbols."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))

@@ -10,7 +10,16 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan.models.layers import Tap, check_fields
-from kdgan.models.pixels import check_restorer, conv, edge_padded, enlarged, pixel_shuffle, pixel_unshuffle, restored
+from kdgan.models.pixels import (
+    check_images,
+    conv,
+    cropped,
+    edge_padded,
+    enlarged,
+    pixel_shuffle,
+    pixel_unshuffle,
+    restored,
+)
 
 
 class Unshuffle(nn.Module):
@@ -43,7 +52,7 @@ class Unshuffle(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b i j c"]:
-        check_restorer(self, x)
+        check_images(self, x)
         return restored(self._restore, x, scale=self.scale, luma=self.luma)
 
     def _restore(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
@@ -57,4 +66,4 @@ class Unshuffle(nn.Module):
             y
         )
         y = pixel_shuffle(y, self.scale * factor)
-        return enlarged(x, self.scale) + y[:, : self.scale * h, : self.scale * w]
+        return enlarged(x, self.scale) + cropped(y, self.scale * h, self.scale * w)

@@ -91,9 +91,9 @@ def written(folder):
     return {"model": "players.Restores", "model_args": {"width": 5}, "weights": str(folder / "critic.npz")}
 
 
-def perceptual_by_numpy(made, true, path):
+def perceptual_by_numpy(made, true, path, weight=1.0):
     unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)
-    return ((unit(features(made, path)) - unit(features(true, path))) ** 2).mean((1, 2, 3))
+    return (weight * (unit(features(made, path)) - unit(features(true, path))) ** 2).mean((1, 2, 3))
 
 
 def test_a_perceptual_distance_by_the_network_of_the_run_and_by_one_of_a_file(tmp_path, monkeypatch):
@@ -103,6 +103,11 @@ def test_a_perceptual_distance_by_the_network_of_the_run_and_by_one_of_a_file(tm
     assert of_run.critic
     assert of_run.fits(jax.ShapeDtypeStruct((1, S, S, 1), jnp.float32), FIELDS) is None
     assert of_run.measure(setting(), judged(DIMMED), "test")["perceptual"] == pytest.approx(expected, rel=1e-4)
+    weight = RNG.random(5).astype(np.float32)
+    np.savez(tmp_path / "linear.npz", **{"lin0.weight": weight.reshape(1, 5, 1, 1)})
+    weighted = evaluators.build("restorer", perceptual={"layers": ["hidden"], "linear": str(tmp_path / "linear.npz")})
+    expected = perceptual_by_numpy(0.5 * given, true, "hidden", 5 * weight)[:2].mean()
+    assert weighted.measure(setting(), judged(DIMMED), "test")["perceptual"] == pytest.approx(expected, rel=1e-4)
     # A network of a file is laid out for RGB, which this one of one channel is not.
     wide = small.Restores(5).init(jax.random.key(4), jnp.zeros((1, S, S, 3)))
     monkeypatch.setitem(globals(), "VARIABLES", wide)
@@ -133,11 +138,14 @@ def test_arguments_that_are_refused(name, arguments, words):
         evaluators.build(name, **arguments)
 
 
-def test_a_file_that_is_not_there_is_a_reason_in_one_line():
+def test_a_file_that_is_not_there_is_a_reason_in_one_line(tmp_path):
     spec = {"model": "squeezenet", "weights": "there/is/none.npz", "layers": ["fire2"]}
     output = jax.ShapeDtypeStruct((1, S, S, 1), jnp.float32)
     reason = evaluators.build("restorer", perceptual=spec).fits(output, FIELDS)
     assert reason == "there/is/none.npz: there is no such file or folder"
+    np.savez(tmp_path / "linear.npz", **{"lin0.weight": np.ones((1, 5, 1, 1)), "lin1.weight": np.ones((1, 5, 1, 1))})
+    linear = evaluators.build("restorer", perceptual={"layers": ["hidden"], "linear": str(tmp_path / "linear.npz")})
+    assert "linear.npz: it has weights of 2 layers" in linear.fits(output, FIELDS)
     layers = {"content": ("last",), "style": ("last",)}
     stylist = evaluators.build("stylist", images="there/is/none.png", channels=1, **layers)
     assert stylist.fits(output, FIELDS) == "style image 'there/is/none.png': No such file or directory"
