@@ -9,6 +9,7 @@
 | `classes`, `layout` | labels that are classes; which axis of an image has its channels |
 | `tfds`, `digits` | a prepared TFDS set; the UCI digits as a TFDS builder |
 | `folder`, `npz`, `shipped` | a folder of images, class per sub-folder; files of arrays; tables that scikit-learn ships |
+| `folder_pairs`, `photographs` | two folders of images as pairs; photographs that scikit-image ships |
 | `slices` | splits as they are written: "train[:80%]" |
 | `tree`, `images` | which files of a folder are examples, and what is skipped; one image file, its header and pixels |
 | `shaping` | a loaded set with its images scaled and converted, its classes numbered as another's are |
@@ -19,7 +20,8 @@
 | `stream` | `stream`: batches of a set that does not fit in memory |
 | `batches` | `indices_of_step`: a step's examples as a function of (seed, stage, step); `gather`, `normalise`, `batches` |
 | `augment`, `alike` | random affine maps, crops, flips, cutout, mixup, cutmix on the device; the fields that each changes |
-| `windows` | crops of images of several sizes, cut on the host |
+| `windows` | windows of images, of several sizes or degraded, cut first, on the device or on the host |
+| `degrade`, `pairs` | noise and resampling by which images are made of clean ones; a set of clean images as pairs |
 | `diffaugment` | differentiable augmentation of what a discriminator sees, real and fake |
 
 TFDS, Grain and scikit-learn are imported only by the functions that need them: importing this package stays fast.

@@ -268,7 +268,7 @@ def make_augment(spec: Mapping[str, Any]) -> Augment:
             image = fn(jax.random.fold_in(own, number), image, **fields)
         return image
 
-    def augment(key: KeyArray, positions: Int[Array, " b"], image: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def augment(key: KeyArray, positions: Int[Array, " b"], image: Float[Array, "b h w c"]) -> Float[Array, "b H W c"]:
         return jax.vmap(one, in_axes=(None, 0, 0))(key, positions, image) if chosen else image
 
     return augment

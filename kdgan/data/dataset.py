@@ -237,7 +237,7 @@ def check_lengths(lengths: Mapping[str, int], name: str) -> None:
 
 
 def of_images(
-    name: str, image: np.ndarray | None, label: np.ndarray | None, class_names: Sequence[str], shape: Sequence[int],
+    name: str, image: np.ndarray | None, label: np.ndarray | None, class_names: Sequence[str], shape: Sequence[int | None],
     *, length: int, **rest: Any,
 ) -> Dataset:  # fmt: skip
     """A data set of the fields image and label: in memory, or, `image` being None, by the `reader` among `rest`.
@@ -247,7 +247,7 @@ def of_images(
         image: uint8 `[n, h, w, c]`, or None.
         label: int32 `[n]`, or None for a set without labels.
         class_names: one a class.
-        shape: (h, w, c).
+        shape: (h, w, c); a side that is None is free.
         length: number of examples.
         **rest: further attributes of `Dataset`.
     """

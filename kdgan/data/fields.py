@@ -31,7 +31,7 @@ IMAGE, LABEL = "image", "label"
 TARGET, AGAIN = "target", "again"  # the clean image of a degraded one; the same with another noise, in a batch
 TARGETS = (LABEL, TARGET)  # fields that a player is to find, and is not given
 # What stands in a batch beside its fields.
-RESERVED = ("all", "cached", "drawn", "index", "key", "mask", "noise", "pixels", "position", "unlabelled")
+RESERVED = ("all", "cached", "index", "key", "mask", "noise", "pixels", "position", "unlabelled", "drawn")
 _MASK = "_mask"
 
 

@@ -5,7 +5,8 @@ lie in `root/train` itself (or in the root, as split "all"), with no sub-folders
 Hidden and system files and folders (`.cache`, `__MACOSX`, `@eaDir`) are skipped at any depth; `Dataset.notes` says what was
 skipped. Splits take TFDS's slices ("train[:80%]", "all[1000:]", sums by "+"). Files come in the order of a hash of their
 names, as in TFDS, so that a slice is a fair sample of all classes. Grey images stay grey if all are, otherwise all become
-RGB; EXIF orientation is applied, transparency is dropped.
+RGB; EXIF orientation is applied, transparency is dropped. Images of several sizes, without a size to which they are scaled,
+are a field of several sizes. `folder_pairs.py` reads two folders of the same file names as pairs.
 """
 
 import dataclasses
@@ -45,8 +46,8 @@ def read_folder(
     Args:
         root: the folder; "~" is expanded.
         split: a sub-folder's name, or "all" where the root holds the classes, with optional slices.
-        size: (h, w) to which images are scaled (bilinear, sides in proportion, centre cropped); without it all images
-            must agree in size.
+        size: (h, w) to which images are scaled (bilinear, sides in proportion, centre cropped); without it they stay as they
+            are, of one size or of several.
         channels: 1 or 3, to which all images are converted; without it 1 where all are grey, else 3.
         num_classes: number of classes that there must be.
         class_names: the classes in the order in which they are numbered, for a split that may lack some; without it
@@ -58,8 +59,8 @@ def read_folder(
             the next image of its class that can be read stands in for it, the same one every time, with a warning.
 
     Raises:
-        ValueError: for a folder or split that is not there, bad slices, no images, images of different sizes without
-            `size`, with "refuse" unreadable images and empty classes, a class that the split "train" has not.
+        ValueError: for a folder or split that is not there, bad slices, no images, images of several sizes that take more
+            than `memory_limit`, with "refuse" unreadable images and empty classes, a class that the split "train" has not.
     """
     if on_bad_image not in ("refuse", "skip"):
         raise ArgumentError(f"{{on_bad_image}} must be 'refuse' or 'skip', got {on_bad_image!r}")
@@ -94,16 +95,23 @@ def read_folder(
         except UNREADABLE as error:
             bad[file] = _reason(error)
     channels = channels or (1 if {header.mode for header in headers.values()} <= GREY else 3)
-    shape = (*(size or _one_size(headers)), channels) if headers else (1, 1, channels)
-    image = None
-    if len(headers) * int(np.prod(shape)) <= memory_limit:
-        image = np.zeros((len(files), *shape), np.uint8)
+    sides = [size or header.size for header in headers.values()] or [(1, 1)]
+    several = len(set(sides)) > 1
+    shape: tuple = (*((None, None) if several else sides[0]), channels)
+    image, needed = None, channels * sum(height * width for height, width in sides)
+    if needed <= memory_limit:
+        image = np.zeros(len(files), object) if several else np.zeros((len(files), *shape), np.uint8)
         for number, (file, _) in enumerate(files):
             if file not in bad:
                 try:
-                    image[number] = read_pixels(file, shape, size is not None)
+                    image[number] = read_pixels(file, (*(size or headers[file].size), channels), size is not None)
                 except UNREADABLE as error:
                     bad[file] = _reason(error)
+    elif several:
+        raise ArgumentError(
+            f"images of folder {root} differ in size and take {needed / 2**20:,.0f} MiB, more than {{memory_limit}} ="
+            f" {memory_limit / 2**20:,.0f} MiB: raise it, or give {{size}}=(h, w) to scale all to one size"
+        )
     left_out = _report(bad, len(files), root, skip) if bad else []
     kept = [number for number, (file, _) in enumerate(files) if file not in bad]
     if not kept:
@@ -130,6 +138,7 @@ def read_folder(
         reader=reader,
         split=split,
         notes=tuple(notes),
+        files=paths,
     )
 
 
@@ -196,18 +205,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "its content is of no known image format"
     return (f"{error}".splitlines() or [type(error).__name__])[0]
-
-
-def _one_size(headers: Mapping[pathlib.Path, Header]) -> tuple[int, int]:
-    first, expected = next((file, header.size) for file, header in headers.items())
-    others = [(file, header.size) for file, header in headers.items() if header.size != expected]
-    if others:
-        file, size = others[0]
-        raise ArgumentError(
-            f"images differ in size (h, w): {first} is {expected}, {len(others)} of {len(headers)} are not, "
-            f"e.g. {file} is {size}; give {{size}}=(h, w) to scale all to one size"
-        )
-    return expected
 
 
 def _report(bad: Mapping[pathlib.Path, str], total: int, root: pathlib.Path, skip: bool) -> list[str]:

@@ -46,8 +46,9 @@ def read_header(file: str | pathlib.Path) -> Header:
         One of UNREADABLE: no image, not 8 bits a channel, or cut off.
     """
     with open(file, "rb") as stream, Image.open(stream) as picture:
-        if picture.mode not in _EIGHT_BITS:
-            raise ValueError(f"mode {picture.mode} is not 8 bits a channel")
+        if picture.mode not in _EIGHT_BITS or _is_deep(picture):
+            depth = " of 16 bits" if picture.mode in _EIGHT_BITS else ""
+            raise ValueError(f"mode {picture.mode}{depth} is not 8 bits a channel")
         orientation = _orientation(picture, stream)
         height, width = picture.height, picture.width
         if not _has_its_end(picture.format, stream):
@@ -105,6 +106,17 @@ def _orientation(picture: Image.Image, stream: IO[bytes]) -> int:
         return int(Image.Image.getexif(picture).get(_ORIENTATION, 1))
     except Exception:  # of damaged EXIF, which Pillow reports in many ways: the pixels may be in order
         return 1
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    """Whether colours have more than 8 bits a channel, of which Pillow would drop the lower ones without a word."""
+    if picture.format not in ("PNG", "TIFF", "PPM"):
+        return False
+    for codec, _, _, how in getattr(picture, "tile", ()):
+        first, *rest = how if isinstance(how, tuple) else (how,)
+        if ";16" in str(first) or (codec == "ppm" and rest and rest[0] > 255):
+            return True
+    return False
 
 
 def _has_its_end(kind: str | None, stream: IO[bytes]) -> bool:

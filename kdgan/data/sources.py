@@ -41,6 +41,7 @@ def load(
       format. Reading needs no TensorFlow;
     - "folder:/path": a folder of images, see `kdgan.data.folder`;
     - "npz:/path": a file of arrays, or two with a comma between them, see `kdgan.data.npz`;
+    - "skimage:photographs", fifteen photographs that scikit-image ships, see `kdgan.data.photographs`;
     - "sklearn:wine", or another table that scikit-learn ships, see `kdgan.data.shipped`;
     - a dotted path, "my_project.data.load", to a function `split -> Dataset`; `kdgan.data.from_fields` makes one of arrays.
 
@@ -64,7 +65,8 @@ def load(
         on_bad_image: for folders: "refuse" or "skip" images that cannot be read, and empty classes.
         memory_limit: bytes of decoded images up to which they are kept in memory; 0 always leaves them on disk.
         fields: field -> the feature of a TFDS set, or the array of a file, that holds it: {"image": "photo", "text":
-            "tokens", "label": "class"}. Without it those of `image_key` and `label_key`, or all arrays of the file.
+            "tokens", "label": "class"}; or, of pairs of images, the sub-folder of a folder. Without it those of `image_key`
+            and `label_key`, or all arrays of the file.
         kinds: field -> kind, where its look says another; see `from_fields`.
         args: keyword arguments of the function that a dotted path names.
 
@@ -80,18 +82,23 @@ def load(
     scheme, _, path = name.partition(":")
     dotted = _DOTTED.fullmatch(name) is not None
     for argument, given, served in (
-        ("fields", fields, not dotted and scheme not in ("folder", "sklearn")),
-        ("kinds", kinds, not dotted and scheme not in ("folder", "sklearn")),
+        ("fields", fields, not dotted and scheme not in ("sklearn", "skimage")),
+        ("kinds", kinds, not dotted and scheme not in ("folder", "sklearn", "skimage")),
         ("args", args, dotted),
     ):
         if given and not served:
             raise ArgumentError(f"{{{argument}}} = {dict(given)} says nothing of {{name}} = {name!r}; leave it out")
     if scheme == "folder":
         from kdgan.data.folder import read_folder
+        from kdgan.data.folder_pairs import read_pairs
 
         path = path or os.fspath(data_dir or "")
         if not path:
             raise ArgumentError("data set 'folder' needs its path: {name}='folder:/path', or {data_dir}")
+        if fields:
+            return read_pairs(
+                path, split, fields, size=pair, channels=channels, on_bad_image=on_bad_image, memory_limit=memory_limit
+            )
         return read_folder(
             path, split, size=pair, channels=channels, num_classes=num_classes, class_names=class_names,
             on_bad_image=on_bad_image, memory_limit=memory_limit,
@@ -107,6 +114,10 @@ def load(
         from kdgan.data.shipped import read_shipped
 
         return shaped(read_shipped(path, split), size=pair, channels=channels, num_classes=num_classes)
+    if scheme == "skimage":
+        from kdgan.data.photographs import read_photographs
+
+        return shaped(read_photographs(path, split, channels=channels), size=pair, num_classes=num_classes)
     if dotted:
         return shaped(_called(name, split, args or {}), size=pair, channels=channels, num_classes=num_classes)
     from kdgan.data.tfds import read_tfds

@@ -169,7 +169,6 @@ def total(
 def fields(setting: Setting, batch: Mapping[str, Any]) -> dict[str, Any]:
     """The images of an evaluation batch as players see them."""
     names = [name for name, field in setting.fields.items() if field.kind == "image" and name in batch]
-    assert setting.see is not None
     seen = setting.see(batch)
     return {name: seen[name] for name in names}
 

@@ -115,7 +115,7 @@ class Setting:
       training: `fetch` of training images by row, and the rows.
       compute_dtype: in which players compute; None: float32.
       cache: folder in which features may be kept; None: none.
-      see: evaluation batch of `splits.batches` -> its fields as players see them; None: it is not known.
+      see: a batch of `splits.batches` as players see it: normalised, and with its noise where images are degraded.
       memo: what an evaluator keeps from one call to the next, under keys of its own.
     """
 
@@ -132,7 +132,7 @@ class Setting:
     training: tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]
     compute_dtype: Any
     cache: Any
-    see: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    see: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda batch: batch
     memo: dict[Any, Any] = dataclasses.field(default_factory=dict)
 
 

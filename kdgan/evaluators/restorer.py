@@ -143,7 +143,7 @@ def _pictures(setting: Setting, judged: Judged) -> list[Figure]:
     shown: list[tuple[np.ndarray, ...]] = []
     for batch in setting.splits.batches("test"):
         rows = np.flatnonzero(np.asarray(batch["mask"]))[: SHOWN - len(shown)]
-        given = batch["image"] if setting.see is None else as_bytes(setting.see(batch)["image"])
+        given = as_bytes(setting.see(batch)["image"])
         made = as_bytes(judged.forward(judged.variables, batch))
         shown += [tuple(np.asarray(images)[row] for images in (given, made, batch[TARGET])) for row in rows]
         if len(shown) == SHOWN:

@@ -141,8 +141,7 @@ def _in_style(setting: Setting, judged: Judged, style: int) -> Judged:
             return call_module(module, known, image, train=False, style=jnp.full(len(image), style))[0]
 
         setting.memo[key] = parallel.compiled(paint)
-    seen = lambda batch: batch["image"] if setting.see is None else setting.see(batch)["image"]
-    forward = lambda variables, batch: setting.memo[key](variables, seen(batch), jnp.int32(style))
+    forward = lambda variables, batch: setting.memo[key](variables, setting.see(batch)["image"], jnp.int32(style))
     return dataclasses.replace(judged, forward=forward)
 
 

@@ -21,7 +21,7 @@ from kdgan.data.fields import Field
 from kdgan.methods.labels import kind_of
 from kdgan.norms import Norm
 from kdgan.run import batches as run_batches
-from kdgan.run import checkpoint, evaluators, extractors, on_host, ranges, starts, whole_outputs
+from kdgan.run import checkpoint, evaluators, extractors, on_host, ranges, starts, trained_for, whole_outputs
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -77,6 +77,8 @@ def all_programs(run: Run, inputs: Inputs, *, read_checkpoints: bool = True) -> 
     for stage in run.stages:
         built = stage_programs(run, stage, inputs.of(stage.name))
         programs[stage.name] = tuple(starts.check(stage.name, program, programs, run.seeds, load) for program in built)
+        for program in programs[stage.name]:
+            trained_for.check(run, stage, program)
     extractors.check(run, inputs, programs)
     return programs
 

@@ -24,7 +24,7 @@ from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.schema import Arm, Run
-from kdgan.run.totals import make_forward, make_totals
+from kdgan.run.totals import as_players_see, make_apply, make_totals
 from kdgan.state import variable_shapes
 
 # Players whose names begin so are measured only where config says so.
@@ -144,11 +144,13 @@ def _check(
     }
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
     images = {name: field for name, field in inputs.test.fields.items() if field.kind == "image"}
-    if any(field.is_ragged or field.shape != fields[name].shape for name, field in images.items()):
-        # A whole image, of another size than what is trained on.
-        one = jax.eval_shape(make_forward(module, inputs.config, compute_dtype, given), split, raw)
+    # Whether whole images have another size than what is trained on.
+    other = any(field.is_ragged or field.shape != fields[name].shape for name, field in images.items())
     totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, given, keep=True)
     try:
+        if other:
+            apply = make_apply(module, compute_dtype, given)
+            one = jax.eval_shape(lambda own, raw: apply(own, as_players_see(inputs.config, raw)), split, raw)
         sums, _ = jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
     except Exception as error:  # whatever a function of the user's own raises
         shapes = ", ".join(

@@ -1,6 +1,7 @@
 """A trained player of a workdir as `kdgan.export` takes it, and the training examples by which it is quantised."""
 
 import functools
+import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import numpy as np
 
 import kdgan
-from kdgan.data.fields import Field
+from kdgan.data import degrade
+from kdgan.data.fields import IMAGE, Field
 from kdgan.export import Artefact, artefacts, int8
 from kdgan.export.exportable import Exportable
 from kdgan.run import evaluators, stage_data, trained
-from kdgan.run.config import ConfigError
+from kdgan.run.config import ConfigError, plain
 from kdgan.run.inputs import HANDED_OVER, Inputs
+from kdgan.run.totals import rounded
 from kdgan.run.trained import Trained
 
 LAST, BEST, AVERAGE = "last step", "best by validation", "moving average"  # which parameters are taken
@@ -32,6 +35,8 @@ def of(own: Trained, *, parameters: str = LAST) -> Exportable:
         "data": own.config.name, "stage": own.stage.name, "arm": own.arm.name, "seed": str(own.seed),
         "step": str(own.step), "parameters": parameters, "kdgan": kdgan.__version__,
     }  # fmt: skip
+    if own.config.degrade:
+        about["degrade"] = json.dumps(plain(own.config.degrade))
     return Exportable(
         name=own.name,
         module=own.unrounded,
@@ -128,7 +133,10 @@ def training_examples(
     inputs = load()
     rows = inputs.partitions[own.seed].train
     some = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), int8.MOST)).astype(np.int64))]
-    return dict(inputs.train.examples(some, list(exportable.inputs)))
+    examples = dict(inputs.train.examples(some, list(exportable.inputs)))
+    if inputs.degradation.is_random and IMAGE in examples:
+        examples = rounded(inputs.config, {**examples, "drawn": {"words": degrade.fixed("train", some)[:, None]}})
+    return examples
 
 
 def _load(own: Trained) -> Inputs:

@@ -20,10 +20,11 @@ from kdgan.run.judged import Judge
 from kdgan.run.prepare import prepare
 from kdgan.run.program import AVERAGE, BEST, Program, Variables, program_of, variables_of
 from kdgan.run.splits import Splits
-from kdgan.run.totals import make_forward
+from kdgan.run.totals import make_forward, rounded
 from kdgan.run.trained import Trained
 
 SHOWN = 24  # test images of a page
+ROUNDED = "Noisy images are rounded to 256 levels here, for files and for the players beside them"
 LIKE = 256  # training images that a drawing on a page is scaled and placed as
 
 
@@ -74,7 +75,8 @@ class Bench:
                 raw["label"] = exportables.in_turn(label)
             return Judge([{**raw, "mask": np.ones(len(raw["noise"]), bool)}], self.own.config, ())
         splits = Splits(self._prepared.run, self.inputs_of_stage())
-        batches = [{name: np.asarray(value) for name, value in raw.items()} for raw in splits.batches("test")]
+        seen = (rounded(self.own.config, raw) for raw in splits.batches("test"))
+        batches = [{name: np.asarray(value) for name, value in raw.items()} for raw in seen]
         return Judge(batches, self.own.config, self._summing)
 
     @functools.cached_property
@@ -103,7 +105,9 @@ class Bench:
             ]
         left = [one.name for one in self._evaluators if one.sums is None]
         absent = [name for name in self.others if name not in self.outputs_of_others]
+        noise = not self._makes_images_of_noise and self.inputs_of_stage().degradation.is_random
         return [
+            *([ROUNDED] if noise else []),
             *([f"Not measured of files: {', '.join(left)}"] if left else []),
             *([f"Not measured here, for it runs in no program: {', '.join(absent)}"] if absent else []),
         ]

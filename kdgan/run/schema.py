@@ -46,15 +46,17 @@ def is_path(hint: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    # "digits" or "sklearn:wine" (ship with scikit-learn), any TFDS name, "folder:/path/to/images", "npz:/path" or
-    # "npz:/train.npz,/test.npz", or a dotted path to a function of a split that gives a data set, "my_project.data.load"
+    # "digits" or "sklearn:wine" (ship with scikit-learn), "skimage:photographs" (with scikit-image), any TFDS name,
+    # "folder:/path/to/images", "npz:/path" or "npz:/train.npz,/test.npz", or a dotted path to a function of a split that
+    # gives a data set, "my_project.data.load"
     name: Path = "digits"
     data_dir: Path | None = None  # where prepared TFDS data sets lie; None: $KDGAN_DATA_DIR, else TFDS's default
     train: str = "train"  # TFDS split or slice: "train[:80%]"
     test: str = "test"  # never selects anything
     image_key: str = "image"  # names of the features in a TFDS data set
     label_key: str = "label"  # the same of the label
-    # field -> its feature in a TFDS data set, or its array in a file: dict(image="photo", text="tokens", label="y");
+    # field -> its feature in a TFDS data set, or its array in a file: dict(image="photo", text="tokens", label="y"); of
+    # pairs in a folder its sub-folder: dict(image="noisy", target="clean");
     # {}: those of image_key and label_key, or all arrays of the file
     fields: Mapping = empty()
     kinds: Mapping = empty()  # field -> what it holds, where its array looks like something else: dict(x="vector")

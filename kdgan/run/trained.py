@@ -21,7 +21,7 @@ from kdgan.evaluators import way_of
 from kdgan.player import MAIN
 from kdgan.run import build, claim, evaluators, portions, stage_data
 from kdgan.run.checkpoint import Checkpoints
-from kdgan.run.config import ConfigError
+from kdgan.run.config import ConfigError, plain
 from kdgan.run.inputs import Inputs
 from kdgan.run.players import build_module, sizes_of
 from kdgan.run.program import AVERAGE, Program, Variables, program_of
@@ -39,7 +39,7 @@ class Trained(NamedTuple):
       unrounded: the same, of a player that learned while it was quantised without the rounding.
       variables: parameters and mutable collections of one member.
       record: what players.json says of it: evaluators, trained, inputs, and of what makes images how it draws them.
-      data: what players.json says of the data of its stage: image_shape, num_classes, class_names, fields.
+      data: what players.json says of the data of its stage: image_shape, num_classes, class_names, fields, degrade.
       config: `data` of the config, as it holds in its stage.
       stage: that trained it, and its arm.
       arm: of that stage.
@@ -70,7 +70,10 @@ class Trained(NamedTuple):
         """The fields that it is given, in order; of a run without such a record the images."""
         images = {"kind": "image", "shape": self.data["image_shape"]}
         fields = self.data.get("fields", {MAIN: images})
-        of = {name: fields[name] for name in self.record.get("inputs", (MAIN,))}
+        of = {name: dict(fields[name]) for name in self.record.get("inputs", (MAIN,))}
+        for about in of.values():
+            if self.record.get("any_size") and about["kind"] == "image":
+                about["shape"] = [None, None, about["shape"][2]]
         return {
             name: Field(about["kind"], tuple(about["shape"]), None, tuple(about.get("names", ())), about.get("size", 0))
             for name, about in of.items()
@@ -108,6 +111,7 @@ def _data(inputs: Inputs) -> dict[str, Any]:
         "image_shape": list(inputs.train.image_shape),
         "num_classes": inputs.num_classes,
         "class_names": list(inputs.train.class_names),
+        **({"degrade": plain(inputs.config.degrade)} if inputs.config.degrade else {}),
         "fields": {
             name: {"kind": field.kind, "shape": list(field.shape), "names": list(field.names), "size": field.size}
             for name, field in inputs.train.fields.items()
@@ -131,8 +135,18 @@ def about_player(program: Program, name: str, inputs: Inputs) -> dict[str, Any]:
         "trained": name in program.method.trained,
         "inputs": list(program.inputs_of(name)),
         "sizes": sizes_of(inputs.train.fields, program.inputs_of(name)),
+        **({"any_size": True} if _takes_any_size(program, inputs) else {}),
         **({} if drawn is None else {"draws": dict(drawn)}),
     }
+
+
+def _takes_any_size(program: Program, inputs: Inputs) -> bool:
+    """Whether players are trained on windows, and measured on whole images, of data whose images have one size."""
+    image: Any = program.example.get(MAIN)
+    field = inputs.train.image_field
+    if not (inputs.config.degrade or program.windows_first) or field is None or getattr(image, "ndim", 0) != 4:
+        return False
+    return image.shape[1:3] != inputs.train.fields[field].shape[:2]
 
 
 def predicts(about: Mapping[str, Any]) -> bool:

@@ -11,13 +11,12 @@ from flax import linen as nn
 import kdgan
 import tiny
 from configs import common
-from kdgan import bicubic, data
+from kdgan import bicubic, data, files
 from kdgan.data import degrade
-from kdgan.data.batches import indices_of_step
 from kdgan.game import Method, Move
 from kdgan.losses import images as image_losses
 from kdgan.run import batches as run_batches
-from kdgan.run import build, teacher_outputs, totals
+from kdgan.run import build, stage_data, teacher_outputs, totals
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.splits import Splits
@@ -32,7 +31,7 @@ def clean(count=N, sizes=((16, 12),), channels=1):
     return data.from_fields({"image": np.stack(images) if len(sizes) == 1 else images})
 
 
-SEVERAL = ((16, 12), (10, 18), (12, 12))
+SEVERAL = ((16, 12), (12, 18), (12, 12))
 
 
 def config(stages=None, **fields):
@@ -253,10 +252,141 @@ def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, 
     assert list((tmp_path / "run").glob("cached/*")) if memory_mb == 0 else True
 
 
-def test_order():
-    assert indices_of_step(N, BATCH, seed=0, stage=0, step=0).shape == (BATCH,)
+def test_cached_and_uncached_arms_see_the_same_windows(tmp_path):
+    """Of pairs of one size, too, which are not degraded: all arms of a stage with a cached one have windows first."""
+    image = RNG.integers(0, 256, (8, 12, 12, 1), np.uint8)
+    both = data.from_fields({"image": image, "target": image[::-1].copy()})
+    made = whole_run(())
+    terms = dict(student=dict(clean=0.5, teacher=0.5))
+    made.data.labelled, made.data.unlabelled_batch_size = None, 0
+    for name in ("teacher", "main"):
+        made.stages[name].augment = {n: {**of, "fields": ("image", "target")} for n, of in made.stage.augment.items()}
+    with made.unlocked(), made.ignore_type():
+        made.stages.main.update(dict(
+            method=dict(name="test_degraded.halves"), lambdas=terms,
+            arms=common.named(kept=dict(cached=("teacher",)), run=dict()),
+        ))  # fmt: skip
+    sets = {"train": both, "test": both}
+    run = resolve(run_inputs.handed_over(made, sets))
+    inputs = run_inputs.load(run, sets)
+    kept, other = build.all_programs(run, inputs)["main"]
+    assert (kept.whole, other.whole) == (True, False)
+    assert kept.windows_first
+    assert other.windows_first
+    batches = []
+    for program in (kept, other):
+        (raw,) = run_batches.batches(
+            inputs, seed=0, stage=1, batch_size=4, start=0, steps=1, spec=program.augment, first=True
+        )  # fmt: skip
+        batches.append(program.prepare(raw, inputs.device_arrays()))
+    jax.tree.map(np.testing.assert_array_equal, *batches)
 
 
-def test_refusal():
-    with pytest.raises(ConfigError, match="noises"):
-        load(noises=3)
+def halves() -> Method:
+    def terms(players, batch, key):
+        restored = players.student(batch["image"])
+        of_teacher = image_losses.l2(restored, players.teacher(batch["image"]))
+        return {"clean": image_losses.l2(restored, batch["target"]), "teacher": of_teacher}
+
+    return Method(Move("student", terms))
+
+
+def speckled(key, image, strength=0.1):
+    return image * (1 + strength * jax.random.normal(key, image.shape))
+
+
+def test_a_function_from_outside_degrades():
+    inputs = load(degrade={"function": {"name": "test_degraded.speckled", "strength": 0.5}})
+    (_, batch), *_ = draw(inputs, {"crop": {"size": 6}})
+    ratio = batch["image"] / np.maximum(batch["target"], 1 / 255)
+    assert np.std(ratio[batch["target"] > 0.05]) == pytest.approx(0.5, rel=0.15)
+    assert not np.array_equal(batch["image"], batch["again"])
+
+
+CACHED = dict(cached=("teacher",))
+
+
+@pytest.mark.parametrize(
+    ("fields", "stage", "expected"),
+    [
+        (dict(noises=3), {}, "config.data.noises = 3: nothing of data.degrade is random"),
+        (dict(**NOISY, noises=0), {}, "config.data.noises = 0: at least 1"),
+        (dict(degrade={"gausian": {}}), {}, "config.data.degrade has no 'gausian'"),
+        (dict(degrade={"gaussian": {"sigma": -1}}), {}, "config.data.degrade.gaussian.sigma = -1: "),
+        (dict(degrade={"gaussian": {"sigma": (30, 20)}}), {}, "config.data.degrade.gaussian.sigma = .*(low, high)"),
+        (dict(degrade={"poisson": {"peak": 0}}), {}, "config.data.degrade.poisson.peak = 0: "),
+        (dict(degrade={"bicubic": {"scale": 1.5}}), {}, "config.data.degrade.bicubic.scale = 1.5: a whole number"),
+        (dict(degrade={"bicubic": {"scale": 5}}), {}, "scale = 5 does not divide the sides of example 0, 16×12; .*trim"),
+        (dict(degrade="test_degraded.absent"), {}, "degrade.function = 'test_degraded.absent' cannot be imported"),
+        (dict(degrade={"function": {"name": "test_degraded.speckled", "power": 1}}), {}, "unexpected keyword.*'power'"),
+        (NOISY, dict(augment={"crop": {"size": 20}}), r"example 0 of 'image' is \(16, 12\); a window that"),
+        (NOISY, dict(augment={"crop": {"size": (4, 6)}, "turn": {}}), r"augment.turn turns squares.* \(4, 6\)"),
+        (NOISY, CACHED, "draws other noise at every step; set config.data.noises to a number"),
+        (
+            dict(**NOISY, noises=2),
+            dict(**CACHED, augment={"crop": {"size": 6}, "affine": {"rotate": 5.0}}),
+            "affine.* makes other images at every step; set config.stages.main.views",
+        ),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_one_line_before_anything_compiles(fields, stage, expected, monkeypatch):
+    made = whole_run((), **fields)
+    with made.unlocked(), made.ignore_type():
+        made.stages.main.update(stage)
+        if "augment" in stage:
+            made.stages.teacher.augment = stage["augment"]
+    sets = {"train": clean(), "test": clean(3)}
+    monkeypatch.setattr(jax, "jit", None)
+    run = resolve(run_inputs.handed_over(made, sets))
+    with pytest.raises(ConfigError, match=expected) as error:
+        build.all_programs(run, run_inputs.load(run, sets))
+    assert "\n" not in str(error.value)
+
+
+def test_data_with_a_target_are_refused():
+    image = np.zeros((N, 8, 8, 1), np.uint8)
+    both = data.from_fields({"image": image, "target": image})
+    with pytest.raises(
+        ConfigError, match=r"degrade makes the field 'target' of clean images, and the data .* have one"
+    ):
+        load(both, both, **NOISY)
+
+
+def test_a_player_trained_for_another_noise_is_refused_unless_its_range_contains_it(tmp_path):
+    sets = {"train": clean(), "test": clean(3)}
+    first = whole_run((), degrade={"gaussian": {"sigma": 15.0}})
+    del first.stages.main
+    kdgan.train(first, tmp_path / "first", data=sets)
+    record = files.read_json(tmp_path / "first" / "players.json")
+    assert record["data"]["degrade"] == {"gaussian": {"sigma": 15.0}}
+
+    def started(sigma, start):
+        made = whole_run((), degrade={"gaussian": {"sigma": sigma}})
+        del made.stages.teacher
+        with made.unlocked(), made.ignore_type():
+            made.stages.main.start = dict(teacher=start)
+        run = resolve(run_inputs.handed_over(made, sets))
+        return build.all_programs(run, run_inputs.load(run, sets))
+
+    workdir = str(tmp_path / "first")
+    assert started(15.0, dict(checkpoint=workdir))
+    assert started(25.0, dict(checkpoint=workdir, any_degradation=True))
+    with pytest.raises(
+        ConfigError, match=r"main.start.teacher.*first': it was trained for Gaussian noise of σ 15, here it is 25"
+    ):
+        started(25.0, dict(checkpoint=workdir))
+    # Of a stage of the same run, whose data differ, likewise; a blind one serves all widths of its range.
+    for sigma, fits in (((0.0, 50.0), True), (50.0, False)):
+        made = whole_run((), **NOISY)
+        with made.unlocked(), made.ignore_type():
+            made.stages.teacher.data = dict(degrade={"gaussian": {"sigma": sigma}})
+        data_sets = {**sets, "teacher": sets}
+        run = resolve(stage_data.handed_over(made, data_sets))
+        inputs = stage_data.load(run, data_sets)
+        if fits:
+            assert build.all_programs(run, inputs)
+        else:
+            with pytest.raises(
+                ConfigError, match="stage 'teacher': it was trained for Gaussian noise of σ 50, here it is 25"
+            ):
+                build.all_programs(run, inputs)

@@ -112,9 +112,11 @@ def test_a_class_that_is_too_small_for_its_share_is_said(folder):
 @pytest.mark.parametrize("image_size", [12, (12, 12), [12]])
 def test_a_square_is_one_number(folder, image_size):
     save(folder / "train" / "ant" / "wide.png", size=(10, 20))
-    message = refused(config(folder))
-    assert "images differ in size (h, w)" in message
-    assert message.endswith("give config.data.image_size=(h, w) to scale all to one size")
+    message = refused(config(folder), stage=True)
+    assert (
+        "images of 'image' differ in size, and a batch to train on has one: set augment.crop={size: (h, w)" in message
+    )
+    assert message.endswith("or image_size=(h, w) to scale all")
     assert load(config(folder, image_size=image_size)).train.image_shape == (12, 12, 1)
 
 
