@@ -1,6 +1,7 @@
 """Bicubic resampling: by hand, by its definition, and by published PSNR."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -59,6 +60,15 @@ def test_a_plane_stays_a_plane():
     ramp = np.arange(20.0)[:, None, None].repeat(20, 1)
     centres = (np.arange(60) + 0.5) / 3 - 0.5
     np.testing.assert_allclose(bicubic.upscale(ramp, 3)[9:-9, 30, 0], centres[9:-9], atol=1e-12)
+
+
+def test_an_exported_enlargement_takes_any_size():
+    sides = jax.export.symbolic_shape("b, h, w, 1")
+    exported = jax.export.export(jax.jit(lambda image: bicubic.upscale(image, 3)))(
+        jax.ShapeDtypeStruct(sides, jnp.float32)
+    )
+    image = np.random.default_rng(0).random((1, 7, 5, 1), np.float32)
+    np.testing.assert_allclose(exported.call(image), bicubic.upscale(image, 3), atol=1e-6)
 
 
 def test_refusals_and_gradient():

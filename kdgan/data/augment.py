@@ -158,9 +158,12 @@ def turn(key: KeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
             f"augment.turn turns squares, and images, or windows of augment.crop.size, are {(height, width)}"
         )
     quarters = jax.random.randint(key, (), 0, 4)
-    image = jnp.where(quarters % 2 == 1, jnp.swapaxes(image, 0, 1), image)
-    image = jnp.where((quarters == 1) | (quarters == 2), jnp.flip(image, 0), image)
-    return jnp.where(quarters >= 2, jnp.flip(image, 1), image)
+    side = jnp.arange(height)
+    rows, columns = jnp.meshgrid(side, side, indexing="ij")
+    # Each pixel is looked up once: of a choice among turned images, a compiler makes what they are made of for each.
+    old_rows = jnp.stack([rows, columns, height - 1 - rows, height - 1 - columns])[quarters]
+    old_columns = jnp.stack([columns, height - 1 - rows, height - 1 - columns, rows])[quarters]
+    return image.reshape(height * width, -1)[old_rows * width + old_columns]
 
 
 def cutout(key: KeyArray, image: Float[Array, "h w c"], *, size: int, fill: float = 0.0) -> Float[Array, "h w c"]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Int, Int32, Integer, UInt8, UInt32
@@ -149,7 +150,11 @@ def examples(
 
 
 def of_array(
-    windows: Windows, name: str, array: UInt8[Array, "n h w c"], index: Int[Array, " b"], origin: Int[Array, "b 2"]
+    windows: Windows,
+    name: str,
+    array: UInt8[Array, "n h w c"],
+    index: Int[Array | np.ndarray, " b"],
+    origin: Int[Array | np.ndarray, "b 2"],
 ) -> UInt8[Array, "b H W c"]:
     """The windows of a field's images, of which all lie on the device; inside of a compiled step."""
     size, corners = windows.size_of(name), origin * windows.scales[name]
@@ -157,7 +162,7 @@ def of_array(
     def one(row: Array, corner: Array) -> Array:
         return jax.lax.dynamic_slice(array, (row, corner[0], corner[1], 0), (1, *size, array.shape[3]))[0]
 
-    return jax.vmap(one)(index, corners)
+    return jax.vmap(one)(jnp.asarray(index), jnp.asarray(corners))
 
 
 def held(dataset: Dataset, name: str) -> np.ndarray:

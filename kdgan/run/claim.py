@@ -30,14 +30,13 @@ from kdgan.run import fingerprints, formats, monitor, portions
 from kdgan.run.comparison import Comparison
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.fingerprints import Fingerprints
-from kdgan.run.formats import FORMAT, RECORD
+from kdgan.run.formats import CHECKPOINTS, FORMAT, RECORD
 from kdgan.run.identity import Programs
 from kdgan.run.interrupt import DivergedError
 from kdgan.run.portions import Portion
 from kdgan.run.schema import Run, Stage
 
-CONFIG, PLAYERS, MEASURES = "config.json", "players.json", "measures.json"
-CHECKPOINTS, ASIDE = "checkpoints", "aside"
+CONFIG, PLAYERS, MEASURES, ASIDE = "config.json", formats.PLAYERS, "measures.json", "aside"
 OF_ALL = ("summary.json", "evaluation.npz", "report.html", "report.md")
 
 

@@ -8,6 +8,7 @@ from kdgan.run.config import ConfigError
 
 FORMAT = 2  # 1 had no workdir.json
 RECORD = "workdir.json"
+PLAYERS, CHECKPOINTS = "players.json", "checkpoints"  # beside it
 
 
 def read(workdir: pathlib.Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kdgan import files
 from kdgan.data import degrade
-from kdgan.run import claim
+from kdgan.run import formats
 from kdgan.run.config import ConfigError
 from kdgan.run.evaluators import NOT_MEASURED
 from kdgan.run.program import Program, player_of
@@ -53,16 +53,16 @@ def recorded(start: Start, source: Source | None) -> Mapping[str, Any] | str:
     if source.folder.is_file():
         return _of_file(source.folder)
     for above in source.folder.absolute().parents:
-        if (above / claim.PLAYERS).is_file():
+        if (above / formats.PLAYERS).is_file():
             parts = source.folder.absolute().relative_to(above).parts
-            stage = parts[1] if len(parts) > 1 and parts[0] == claim.CHECKPOINTS else ""
+            stage = parts[1] if len(parts) > 1 and parts[0] == formats.CHECKPOINTS else ""
             return _of_workdir(above, stage, player_of(start.player))
     return {}
 
 
 def _of_workdir(workdir: pathlib.Path, stage: str, player: str) -> Mapping[str, Any] | str:
     try:
-        record = files.read_json(workdir / claim.PLAYERS)
+        record = files.read_json(workdir / formats.PLAYERS)
         arms = record["stages"].get(stage, {})
         judged = any(players.get(player, {}).get("evaluators") for players in arms.values())
         return record.get("stage_data", {}).get(stage, record["data"]).get("degrade", {}) if judged else {}

@@ -255,3 +255,27 @@ def test_wrong_specs(spec, match):
 def test_reflection_needs_an_image_larger_than_the_padding():
     with pytest.raises(ValueError, match=r"augment\.crop\.padding = 9 must be below the image's \(9, 9\) to reflect"):
         augment.crop(jax.random.key(0), IMAGE, padding=9, mode="reflect")
+
+
+def test_turn_is_numpys_quarter_turn_and_alike_for_any_channels():
+    image = np.random.default_rng(0).random((5, 5, 2), np.float32)
+    seen = set()
+    for seed in range(24):
+        turned = augment.turn(jax.random.key(seed), jnp.asarray(image))
+        (quarters,) = (k for k in range(4) if np.array_equal(turned, np.rot90(image, k)))
+        np.testing.assert_array_equal(
+            augment.turn(jax.random.key(seed), jnp.asarray(image[..., :1])), np.rot90(image, quarters)[..., :1]
+        )
+        seen.add(quarters)
+    assert seen == {0, 1, 2, 3}
+    with pytest.raises(ValueError, match=r"augment.turn turns squares, .* are \(5, 4\)"):
+        augment.turn(jax.random.key(0), jnp.asarray(image[:, :4]))
+
+
+def test_a_turn_leaves_the_draws_of_the_others_as_they_were():
+    image = jnp.asarray(np.random.default_rng(0).random((3, 6, 6, 1), np.float32))
+    key, place = jax.random.key(3), jnp.arange(3)
+    plain = augment.make_augment({"flip": {}, "crop": {"padding": 1}})(key, place, image)
+    turned = augment.make_augment({"turn": {}, "flip": {}, "crop": {"padding": 1}})(key, place, image)
+    for before, after in zip(plain, turned, strict=True):
+        assert any(np.array_equal(np.rot90(before, k), after) for k in range(4))

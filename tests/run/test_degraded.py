@@ -16,7 +16,7 @@ from kdgan.data import degrade
 from kdgan.game import Method, Move
 from kdgan.losses import images as image_losses
 from kdgan.run import batches as run_batches
-from kdgan.run import build, stage_data, teacher_outputs, totals
+from kdgan.run import build, export, judging, stage_data, teacher_outputs, totals
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.splits import Splits
@@ -224,10 +224,10 @@ def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, 
     variables = {"params": module.init(jax.random.key(3), jnp.zeros((1, 8, 8, 1)))["params"], "model_state": {}}
     table = teacher_outputs.Tables(run, inputs, tmp_path / "cached").of(program, {0: {"teacher": variables}})[0]
     raws = run_batches.batches(
-        inputs, seed=0, stage=1, batch_size=program.batch_size, start=0, steps=4, cached=table, whole=True,
+        inputs, seed=0, stage=1, batch_size=program.batch_size, start=0, steps=2, cached=table, whole=True,
         spec=program.augment,
     )  # fmt: skip
-    prepare = jax.jit(program.prepare)
+    prepare, apply = jax.jit(program.prepare), jax.jit(module.apply)
     for raw in raws:
         prepared = prepare(raw, inputs.device_arrays())
         for part, own in ((prepared, raw), (prepared["unlabelled"], raw["unlabelled"])):
@@ -242,14 +242,21 @@ def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, 
                 )
                 assert (degrade.fixed("train", np.array([row]), 1 - number) == words[1]).all()
                 noisy = inputs.degradation.noisy(words[:1], inputs.train.arrays["image"][row][None])
-                output = np.asarray(module.apply({"params": variables["params"]}, noisy))[0]
+                output = np.asarray(apply({"params": variables["params"]}, noisy))[0]
                 top, left = own["drawn"]["origin"][i]
                 given = np.asarray(noisy)[0][top : top + size, left : left + size]
                 window = output[scale * top :, scale * left :][: scale * size, : scale * size]
                 forms = [(np.rot90(given[:, ::f], k), np.rot90(window[:, ::f], k)) for f in (1, -1) for k in range(4)]
                 there = [form for form in forms if np.array_equal(form[0], part["image"][i])]
                 assert any(np.allclose(form[1], part["cached"]["teacher"][i], atol=1e-5) for form in there)
-    assert list((tmp_path / "run").glob("cached/*")) if memory_mb == 0 else True
+    assert bool(list((tmp_path / "run").glob("cached/*"))) == (memory_mb == 0)
+    # Files are judged, and the player beside them, on noisy images that are rounded; they take images of any size.
+    if scale == 1:
+        made_of = export.export(tmp_path / "run", tmp_path / "out", formats=["stablehlo"], player="student", data=sets)
+        assert judging.ROUNDED in made_of.record["notes"]
+        rows = {row["kind"]: row["measures"]["psnr"] for row in made_of.record["rows"]}
+        assert rows["artefact"] == pytest.approx(rows["float"], abs=1e-3)
+        assert rows["float"] == pytest.approx(found["student"]["psnr"]["mean"], abs=0.3)
 
 
 def test_cached_and_uncached_arms_see_the_same_windows(tmp_path):
@@ -257,13 +264,13 @@ def test_cached_and_uncached_arms_see_the_same_windows(tmp_path):
     image = RNG.integers(0, 256, (8, 12, 12, 1), np.uint8)
     both = data.from_fields({"image": image, "target": image[::-1].copy()})
     made = whole_run(())
-    terms = dict(student=dict(clean=0.5, teacher=0.5))
+    made.stages.main.lambdas = dict(student=dict(clean=0.5, teacher=0.5))
     made.data.labelled, made.data.unlabelled_batch_size = None, 0
     for name in ("teacher", "main"):
         made.stages[name].augment = {n: {**of, "fields": ("image", "target")} for n, of in made.stage.augment.items()}
     with made.unlocked(), made.ignore_type():
         made.stages.main.update(dict(
-            method=dict(name="test_degraded.halves"), lambdas=terms,
+            method=dict(name="test_degraded.halves"), cached=(),
             arms=common.named(kept=dict(cached=("teacher",)), run=dict()),
         ))  # fmt: skip
     sets = {"train": both, "test": both}
@@ -278,7 +285,7 @@ def test_cached_and_uncached_arms_see_the_same_windows(tmp_path):
         (raw,) = run_batches.batches(
             inputs, seed=0, stage=1, batch_size=4, start=0, steps=1, spec=program.augment, first=True
         )  # fmt: skip
-        batches.append(program.prepare(raw, inputs.device_arrays()))
+        batches.append(jax.jit(program.prepare)(raw, inputs.device_arrays()))
     jax.tree.map(np.testing.assert_array_equal, *batches)
 
 
