@@ -7,7 +7,7 @@ An evaluator names it by a mapping: `dict(model="squeezenet", weights="squeezene
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from kdgan import models, parallel, weights
 from kdgan.evaluators.evaluator import Judged, Setting
 from kdgan.game import call_module
+from kdgan.metrics.perceptual import linear_weights
 
 FIELDS = ("model", "weights", "model_args", "layers", "linear")
 SIDE = 96  # pixels of the image that a network is laid out with
@@ -62,17 +63,47 @@ def is_of_run(spec: Mapping[str, Any] | None) -> bool:
     return not (spec and "model" in spec)
 
 
+def called(spec: Mapping[str, Any] | None) -> str:
+    """The network's name, in words."""
+    return "the run's extractor" if is_of_run(spec) else str(spec["model"])  # type: ignore[index]
+
+
 def problem(spec: Mapping[str, Any] | None, layers: Sequence[str]) -> str | None:
     """Why the file's network cannot be used, in one line; None: it can, or is the run's."""
-    if is_of_run(spec):
-        return None
     try:
+        linear(spec, layers)
+        if is_of_run(spec):
+            return None
         critic = of_file(spec)
         image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
         jax.eval_shape(lambda image: critic.features(critic.variables, image, layers), image)
     except (ValueError, TypeError, OSError) as error:
         return " ".join(str(error).split())
     return None
+
+
+def linear(spec: Mapping[str, Any] | None, layers: Sequence[str]) -> list[Any] | None:
+    """The weights of the layers' channels that a file holds, where one is named.
+
+    Raises:
+      ValueError: it is no file of weights, or has others; one line that begins with its path.
+    """
+    path = (spec or {}).get("linear")
+    if path is None:
+        return None
+    try:
+        return linear_weights(dict(_flat(weights.read(path).arrays)), layers)
+    except ValueError as error:
+        said = str(error)
+        raise ValueError(said if said.startswith(str(path)) else f"{path}: {said}") from error
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name}/")
+        else:
+            yield f"{above}{name}", value
 
 
 def of_file(spec: Mapping[str, Any] | None) -> Critic:
@@ -138,7 +169,6 @@ def total(
 def fields(setting: Setting, batch: Mapping[str, Any]) -> dict[str, Any]:
     """The images of an evaluation batch as players see them."""
     names = [name for name, field in setting.fields.items() if field.kind == "image" and name in batch]
-    assert setting.see is not None
     seen = setting.see(batch)
     return {name: seen[name] for name in names}
 

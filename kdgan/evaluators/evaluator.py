@@ -41,6 +41,8 @@ class Measure:
       elements: the name of a field of the data ("label") where the measure is not one number but one for each class or tag
         of this field [k]; it has a table of its own, and no column.
       column: whether it has a column in the table of results; else it stands in summary.json, and below the table.
+      traded: whether it is given up for the first measure, or the other way round, so that a report draws one against the
+        other: distortion and perception (Blau and Michaeli 2018).
     """
 
     name: str
@@ -53,6 +55,7 @@ class Measure:
     note: str = ""
     elements: str = ""
     column: bool = True
+    traded: bool = False
 
     @property
     def record(self) -> dict[str, Any]:
@@ -68,6 +71,7 @@ class Measure:
             "bounds": list(self.bounds),
             "note": self.note,
             "column": self.column and not self.elements,
+            **({"traded": True} if self.traded else {}),
         }
 
 

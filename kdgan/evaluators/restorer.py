@@ -9,8 +9,8 @@ import numpy as np
 from kdgan.evaluators import critic
 from kdgan.evaluators.evaluator import Evaluator, Judged, Measure, Setting
 from kdgan.evaluators.figures import Figure, restored
-from kdgan.metrics import perceptual as lpips
 from kdgan.metrics import restoration
+from kdgan.metrics.perceptual import distance
 
 TARGET = "target"
 SCALE = "scale"
@@ -50,16 +50,9 @@ def restorer(
     if similarity:
         measures.append(Measure("ssim", "SSIM", digits=4, bounds=(-1.0, 1.0)))
     if perceptual is not None:
-        what = "of features, LPIPS-form: lower is better"
+        note = f"Perceptual: distance of features of {critic.called(perceptual)}, in the form of LPIPS"
         measures.append(
-            Measure(
-                "perceptual",
-                "perceptual",
-                higher_is_better=False,
-                digits=4,
-                bounds=(0, None),
-                note=f"Perceptual: {what}",
-            )
+            Measure("perceptual", higher_is_better=False, digits=4, bounds=(0, None), traded=True, note=note)
         )
     if edges:
         measures.append(
@@ -86,11 +79,11 @@ def restorer(
 
     def measure(setting, judged, split):
         network = critic.of(setting, perceptual)
-        linear = lpips.read_linear(perceptual["linear"], layers) if perceptual.get("linear") else None  # type: ignore
+        linear = critic.linear(perceptual, layers)
 
         def compare(variables, made, batch):
             own, wanted = (network.features(variables, x, layers) for x in (made, batch[TARGET]))
-            return {"perceptual": lpips.distance(own, wanted, linear)}
+            return {"perceptual": distance([own[path] for path in layers], [wanted[path] for path in layers], linear)}
 
         return critic.total(setting, judged, split, network, compare, ("perceptual", network.module, layers))
 
@@ -150,7 +143,7 @@ def _pictures(setting: Setting, judged: Judged) -> list[Figure]:
     shown: list[tuple[np.ndarray, ...]] = []
     for batch in setting.splits.batches("test"):
         rows = np.flatnonzero(np.asarray(batch["mask"]))[: SHOWN - len(shown)]
-        given = batch["image"] if setting.see is None else as_bytes(setting.see(batch)["image"])
+        given = as_bytes(setting.see(batch)["image"])
         made = as_bytes(judged.forward(judged.variables, batch))
         shown += [tuple(np.asarray(images)[row] for images in (given, made, batch[TARGET])) for row in rows]
         if len(shown) == SHOWN:

@@ -5,6 +5,7 @@ arms are compared by is their sum, with a weight.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,25 +30,28 @@ SIDE = 192  # pixels a side of what is shown of each, at most
 
 def stylist(
     *, images: str | Sequence[str], content: Sequence[str], style: Sequence[str], size: int = 256, weight: float = 1.0,
-    styles: int = 1, network: Mapping[str, Any] | None = None,
+    styles: int = 1, channels: int = 3, network: Mapping[str, Any] | None = None,
 ) -> Evaluator:  # fmt: skip
     """Content and style distance by features of a network, and PSNR of what is made to what the teacher makes.
 
-    `content` is the mean squared difference of features to those of the image, `style` the squared distance of Gram
-    matrices to those of the style image, and `objective` content + weight·style: as in the method `style`.
+    Of each image `content` is the mean squared difference of features to those of the image over the mean square of these:
+    0 where nothing is painted. `style` is the squared distance of Gram matrices to those of the style image over that of the
+    image itself: 1 where nothing is painted, 0 where the style is met. Both are the terms of the method `style` freed of the
+    scale that a network's features have. `objective` is content + weight·style.
 
     Args:
       images: of the styles, as the model `style_images` takes them.
       content: paths of the network's features.
       style: likewise.
       size: to which style images are scaled.
-      weight: of style in the objective: λ_style / λ_content of the training.
+      weight: of style in the objective.
       styles: how many the player has; of more than one each test image is painted in each, and the distances are means. The
         player is given a style as its argument `style`, a class [b]. The agreement is of what it paints where none is given.
+      channels: of the images: 3, or 1 for grey.
       network: dict(model=, weights=, model_args=); None: the network of evaluate.extractor.
 
     Raises:
-      ValueError: no layers, a style image that cannot be read, numbers that do not go together.
+      ValueError: no layers, or numbers that do not go together.
     """
     critic.check("network", network)
     if not content or not style:
@@ -56,9 +60,11 @@ def stylist(
         )
     if not weight > 0:
         raise ValueError(f"weight = {weight}: a positive number is accepted")
-    paintings = style_images.build(images if isinstance(images, str) else tuple(images), size)
-    if len(paintings.images) != styles:
-        raise ValueError(f"styles = {styles}: images names {len(paintings.images)}; one for each style is accepted")
+    names = (images,) if isinstance(images, str) else tuple(images)
+    if len(names) != styles:
+        raise ValueError(f"styles = {styles}: images names {len(names)}; one for each style is accepted")
+    # Read where they are needed: a trained player is taken out without them.
+    paintings = functools.cache(lambda: style_images.build(names, size, channels))
     content, style = tuple(content), tuple(style)
     layers = tuple(dict.fromkeys((*content, *style)))
 
@@ -69,11 +75,11 @@ def stylist(
         return restoration.sums(made, wanted, batch["mask"], similarity=False)
 
     def summarise(sums):
-        return {"agreement": float(sums["psnr"] / sums["count"])} if "psnr" in sums else {}
+        return {"teacher_psnr": float(sums["psnr"] / sums["count"])} if "psnr" in sums else {}
 
     def measure(setting, judged, split):
         known = critic.of(setting, network)
-        kept = ("stylist", known.module, layers, paintings.content)
+        kept = ("stylist", known.module, layers, paintings().content)
 
         def targets(variables, pictures):
             seen = known.features(variables, pictures, style)
@@ -81,13 +87,15 @@ def stylist(
 
         def compare(variables, made, batch, matrices):
             own = known.features(variables, made, layers)
-            image = known.features(variables, batch["image"], content)
+            image = known.features(variables, batch["image"], layers)
+            of = lambda features, paths: [features[path] for path in paths]
+            seen = of(image, content)
             return {
-                "content": feature_l2([own[path] for path in content], [image[path] for path in content]),
-                "style": style_distance([own[path] for path in style], matrices),
+                "content": feature_l2(of(own, content), seen) / feature_l2(seen, [0 * feature for feature in seen]),
+                "style": style_distance(of(own, style), matrices) / style_distance(of(image, style), matrices),
             }
 
-        matrices = targets(known.variables, jnp.asarray(paintings.pixels, jnp.float32) / 255)
+        matrices = targets(known.variables, jnp.asarray(paintings().pixels, jnp.float32) / 255)
         parts = []
         for i in range(styles):
             chosen = judged if styles == 1 else _in_style(setting, judged, i)
@@ -99,20 +107,27 @@ def stylist(
     def fits(output, fields):
         image = fields.get("image")
         shape = tuple(getattr(output, "shape", ()))
-        if image is None or image.kind != "image" or len(shape) != 4 or shape[-1] != image.shape[-1]:
-            return f"a stylist makes images of the field 'image', and its output is {shape or ', '.join(output)}"
+        if image is None or image.kind != "image" or shape[-1:] != image.shape[-1:] or shape[-1] != channels:
+            return (
+                f"a stylist makes images of {channels} channels of the field 'image'; its output is {shape or 'none'}"
+            )
+        try:
+            paintings()
+        except ValueError as error:
+            return str(error)
         return critic.problem(network, layers)
 
     return Evaluator(
         Measure("objective", f"content + {weight:g}·style", higher_is_better=False, digits=3, bounds=(0, None)),
         Measure("content", "content", higher_is_better=False, digits=3, bounds=(0, None)),
-        Measure("style", "style", higher_is_better=False, digits=(4, 2, 7), bounds=(0, None)),
-        Measure("agreement", "PSNR to teacher", unit="dB", digits=2, note=_NOTE),
+        Measure("style", "style", higher_is_better=False, digits=3, bounds=(0, None), note=_SCALE),
+        Measure("teacher_psnr", "PSNR to teacher", unit="dB", digits=2, note=_NOTE),
         sums=sums, summarise=summarise, others=(TEACHER,), measure=measure, fits=fits,
         critic=critic.is_of_run(network), pictures=_pictures, gives="images",
     )  # fmt: skip
 
 
+_SCALE = "Content: over the features of the image; style: over the distance that the unpainted image has, which is 1"
 _NOTE = "PSNR to teacher: of what a player makes of test images to what its teacher makes of them"
 
 
@@ -126,8 +141,7 @@ def _in_style(setting: Setting, judged: Judged, style: int) -> Judged:
             return call_module(module, known, image, train=False, style=jnp.full(len(image), style))[0]
 
         setting.memo[key] = parallel.compiled(paint)
-    seen = lambda batch: batch["image"] if setting.see is None else setting.see(batch)["image"]
-    forward = lambda variables, batch: setting.memo[key](variables, seen(batch), jnp.int32(style))
+    forward = lambda variables, batch: setting.memo[key](variables, setting.see(batch)["image"], jnp.int32(style))
     return dataclasses.replace(judged, forward=forward)
 
 

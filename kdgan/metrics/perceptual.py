@@ -1,75 +1,121 @@
-"""Perceptual distance of images in the form of LPIPS (Zhang et al. 2018), of any network's features.
+"""A perceptual distance of images: that of the features of a network, as LPIPS has it, of any module and any of its layers.
 
-The published LPIPS is this form on VGG, AlexNet or SqueezeNet 1.1 with their published weights of channels; on another
-network it is another number, and is not called LPIPS.
+d(x, y) = Σ_l mean over h, w of Σ_c w_lc (x̂_lhwc − ŷ_lhwc)², with features x_l of layer l divided by their length over
+channels, x̂ = x/√(Σ_c x² + ε) (Zhang et al. 2018, "The unreasonable effectiveness of deep features as a perceptual metric",
+equation 1; the weights stand as in the authors' code, outside the square). Without weights w_lc = 1/C_l: each layer is the
+squared difference of directions, averaged over channels. A number of one network's layers is no number of another's, and
+none is the published LPIPS unless layers and weights are its own.
 """
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from kdgan import weights
-from kdgan.losses.features import Features, matched
-from kdgan.losses.logits import at_least_float32
+from kdgan.player import call_module
 
-EPSILON = 1e-10  # beside the length of a feature vector, as in the authors' code
+_EPSILON = 1e-20  # under the root, of features that are zero in all channels
 
 
 def distance(
-    made: Features, wanted: Features, linear: Sequence[Array | np.ndarray] | None = None
+    features: Sequence[Float[Array, "b ..."]],
+    others: Sequence[Float[Array, "b ..."]],
+    weights: Sequence[Any] | None = None,
 ) -> Float[Array, " b"]:
-    """Σ_l mean_{h,w} Σ_c w_lc·(x̂_lhwc − ŷ_lhwc)², x̂ and ŷ of length 1 along the channels (eq. 1).
+    """The distance of images by their features.
 
     Args:
-        made: x_l [b, h, w, c].
-        wanted: y_l of the same shapes.
-        linear: w_l [c], one for each layer; None: 1/c each.
+        features: of each layer [b, h, w, c], or [b, c]; its sides and channels are its own.
+        others: of the images that they are compared with, likewise.
+        weights: of each layer [c]; None: 1/c each.
 
     Returns:
-        [b], at least 0 for weights at least 0; with 1/c at most 4/c a layer.
+        [b], at least 0 where no weight is negative.
 
     Raises:
-        ValueError: no layers, other numbers of layers or weights, or shapes that differ.
+        ValueError: there is no layer; layers, shapes or weights that do not fit each other.
     """
-    terms = []
-    for i, (where, x, y, _) in enumerate(matched(made, wanted, None)):
-        if x.shape != y.shape or x.ndim != 4:
-            raise ValueError(f"{where} have shapes {x.shape} and {y.shape}; the same [b, h, w, c] of both is wanted")
-        weight = jnp.full(x.shape[-1], 1 / x.shape[-1]) if linear is None else jnp.asarray(linear[i], jnp.float32)
-        if weight.shape != x.shape[-1:]:
-            raise ValueError(f"{where} have {x.shape[-1]} channels, and weights of shape {weight.shape}")
-        squared = jnp.square(_unit(x) - _unit(y))
-        terms.append(jnp.mean(jnp.sum(squared * weight[None, None, None, :], axis=-1), axis=(1, 2)))
-    return sum(terms[1:], terms[0])
+    if not features or len(features) != len(others):
+        raise ValueError(
+            f"features of {len(features)} and {len(others)} layers: as many of each, one or more, are accepted"
+        )
+    if weights is not None and len(weights) != len(features):
+        raise ValueError(f"weights of {len(weights)} layers for features of {len(features)}")
+    total: Any = 0.0
+    for i, (one, other) in enumerate(zip(features, others, strict=True)):
+        if one.shape != other.shape or one.ndim not in (2, 4):
+            raise ValueError(
+                f"layer {i}: features {one.shape} and {other.shape}; equal ones, [b, h, w, c], are accepted"
+            )
+        channels = one.shape[-1]
+        weight = jnp.full(channels, 1 / channels) if weights is None else jnp.asarray(weights[i], jnp.float32)
+        if weight.shape != (channels,):
+            raise ValueError(f"layer {i}: weights of shape {weight.shape} for features of {channels} channels")
+        difference = jnp.square(_directions(one) - _directions(other)) @ weight
+        total = total + difference.reshape(len(difference), -1).mean(1)
+    return total
 
 
-def read_linear(path: str | os.PathLike, layers: Sequence[str]) -> list[np.ndarray]:
-    """The weights of the layers' channels [c] each, from a file of as many arrays: by the layers' names, or in order.
+def _directions(features: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
+    """Features divided by their length over channels; zeros stay zeros, and have a derivative."""
+    features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    return features / jnp.sqrt(jnp.sum(jnp.square(features), -1, keepdims=True) + _EPSILON)
+
+
+def perceptual_distance(
+    module: nn.Module, variables: Mapping[str, Any], layers: Sequence[str], image: Float[Array, "b h w c"],
+    other: Float[Array, "b h w c"], weights: Sequence[Any] | None = None,
+) -> Float[Array, " b"]:  # fmt: skip
+    """The distance of images as a network sees them.
+
+    Args:
+        module: the network, called in evaluation mode with the images alone.
+        variables: {"params": ..., ...} of it.
+        layers: module paths of it, `("relu1", "fire5")`.
+        image: [b, h, w, c] as the network takes it: of `SqueezeNet` RGB in [0, 1].
+        other: likewise.
+        weights: as `distance` takes them.
 
     Raises:
-        ValueError: it is no file of weights, or has other numbers of arrays.
+        ValueError: no layer of such a path; else as `distance`.
     """
-    arrays = dict(_flat(weights.read(path).arrays))
-    if set(layers) <= set(arrays):
-        return [np.ravel(arrays[layer]) for layer in layers]
-    if len(arrays) != len(layers):
-        raise ValueError(f"{path}: it holds {len(arrays)} arrays for {len(layers)} layers; one for each is wanted")
-    return [np.ravel(array) for array in arrays.values()]
+    seen = [layer_features(module, variables, layers, images) for images in (image, other)]
+    return distance(*seen, weights)
 
 
-def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}/")
-        else:
-            yield f"{above}{name}", np.asarray(value)
+def layer_features(
+    module: nn.Module, variables: Mapping[str, Any], layers: Sequence[str], image: Float[Array, "b h w c"]
+) -> list[Array]:
+    """What layers of a network give of images, in the order of `layers`."""
+    _, _, features = call_module(module, variables, image, train=False, features=tuple(layers))
+    return [features[path] for path in layers]
 
 
-def _unit(x: Array) -> Array:
-    x = at_least_float32(x)
-    return x / (jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True)) + EPSILON)
+def linear_weights(arrays: Mapping[str, Any], layers: Sequence[str]) -> list[Float[np.ndarray, " c"]]:
+    """Weights of layers out of a file's arrays: those called as the layers, or, as LPIPS has them, numbered.
+
+    Args:
+        arrays: name -> weights [c], or [1, c, 1, 1] as of a 1×1 convolution (`lin0.model.1.weight`).
+        layers: module paths.
+
+    Raises:
+        ValueError: as many as layers are not there, or one is no row of weights.
+    """
+    named = {name.replace("/", ".").removesuffix(".weight"): np.asarray(array) for name, array in arrays.items()}
+    paths = [path.replace("/", ".") for path in layers]
+    if all(path in named for path in paths):
+        chosen = [named[path] for path in paths]
+    else:
+        numbers = lambda name: tuple(map(int, re.findall(r"\d+", name)))
+        chosen = [named[name] for name in sorted(named, key=lambda name: (numbers(name), name))]
+    if len(chosen) != len(layers):
+        raise ValueError(f"it has weights of {len(chosen)} layers ({', '.join(named)}); {len(layers)} are wanted")
+    for array, path in zip(chosen, layers, strict=True):
+        if array.size != max(array.shape, default=0):
+            raise ValueError(f"its weights for {path!r} have shape {list(array.shape)}; [c] is accepted")
+    return [array.astype(np.float32).reshape(-1) for array in chosen]

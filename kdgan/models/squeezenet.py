@@ -6,8 +6,8 @@ Module paths to ask features for:
                               eighth, 512 at a sixteenth
   `fire2/squeeze`             a layer inside one: `squeeze`, `expand1`, `expand3`, each before relu
   `embedding`                 the global mean of the last fire module, [b, 512]
-  `conv_final`                scores of each class at each place, [b, h', w', k]
-  `head`                      logits [b, k], their mean
+  `conv_final`                scores of each class at each place, [b, h', w', k], before relu
+  `head`                      logits [b, k], the mean of relu of them
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ class SqueezeNet(nn.Module):
         Tap(name="embedding")(global_mean(x))
         padding = ((1, 1), (1, 1))  # of a 1×1 convolution, as published: a border of biases
         scores = nn.Conv(self.num_classes, (1, 1), padding=padding, kernel_init=_INIT, name="conv_final")(x)
-        return Tap(name="head")(global_mean(scores))
+        return Tap(name="head")(global_mean(nn.relu(scores)))
 
 
 class Fire(nn.Module):

@@ -19,30 +19,38 @@ SUFFIXES = (".png", ".jpg")
 
 
 class StyleImages(nn.Module):
-    """Images in [0, 1] as frozen variables [k, size, size, 3]; made by `build`, which knows their content.
+    """Images in [0, 1] as frozen variables [k, size, size, c]; made by `build`, which knows their content.
 
     Attributes:
       images: of each style a file's path, or "skimage:coffee", a picture that ships with scikit-image.
       size: side in pixels, to which the middle of each is scaled.
+      channels: 3, or 1 for grey.
       content: digest of the files.
     """
 
     images: tuple[str, ...] = ()
     size: int = 256
+    channels: int = 3
     content: str = ""
 
     brings_parameters = True
     frozen_only = "a set of style images"
 
     @nn.compact
-    def __call__(self) -> Float32[Array, "k h w 3"]:
-        """All of them."""
+    def __call__(self) -> Float32[Array, "k h w c"]:
+        """All of them.
+
+        Raises:
+          ValueError: none is named.
+        """
+        if not self.images:
+            raise ValueError("style_images.images = (): paths of images, or names as 'skimage:coffee', are accepted")
         return self.variable("images", "pixels", lambda: jnp.asarray(self.pixels, jnp.float32) / 255).value
 
     @property
-    def pixels(self) -> UInt8[np.ndarray, "k h w 3"]:
+    def pixels(self) -> UInt8[np.ndarray, "k h w c"]:
         """Their pixels."""
-        return np.stack([read(name, self.size) for name in self.images])
+        return np.stack([read(name, self.size, self.channels) for name in self.images])
 
     @property
     def origin(self) -> str:
@@ -50,24 +58,25 @@ class StyleImages(nn.Module):
         return ", ".join(self.images)
 
 
-def build(images: str | tuple[str, ...] = (), size: int = 256) -> StyleImages:
-    """The player of these images.
+def build(images: str | tuple[str, ...] = (), size: int = 256, channels: int = 3) -> StyleImages:
+    """Style images as a frozen player without parameters; their Gram matrices are what a student learns to paint by.
 
     Raises:
-      ValueError: none is named, one cannot be read, or size is no whole number of at least 1.
+      ValueError: one cannot be read, size is no whole number of at least 1, or channels not 1 or 3.
     """
     names = (images,) if isinstance(images, str) else tuple(images)
-    if not names:
-        raise ValueError("style_images.images = (): paths of images, or names as 'skimage:coffee', are accepted")
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"style_images.size = {size!r}: pixels of a side, at least 1, are accepted")
-    content = hashlib.sha256(b"".join(np.ascontiguousarray(read(name, size)).tobytes() for name in names)).hexdigest()
-    return StyleImages(names, size, content)
+    if channels not in (1, 3):
+        raise ValueError(f"style_images.channels = {channels!r}: 1 or 3 are accepted")
+    pixels = [np.ascontiguousarray(read(name, size, channels)) for name in names]
+    content = hashlib.sha256(b"".join(image.tobytes() for image in pixels)).hexdigest()
+    return StyleImages(names, size, channels, content)
 
 
 @functools.lru_cache(maxsize=64)
-def read(name: str, size: int) -> UInt8[np.ndarray, "h w 3"]:
-    """The middle square of an image, scaled: uint8 [size, size, 3]; alpha is dropped, grey is in every channel.
+def read(name: str, size: int, channels: int = 3) -> UInt8[np.ndarray, "h w c"]:
+    """The middle square of an image, scaled: uint8 [size, size, c]; alpha is dropped, grey is in every channel.
 
     Raises:
       ValueError: there is no such file or picture, or it is no image of 8 bits a channel.
@@ -77,7 +86,7 @@ def read(name: str, size: int) -> UInt8[np.ndarray, "h w 3"]:
     path = _shipped(name) if name.startswith(SKIMAGE) else pathlib.Path(expanded(name))
     try:
         header = images.read_header(path)
-        return images.fit(images.read_pixels(path, (*header.size, 3), resize=False), (size, size))
+        return images.fit(images.read_pixels(path, (*header.size, channels), resize=False), (size, size))
     except images.UNREADABLE as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ValueError(f"style image {name!r}: {' '.join(reason.split())}") from error

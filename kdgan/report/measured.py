@@ -24,6 +24,7 @@ class Measured:
         bounds: (least, largest) value that it can have, as shown; None where there is no bound.
         note: a sentence below a table of it.
         column: whether the table of results has a column of it.
+        traded: whether the measure that players are compared by is drawn against it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Measured:
     bounds: tuple[float | None, float | None] = (None, None)
     note: str = ""
     column: bool = True
+    traded: bool = False
 
     @property
     def percent(self) -> bool:
@@ -94,6 +96,7 @@ def _measured(name: str, record: Mapping[str, Any]) -> Measured:
         bounds=(low, high),
         note=str(record.get("note") or "").rstrip("."),
         column=bool(record.get("column", True)),
+        traded=bool(record.get("traded")),
     )
 
 

@@ -127,7 +127,7 @@ def page(results: Results) -> str:
         f"<title>{escape(results.name)} · kdgan</title>\n<style>{CSS}</style>\n</head>\n"
         f'<body class="kdgan">\n<main>\n{sections.header(results)}\n'
         + "\n".join(sheet for sheet in sheets if sheet)
-        + f"\n<footer>{escape(foot)}</footer>\n</main>\n{restored.script(results)}</body>\n</html>\n"
+        + f"\n<footer>{escape(foot)}</footer>\n</main>\n</body>\n</html>\n"
     )
 
 

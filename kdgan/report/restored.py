@@ -1,7 +1,8 @@
 """The section of restored images: what all players made of the same ones, side by side, with error maps and a slider.
 
 Each image has a row of tiles: what is given, what each player makes of it, and what is true; below each its error map. A
-slider lays any two of a row over each other. Its images are those of the tiles, and without a script it is not shown.
+slider lays any two of a row over each other: its controls act by attributes of their own, and where a page may not act it
+shows half of the one and half of the other.
 """
 
 from collections.abc import Sequence
@@ -20,28 +21,12 @@ KIND = "restored"
 FACTORS = (1, 2, 3, 5, 10, 20, 50)
 MOST_SATURATED = 0.005  # of an error map's pixels: the factor is the largest at which no more are white
 
-SCRIPT = """<script>
-for (const box of document.querySelectorAll(".kdgan .compare")) {
-  const tiles = box.closest(".restored").querySelectorAll(".tiles .tile");
-  const show = (select, image) => {
-    const tile = tiles[select.value];
-    image.src = tile.src;
-    image.alt = tile.alt;
-  };
-  const [left, right] = box.querySelectorAll("select");
-  const [under, over] = box.querySelectorAll("img");
-  const range = box.querySelector("input");
-  const update = () => {
-    show(right, under);
-    show(left, over);
-    box.style.setProperty("--at", range.value + "%");
-  };
-  for (const control of [left, right, range]) control.addEventListener("input", update);
-  update();
-  box.hidden = false;
-}
-</script>
-"""
+# What a control of the slider does; pages have no script beside.
+MOVE = "this.closest('.compare').style.setProperty('--at',this.value+'%')"
+CHOOSE = (
+    "const box=this.closest('.restored'),tile=box.querySelectorAll('.tile')[this.value],image=box.querySelector('.{}');"
+    "image.src=tile.src;image.alt=tile.alt"
+)
 
 
 class Column(NamedTuple):
@@ -69,11 +54,6 @@ def samples(results: Results, stage: str) -> str:
         if made:
             parts.append(section(f"{title}: {stage}" if several else title, _of_title(results, stage, made)))
     return "".join(parts)
-
-
-def script(results: Results) -> str:
-    """What moves the sliders; "" where there is none."""
-    return SCRIPT if images.titles(results, KIND) else ""
 
 
 def _of_title(results: Results, stage: str, made: Sequence[images.Made]) -> str:
@@ -171,17 +151,20 @@ def _slider(columns: Sequence[Column], right: int, k: int) -> str:
     if len(columns) < 2:
         return ""
 
-    def select(chosen: int, what: str) -> str:
+    def select(chosen: int, what: str, kind: str) -> str:
         options = "".join(
             f'<option value="{i}"{" selected" if i == chosen else ""}>{escape(column.name)}</option>'
             for i, column in enumerate(columns)
         )
-        return f'<select aria-label="{what} image {k + 1}">{options}</select>'
+        return f'<select aria-label="{what} image {k + 1}" onchange="{CHOOSE.format(kind)}">{options}</select>'
 
+    left = 0 if right else 1
+    shown = [_image(images.as_shown(columns[i].images[k]), f"{columns[i].name}, {side} half of image {k + 1}", kind)
+             for i, side, kind in ((right, "right", "under"), (left, "left", "over"))]  # fmt: skip
     return (
-        '<div class="compare" hidden><div class="pair"><img alt=""><img class="over" alt=""></div>'
-        f'<input type="range" min="0" max="100" value="50" aria-label="Where the two meet, image {k + 1}">'
-        f'<div class="ends">{select(0, "Left of")}{select(right, "Right of")}</div></div>'
+        f'<div class="compare"><div class="pair">{"".join(shown)}</div>'
+        f'<input type="range" min="0" max="100" value="50" aria-label="Where the two meet, image {k + 1}" oninput="{MOVE}">'
+        f'<div class="ends">{select(left, "Left of", "over")}{select(right, "Right of", "under")}</div></div>'
     )
 
 

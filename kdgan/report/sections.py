@@ -102,7 +102,8 @@ def _trade(results: Results, stage: str) -> str:
     """The measure against size and operations, of every entry."""
     drawn = {cost: trade.draw(results.summary, stage, cost, colours(results)) for cost in trade.COSTS}
     what = trade.shown(results.summary, stage)
-    if what is None or not any(drawn.values()):
+    others = trade.traded(results.summary, stage)
+    if what is None or not (any(drawn.values()) or others):
         return ""
     measured, _ = what
     better = "" if measured.obvious else f", {measured.better} is better"
@@ -112,6 +113,11 @@ def _trade(results: Results, stage: str) -> str:
         f"{figure}</figure>"
         for cost, figure in drawn.items() if figure
     )  # fmt: skip
+    figures += "".join(
+        f"<figure><figcaption>{escape(measured.head)} <span>against {escape(other.head)}, of which {other.better} is better"
+        f"</span></figcaption>{trade.draw_traded(results.summary, stage, other, colours(results))}</figure>"
+        for other in others
+    )
     interval = " A line is the 95 % interval of the mean." if _seeds(results.summary) > 1 else ""
     note = f"Test split; costs on a logarithmic scale; dots of one cost stand side by side.{interval}"
     return folded("Quality against cost", f'<div class="two trade">{figures}</div><p class="note">{sentence(note)}</p>',

@@ -118,7 +118,6 @@ color:var(--muted);font-size:.75rem;line-height:1;white-space:nowrap}}
 .kdgan .tiles+.compare{{margin-top:1rem}}
 .kdgan .restored+.restored{{border-top:1px solid var(--line);margin-top:1.3rem;padding-top:1.3rem}}
 .kdgan .compare{{max-width:27rem;--at:50%}}
-.kdgan .compare[hidden]{{display:none}}
 .kdgan .compare .pair{{position:relative;background:var(--line)}}
 .kdgan .compare img{{display:block;width:100%;height:auto;image-rendering:pixelated}}
 .kdgan .compare .over{{position:absolute;inset:0;clip-path:inset(0 calc(100% - var(--at)) 0 0)}}

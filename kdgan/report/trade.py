@@ -9,6 +9,7 @@ from kdgan.report import choice, costs, numbers
 from kdgan.report.drawing import INK, LINE, SERIES, drawing, shortened, svg
 from kdgan.report.entries import Entry, compared, cost_of
 from kdgan.report.measured import Measured, primary
+from kdgan.report.measured import of as measures_of
 from kdgan.report.plots import PANEL
 from kdgan.report.tables import rows_of
 
@@ -49,25 +50,56 @@ def draw(summary: Mapping[str, Any], stage: str, cost: str, colours: Mapping[str
     entries = [entry for entry in entries if entry.label in prices]
     if len(set(prices.values())) < 2:
         return ""
+    x = [prices[entry.label] for entry in entries]
+    return _dots(measured, entries, x, head(summary, stage, cost), colours, log=True)
+
+
+def traded(summary: Mapping[str, Any], stage: str) -> list[Measured]:
+    """The measures against which the one that players are compared by is drawn."""
+    what = shown(summary, stage)
+    several = [] if what is None else [one for one in measures_of(summary) if one.traded and one.name != what[0].name]
+    return [one for one in several if len(_places(what[1], one)) > 1]  # type: ignore[index]
+
+
+def draw_traded(summary: Mapping[str, Any], stage: str, other: Measured, colours: Mapping[str, str]) -> str:
+    """A dot for each entry that has both measures, on the axis of the other's numbers."""
+    what = shown(summary, stage)
+    if what is None:
+        return ""
+    places = _places(what[1], other)
+    entries = [entry for entry in what[1] if entry.label in places]
+    return _dots(what[0], entries, [places[entry.label] for entry in entries], other.head, colours, log=False)
+
+
+def _places(entries: Sequence[Entry], other: Measured) -> dict[str, float]:
+    means = {entry.label: other.reading(entry.metrics.get(other.name) or {})[0] for entry in entries}
+    return {label: mean for label, mean in means.items() if mean is not None}
+
+
+def _dots(
+    measured: Measured, entries: Sequence[Entry], values: Sequence[float], label: str, colours: Mapping[str, str], *,
+    log: bool,
+) -> str:  # fmt: skip
     readings = [measured.reading(entry.metrics[measured.name]) for entry in entries]
-    x = np.log10([prices[entry.label] for entry in entries])
+    x = np.log10(values) if log else np.asarray(values, float)
+    back = (lambda at: 10**at) if log else (lambda at: at)
     placed = x + STEP * np.ptp(x) * _offsets(x)
     names = [shortened(entry.label, 20) for entry in entries]
-    far = [name for name, at in zip(names, x, strict=True) if at > x.min() + 0.6 * np.ptp(x)]
+    far = [name for name, at in zip(names, x, strict=True) if at >= x.min() + 0.6 * np.ptp(x)]
     right = 20.0 + LETTER * max(map(len, far))
     with drawing(PANEL[0] + right, PANEL[1], left=38.0 + 5 * max(0, len(measured.unit) - 1), right=right, bottom=30.0,
                  top=8.0) as (figure, axes):  # fmt: skip
-        axes.set_xscale("log")
+        axes.set_xscale("log" if log else "linear")
         shades = [INK if entry.arm is None else colours.get(entry.arm, SERIES[1]) for entry in entries]
-        for at, (mean, half), colour in zip(10**placed, readings, shades, strict=True):
+        for at, (mean, half), colour in zip(back(placed), readings, shades, strict=True):
             if mean is not None and half is not None:
                 axes.plot([at, at], [mean - half, mean + half], color=colour, linewidth=1.8, solid_capstyle="round")
             axes.plot([at], [mean], "o", color=colour, markersize=6, markeredgewidth=0)
         axes.margins(x=0.08, y=0.08)
-        _axes(axes, measured, head(summary, stage, cost))
-        ends = [placed[x == at].max() for at in x]
-        _name(axes, 10 ** np.array(ends), [mean for mean, _ in readings], names, shades)
-        return svg(figure, f"{measured.head} against {head(summary, stage, cost)}")
+        _axes(axes, measured, label, log=log)
+        ends = np.array([placed[x == at].max() for at in x])
+        _name(axes, back(ends), [mean for mean, _ in readings], names, shades)
+        return svg(figure, f"{measured.head} against {label}")
 
 
 def head(summary: Mapping[str, Any], stage: str, cost: str) -> str:
@@ -86,16 +118,16 @@ def _offsets(x: np.ndarray) -> np.ndarray:
     return result
 
 
-def _axes(axes, measured: Measured, head: str) -> None:
+def _axes(axes, measured: Measured, label: str, *, log: bool) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     behind = f" {measured.unit}" if measured.unit else ""
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}{behind}".replace("-", numbers.MINUS)))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7) if log else MaxNLocator(nbins=5))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-    axes.set_xlabel(head, loc="right", labelpad=1)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value) if log else f"{value:.4g}"))
+    axes.set_xlabel(label, loc="right", labelpad=1)
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
 
