@@ -63,12 +63,12 @@ def test_parameters_as_published(module, channels, published):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_images_of_any_sides_become_scale_times_as_large(name, channels=3):
+def test_images_of_any_sides_become_scale_times_as_large(name):
     module, scale = small(name), SMALL[name][1]
     for sides in [(1, 1), (7, 5)]:
-        x = jax.ShapeDtypeStruct((2, *sides, channels), jnp.float32)
+        x = jax.ShapeDtypeStruct((2, *sides, 3), jnp.float32)
         out, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
-        assert out.shape == (2, scale * sides[0], scale * sides[1], channels)
+        assert out.shape == (2, scale * sides[0], scale * sides[1], 3)
         assert bool(variables.get("params")) != (name in WITHOUT_PARAMETERS)
 
 

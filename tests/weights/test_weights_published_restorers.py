@@ -63,8 +63,8 @@ def test_dncnn_removes_the_noise_that_it_was_trained_for(raw):
         module = models.DnCNN(batch_norm=norm)
         variables = weights.load(raw / f"denoise/weights/dncnn_sigma25_{name}.npz", module)
         made.append(jax.jit(module.apply)(variables, noisy))
-    assert min(map(psnr, made)) > psnr(noisy) + 6
-    assert abs(psnr(made[0]) - psnr(made[1])) < 0.2
+    assert min(map(psnr, made)) > psnr(noisy) + 4
+    assert abs(psnr(made[0]) - psnr(made[1])) < 0.3
 
 
 def stored(path):
