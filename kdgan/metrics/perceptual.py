@@ -84,8 +84,8 @@ def perceptual_distance(
     Raises:
         ValueError: no layer of such a path; else as `distance`.
     """
-    seen = [layer_features(module, variables, layers, images) for images in (image, other)]
-    return distance(*seen, weights)
+    features = layer_features(module, variables, layers, image)
+    return distance(features, layer_features(module, variables, layers, other), weights)
 
 
 def layer_features(

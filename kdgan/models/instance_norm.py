@@ -44,6 +44,8 @@ class InstanceNorm(nn.Module):
             return ((x - mean) * inverse).astype(x.dtype)
         channels = x.shape[-1]
         if self.styles:
+            if style is None:
+                raise ValueError(f"InstanceNorm with styles={self.styles} got no weights of them")
             gamma = self.param("gamma", nn.initializers.ones, (self.styles, channels))
             beta = self.param("beta", nn.initializers.zeros, (self.styles, channels))
             gamma, beta = ((style @ array.astype(style.dtype))[:, None, None, :] for array in (gamma, beta))

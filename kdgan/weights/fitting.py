@@ -246,7 +246,8 @@ def _guessed(tree: Tree, module: nn.Module) -> tuple[tuple, dict]:
     channels = 2 if tree.kind == FLAX else 1
     tried: list[jax.ShapeDtypeStruct] = []
     image = lambda side, count: jax.ShapeDtypeStruct((1, side, side, count), jnp.float32)
-    counts = list(dict.fromkeys(shape[channels] for shape in kernels)) or [1, 3]
+    # Grey and RGB at last: a network may unshuffle pixels before its first kernel.
+    counts = list(dict.fromkeys([*(shape[channels] for shape in kernels), 1, 3]))
     tried += [image(side, count) for count in counts for side in _SIDES]
     if not kernels:
         widths = {shape[0 if tree.kind == FLAX else 1] for shape in dense}

@@ -47,7 +47,7 @@ def build(module, fields, *, output="probabilities", method=None, seed=0, **more
         filled[kind] = jax.tree.map(
             lambda leaf, sign=sign: np.asarray(sign(rng.normal(0, 0.3, leaf.shape)) + 0.05, np.float32), tree
         )
-    variables = {"params": filled.pop("params"), "model_state": filled}
+    variables = {"params": filled.pop("params", {}), "model_state": filled}
     return Exportable(
         "student", module, variables, fields, output, MEAN, STD, class_names=NAMES, about=ABOUT, method=method, **more
     )
@@ -63,6 +63,7 @@ class Restorer(nn.Module):
         return x.reshape(b, h, w, 2, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, 3)
 
 
+OF_A_SIZE = ("bicubic", "unshuffle", "unshuffle_x2", "fsrcnn", "imdn", "unet", "johnson")
 IMAGE = {"image": Field("image", (8, 8, 3))}
 TEXT = {"text": Field("tokens", (6,), size=11), "text_mask": Field("mask", (6,))}
 NOISE = {"noise": Field("vector", (5,))}
@@ -107,6 +108,27 @@ def families():
         "sngan_discriminator": models.SNGANDiscriminator(width=0.02),
     }.items():
         made[name] = build(module, IMAGE, output="values")
+    any_sides = {"image": Field("image", (None, None, 3))}
+    restorers = {
+        "bicubic": models.Bicubic(3),
+        "unshuffle": models.Unshuffle(width=4, depth=3),
+        "unshuffle_x2": models.Unshuffle(scale=2, width=4, depth=2, luma=True),
+        "dncnn": models.DnCNN(depth=3, width=4),
+        "vdsr": models.VDSR(depth=2, width=4),
+        "espcn": models.ESPCN(features=(4, 3)),
+        "fsrcnn": models.FSRCNN(d=4, s=3, m=1),
+        "carn_m": models.CARN(width=4),
+        "imdn": models.IMDN(width=4, blocks=1),
+        "unet": models.UNet(width=3),
+        "johnson": models.Johnson(contract=(3, 4), blocks=1, outer=5),
+    }
+    made |= {name: build(module, any_sides, output="images") for name, module in restorers.items()}
+    # LiteRT files have one size.
+    made |= {f"{name}_of_a_size": build(restorers[name], IMAGE, output="images") for name in OF_A_SIZE}
+    styled = models.Johnson(contract=(3, 4), blocks=1, outer=3, styles=3)
+    made["johnson_styles"] = build(styled, {**IMAGE, "style": Field("class", (), size=3)}, output="images")
+    made["patch_critic"] = build(models.PatchCritic(features=(3, 4)), IMAGE, output="values")
+    made["squeezenet"] = build(models.SqueezeNet(num_classes=3, bgr=False), {"image": Field("image", (37, 40, 3))})
     made["restorer"] = build(Restorer(), {"image": Field("image", (None, None, 3))}, output="images")
     made["vae"] = build(models.VAE(latent=5, width=0.1, **size), NOISE, output="images", method="generate")
     return made

@@ -8,9 +8,22 @@ from kdgan.models import MODELS, build
 
 DISCRIMINATORS = {"label_discriminator", "output_discriminator", "dcgan_discriminator", "sngan_discriminator"}
 GENERATIVE = {"dcgan_generator", "sngan_generator", "vae", "adapter"}
-RESTORERS = {"identity", "bicubic", "unshuffle", "dncnn", "vdsr"}
+RESTORERS = {
+    "identity",
+    "bicubic",
+    "unshuffle",
+    "dncnn",
+    "vdsr",
+    "espcn",
+    "fsrcnn",
+    "carn_m",
+    "imdn",
+    "imdn_rtc",
+    "unet",
+}
+OF_IMAGES = {"johnson", "multistyle26", "patch_critic"}
 OF_TEXT = {"embedding_bag", "text_cnn", "text_transformer", "causal_transformer"}
-CLASSIFIERS = sorted(MODELS.keys() - DISCRIMINATORS - GENERATIVE - OF_TEXT - RESTORERS)
+CLASSIFIERS = sorted(MODELS.keys() - DISCRIMINATORS - GENERATIVE - OF_TEXT - RESTORERS - OF_IMAGES)
 # For tests that trace: one per family and preset shape, the deep ones by their shallowest member.
 SHALLOW = [
     *("mlp", "cnn", "lenet5", "lenet5_half", "kdgan_lenet_draft", "kdgan_discriminator"),
