@@ -12,6 +12,9 @@ A generator is a module `(noise [b, d], label=None, train=False) -> image [b, h,
 images `(image [b, h, w, c], label=None, train=False) -> score [b]`, a logit. The label, whole numbers [b], is given
 exactly where the module has `classes`. A variational autoencoder is `(image, train=False) -> {"mean", "log_variance",
 "decoded"}` with the methods `decode` and `generate`: see `kdgan.models.vae`. `Function` makes a module of any function.
+
+A restorer is a module `(image [b, h, w, c], train=False) -> image [b, s·h, s·w, c]` in [0, 1], of any sides; s is its
+`scale`, 1 of denoisers. Its last layer reads the feature at the module path `body`.
 """
 
 import difflib
@@ -27,47 +30,70 @@ from flax import linen as nn
 from kdgan import extras
 from kdgan.models import onnx_module, torch_module
 from kdgan.models.adapters import Adapter
+from kdgan.models.baselines import Bicubic, Identity
+from kdgan.models.carn import CARN
 from kdgan.models.cnn import CNN
 from kdgan.models.dcgan import DCGANDiscriminator, DCGANGenerator
+from kdgan.models.dncnn import VDSR, DnCNN
+from kdgan.models.espcn import ESPCN, FSRCNN
 from kdgan.models.function import Function
 from kdgan.models.heads import SelectClasses
+from kdgan.models.imdn import IMDN
+from kdgan.models.johnson import Johnson
 from kdgan.models.lenet import KDGANLeNet, LeNet5
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
 from kdgan.models.onnx_module import OnnxModule
+from kdgan.models.patch_critic import PatchCritic
 from kdgan.models.probabilities import LogProbabilities
 from kdgan.models.resnet import ResNet
 from kdgan.models.sngan import SNGANDiscriminator, SNGANGenerator
+from kdgan.models.squeezenet import SqueezeNet
 from kdgan.models.text import CausalTransformer, EmbeddingBag, TextCNN, TextTransformer
 from kdgan.models.torch_module import TorchModule
+from kdgan.models.unet import UNet
+from kdgan.models.unshuffle import Unshuffle
 from kdgan.models.vae import VAE
 from kdgan.models.vgg import VGG
 from kdgan.models.wrn import WideResNet
 
 __all__ = [
+    "CARN",
     "CNN",
+    "ESPCN",
+    "FSRCNN",
+    "IMDN",
     "MLP",
     "MODELS",
     "VAE",
+    "VDSR",
     "VGG",
     "Adapter",
+    "Bicubic",
     "CausalTransformer",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "DnCNN",
     "EmbeddingBag",
     "Function",
+    "Identity",
+    "Johnson",
     "KDGANLeNet",
     "LabelDiscriminator",
     "LeNet5",
     "LogProbabilities",
     "OnnxModule",
     "OutputDiscriminator",
+    "PatchCritic",
     "ResNet",
     "SNGANDiscriminator",
     "SNGANGenerator",
     "SelectClasses",
+    "SqueezeNet",
     "TextCNN",
     "TextTransformer",
     "TorchModule",
+    "UNet",
+    "Unshuffle",
     "WideResNet",
     "build",
 ]
@@ -121,6 +147,23 @@ MODELS: Mapping[str, Constructor] = {
     "sngan_generator": SNGANGenerator,
     "sngan_discriminator": SNGANDiscriminator,
     "vae": VAE,
+    # Restorers: from image to image.
+    "identity": Identity,
+    "bicubic": Bicubic,
+    "unshuffle": Unshuffle,
+    "dncnn": DnCNN,
+    "vdsr": VDSR,
+    "espcn": ESPCN,
+    "fsrcnn": FSRCNN,
+    "carn_m": CARN,
+    "imdn": IMDN,
+    "imdn_rtc": partial(IMDN, width=12, blocks=5, rtc=True),
+    "unet": UNet,
+    # Style transfer, and what judges or describes images.
+    "johnson": Johnson,
+    "multistyle26": partial(Johnson, contract=(32, 32, 32), blocks=6, expand=(8, 4), styles=26),
+    "patch_critic": PatchCritic,
+    "squeezenet": SqueezeNet,
     # Between the features of two networks.
     "adapter": Adapter,
 }

@@ -18,17 +18,18 @@ from jaxtyping import Float
 
 
 def transposed_convolution(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "m n c d"], *, stride: int
+    x: Float[Array, "b h w c"], kernel: Float[Array, "m n c d"], *, stride: int, before: int | None = None
 ) -> Float[Array, "b i j d"]:
     """The values of `jax.lax.conv_transpose(x, kernel, (stride, stride), "SAME")`: [b, h, w, c] -> [b, s·h, s·w, d].
 
     out[s·j + p] = Σ_i x[i] · kernel[s·(i − j) + a − p] along each axis, with a the zeros that `conv_transpose` puts
-    before the first pixel: the offsets i − j and the phases p of one kernel make a kernel of stride 1.
+    before the first pixel: the offsets i − j and the phases p of one kernel make a kernel of stride 1. `before` gives
+    another a: PyTorch's layer of padding p has k − 1 − p, and as many pixels where its output_padding is s + 2p − k.
     """
     b, h, w, _ = x.shape
     features = kernel.shape[-1]
-    kernel, rows = _split(kernel, 0, stride)
-    kernel, columns = _split(kernel, 2, stride)  # the first axis is two by now
+    kernel, rows = _split(kernel, 0, stride, before)
+    kernel, columns = _split(kernel, 2, stride, before)  # the first axis is two by now
     m, _, n, _, c, _ = kernel.shape
     kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(m, n, c, stride * stride * features)
     phases = jax.lax.conv_general_dilated(
@@ -38,10 +39,11 @@ def transposed_convolution(
     return phases.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * stride, w * stride, features)
 
 
-def _split(kernel: Array, axis: int, stride: int) -> tuple[Array, tuple[int, int]]:
+def _split(kernel: Array, axis: int, stride: int, before: int | None) -> tuple[Array, tuple[int, int]]:
     """A kernel's `axis` as two, [offset, phase] (padded with zeros to fill both), and the padding of the input."""
     size = kernel.shape[axis]
-    before = size - 1 if stride > size - 1 else -(-(size + stride - 2) // 2)
+    if before is None:
+        before = size - 1 if stride > size - 1 else -(-(size + stride - 2) // 2)
     first, last = -(before // stride), (size + stride - 2 - before) // stride  # of the offsets i − j
     missing = (stride - 1 - before - stride * first, stride * last + before + 1 - size)
     kernel = jnp.pad(kernel, [missing if other == axis else (0, 0) for other in range(kernel.ndim)])
@@ -53,13 +55,14 @@ class TransposedConv(nn.Module):
     """A square transposed convolution, [b, h, w, c] -> [b, s·h, s·w, features], with the parameters of Linen's.
 
     Equal to `nn.ConvTranspose(features, (kernel_size, kernel_size), (stride, stride))` in values, in parameters
-    (`kernel` [k, k, c, features] and `bias` [features]) and so in checkpoints.
+    (`kernel` [k, k, c, features] and `bias` [features]) and so in checkpoints, unless `before` is given.
 
     Attributes:
       features: channels of the result.
       kernel_size: side of the kernel.
       stride: s.
       use_bias: whether a bias is added.
+      before: zeros before the first pixel of the image spread out; None: as "SAME" has it.
       kernel_init: initialiser of the kernel.
     """
 
@@ -67,6 +70,7 @@ class TransposedConv(nn.Module):
     kernel_size: int = 5
     stride: int = 1
     use_bias: bool = True
+    before: int | None = None
     kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
 
     is_transposed = True  # its kernel is a transposed convolution's, [h, w, in, out]
@@ -77,5 +81,5 @@ class TransposedConv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias)
-        y = transposed_convolution(x, kernel, stride=self.stride)
+        y = transposed_convolution(x, kernel, stride=self.stride, before=self.before)
         return y if bias is None else y + bias[None, None, None, :]

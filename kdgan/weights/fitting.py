@@ -15,7 +15,7 @@ from kdgan.state import variable_shapes
 from kdgan.weights import conversion, flattened, flax_tree, refusal, state_dict
 from kdgan.weights.layers import DENSE, Layer, layers_of
 from kdgan.weights.matching import match
-from kdgan.weights.tree import FLAX, Tree, flat, nested
+from kdgan.weights.tree import FLAX, PYTORCH, Tree, flat, nested
 
 # Sides of images that are tried where nobody says how large they are, the commonest first.
 _SIDES = (32, 28, 64, 96, 224, 8, 16, 48, 128, 256, 299)
@@ -83,7 +83,8 @@ def fit(
 
     Args:
       tree: as `read` gives it.
-      module: a Linen module. One that has `from_state_dict`, {name: array} -> variables, reads a state dict itself.
+      module: a Linen module. One that has `from_state_dict`, {name: array} -> variables, reads a state dict itself; one that
+        has `rename_state_dict`, {name: array} -> {name: array}, says which names of published files are its own.
       example: what it is called with, an array, a shape, or a tuple of them; found from the file where it can be.
       names: layer of the module -> layer of the state dict, where it cannot be told.
       player: which part of the file, where several fit.
@@ -100,6 +101,8 @@ def fit(
         arrays = {name.replace("/", "."): array for name, array in flat(tree.arrays)}
         variables = reader.from_state_dict(arrays)
         return dict(variables), Map(tree.form, tuple(Row(name, name, "name", {}) for name in arrays), "array")
+    if tree.kind == PYTORCH and hasattr(reader, "rename_state_dict"):
+        tree = dataclasses.replace(tree, arrays=reader.rename_state_dict(tree.arrays))
     inputs = _inputs(example) if example is not None else _guessed(tree, module)
     shapes = variable_shapes(module, inputs)
     tree = _as_flax(tree, shapes)
@@ -136,7 +139,7 @@ def _fit_flax(
         if kind not in variables:
             continue
         wanted = {path: tuple(leaf.shape) for path, leaf in flat(of_kind)}
-        if any_size is None and (problem := refusal.of_arrays(given[kind], wanted)):
+        if any_size is None and (problem := refusal.of_arrays(given[kind], wanted, scale=_scale_of(module))):
             what = "parameters" if kind == "params" else kind
             raise ValueError(f"its {what} do not fit {type(module).__name__}: {problem}")
     rows = [Row(path, path, "name", {path.rpartition("/")[2]: given["params"][path]}) for path in given["params"]]
@@ -163,7 +166,7 @@ def _fit_pytorch(
     missing = [here[name] for name in matched.missing if not loose(here[name])]
     last = next((layer.name for layer in reversed(layers) if layer.kind == DENSE), "")
     left = [there[name] for name in matched.left]
-    if (missing or left) and (problem := refusal.of_layers(missing, left, last)):
+    if (missing or left) and (problem := refusal.of_layers(missing, left, last, scale=_scale_of(module))):
         raise ValueError(f"its layers do not fit {type(module).__name__}: {problem}")
     orders = flattened.orders(module, inputs)
     arrays: dict[str, dict[str, Any]] = {}
@@ -176,6 +179,12 @@ def _fit_pytorch(
     ]
     variables = {kind: _typed(nested(own, "/"), shapes.get(kind, {})) for kind, own in arrays.items()}
     return variables, Map(tree.form, tuple(rows))
+
+
+def _scale_of(module: nn.Module) -> int | None:
+    """By how much a network enlarges images, where it does."""
+    scale = getattr(innermost(module), "scale", None)
+    return scale if isinstance(scale, int) else None
 
 
 def _typed(given: Any, shapes: Any) -> Any:
@@ -219,11 +228,17 @@ def _dtype(leaf: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(dtype)
 
 
+_AGREEING = 3  # sides for which a network has the same parameters: sides do not matter to it
+
+
 def _guessed(tree: Tree, module: nn.Module) -> tuple[tuple, dict]:
     """Inputs for which the module has as many parameters as the file: images, vectors or tokens, of the file's channels.
 
+    A module that takes a class beside its image, as conditional networks do, is given one. Where none has exactly the file's
+    parameters, the nearest are given, so that what does not fit can be named.
+
     Raises:
-      ValueError: none has.
+      ValueError: there are none, and none are near: half of the parameters of another size, of sides that matter.
     """
     leaves = [np.shape(leaf) for _, leaf in flat(tree.arrays)]
     kernels = [shape for shape in leaves if len(shape) == 4]
@@ -239,14 +254,30 @@ def _guessed(tree: Tree, module: nn.Module) -> tuple[tuple, dict]:
         tried += [jax.ShapeDtypeStruct((1, width), jnp.float32) for width in sorted(widths, reverse=True)]
         tried += [jax.ShapeDtypeStruct((1, _TOKENS), jnp.int32)]
     sizes = Counter(int(np.prod(shape)) for shape in leaves)
-    for one in tried:
-        try:
-            shapes = variable_shapes(module, ((one,), {}))
-        except Exception:  # a module refuses what it is not made for in its own words
-            continue
-        wanted = Counter(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes.get("params", {})))
-        if not wanted - sizes:
-            return (one,), {}
+    nearest: tuple[int, tuple] | None = None
+    agreeing: Counter = Counter()
+    for rest in ((), (jax.ShapeDtypeStruct((1,), jnp.int32),)):
+        for one in tried:
+            kind = (len(rest), one.dtype, len(one.shape), one.shape[-1])
+            if agreeing[kind] == _AGREEING:
+                continue
+            try:
+                params = variable_shapes(module, ((one, *rest), {})).get("params", {})
+            except Exception:  # a module refuses what it is not made for in its own words
+                continue
+            wanted = Counter(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+            missing = (wanted - sizes).total()
+            if not missing:
+                return (one, *rest), {}
+            known = (kind, tuple((path, leaf.shape) for path, leaf in flat(params)))
+            agreeing[known] += 1
+            if len(one.shape) == 4 and agreeing[known] == _AGREEING:
+                agreeing[kind] = _AGREEING
+            near = agreeing[kind] == _AGREEING or 2 * missing <= wanted.total()
+            if near and (nearest is None or missing < nearest[0]):
+                nearest = missing, (one, *rest)
+    if nearest is not None:
+        return nearest[1], {}
     raise ValueError(
         f"what {type(module).__name__} is called with cannot be told from the file: give example=, an array of the shape of"
         " its input, as example=(1, 32, 32, 3)"

@@ -42,11 +42,13 @@ def of_names(path: str, arrays: Mapping[str, np.ndarray], form: str, *, in_order
     last = {name.replace("/", ".").rpartition(".")[2] for name in names}
     first = {name.replace("/", ".").partition(".")[0] for name in names}
     slashes = any("/" in name for name in names)
-    # Biases alone are in either manner; slashes are Flax's.
+    # Biases alone are in either manner; slashes are Flax's, unless every array is called as PyTorch or Caffe call theirs.
+    theirs = "weight" in last and last <= _OF_PYTORCH | {"bias"} and not first & _COLLECTIONS
     is_flax = bool(last & _OF_FLAX or first & _COLLECTIONS or slashes) and not (last & _OF_PYTORCH and not slashes)
-    if is_flax:
+    if is_flax and not theirs:
         return Tree(path, FLAX, nested(arrays, "/" if slashes else "."), form)
-    return Tree(path, PYTORCH, dict(arrays), form, in_order and registered(names))
+    arrays = {name.replace("/", "."): array for name, array in arrays.items()} if theirs else dict(arrays)
+    return Tree(path, PYTORCH, arrays, form, in_order and registered(list(arrays)))
 
 
 def registered(names: list[str]) -> bool:

@@ -8,8 +8,9 @@ from kdgan.models import MODELS, build
 
 DISCRIMINATORS = {"label_discriminator", "output_discriminator", "dcgan_discriminator", "sngan_discriminator"}
 GENERATIVE = {"dcgan_generator", "sngan_generator", "vae", "adapter"}
+RESTORERS = {"identity", "bicubic", "unshuffle", "dncnn", "vdsr"}
 OF_TEXT = {"embedding_bag", "text_cnn", "text_transformer", "causal_transformer"}
-CLASSIFIERS = sorted(MODELS.keys() - DISCRIMINATORS - GENERATIVE - OF_TEXT)
+CLASSIFIERS = sorted(MODELS.keys() - DISCRIMINATORS - GENERATIVE - OF_TEXT - RESTORERS)
 # For tests that trace: one per family and preset shape, the deep ones by their shallowest member.
 SHALLOW = [
     *("mlp", "cnn", "lenet5", "lenet5_half", "kdgan_lenet_draft", "kdgan_discriminator"),
