@@ -1,9 +1,9 @@
 """How far an image-to-image function sees: its scale, receptive radius and period, found by probing it with small images.
 
-Pixels on one side of a line are made NaN: outputs that are NaN may depend on them, and the farthest one is the radius. A second
-probe changes the pixels instead, for functions in which NaN does not spread, such as `where(x > 0, x, 0)`. The period is the
-smallest shift of the image that shifts the output and changes nothing else: the product of the strides. Statistics of the
-whole image (`kdgan/whole_statistics.py`) are held fixed meanwhile.
+Pixels on one side of a line are made NaN: outputs that are NaN may depend on them, and the farthest one is the radius. A
+second probe changes the pixels instead, for functions in which NaN does not spread, such as `where(x > 0, x, 0)`. The period
+is the smallest shift of the image that shifts the output and changes nothing else: the product of the strides. Statistics of
+the whole image (`kdgan/whole_statistics.py`) are held fixed meanwhile.
 """
 
 from collections.abc import Callable
@@ -147,14 +147,13 @@ class _Probe:
         self.image = self.larger[:, : sides[0], : sides[1]]
         self.values: list[Any] = []
         if self.statistics:
-            take = parallel.compiled(
-                lambda *given: whole_statistics.values_of(self.program, given, self.statistics)
-            )
+            take = parallel.compiled(lambda *given: whole_statistics.values_of(self.program, given, self.statistics))
             self.values = take(*self.leaves, self.image)
         run = lambda values, *given: whole_statistics.operands(
             self.program, given, self.statistics, values, whole_statistics.spread_of_nan
         )
-        self._run = parallel.compiled(run).lower(self.values, *self.leaves, self.image).compile()
+        compiled: Any = parallel.compiled(run)
+        self._run = compiled.lower(self.values, *self.leaves, self.image).compile()
 
     @property
     def bytes(self) -> int:
@@ -180,7 +179,9 @@ class _Probe:
         for one in self.statistics:
             steps = one.steps[0] * period / self.base, one.steps[1] * period / self.base
             if any(step != int(step) for step in steps):
-                raise CannotTileError(f"a statistic of {one.module or 'it'} has no whole number of pixels for each period")
+                raise CannotTileError(
+                    f"a statistic of {one.module or 'it'} has no whole number of pixels for each period"
+                )
             several.append(one._replace(steps=(int(steps[0]), int(steps[1]))))
         return tuple(several)
 
@@ -212,11 +213,11 @@ def _radius(probe: _Probe, cut: tuple[bool, bool], close: float) -> tuple[int | 
 
 
 def _maps(probe: _Probe, axis: int, clean: Any, spread: Any, differs: Any, close: float) -> Any:
-    """Of the output and of each operand (pixels of the image in so many of it, its axis, where it may depend on the line)."""
+    """Of the output and each operand ((a, b): a pixels are b of it; its axis; where it may depend on the line)."""
     output = (1, probe.scale), 1 + axis, _touched(clean[0], spread[0], differs[0], close)
     several = [
-        ((probe.base, one.steps[axis]), (one.rows, one.columns)[axis], _touched(*maps, close))
-        for one, *maps in zip(probe.statistics, clean[1], spread[1], differs[1], strict=True)
+        ((probe.base, one.steps[axis]), (one.rows, one.columns)[axis], _touched(a, b, c, close))
+        for one, a, b, c in zip(probe.statistics, clean[1], spread[1], differs[1], strict=True)
     ]
     return [output, *several]
 

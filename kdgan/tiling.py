@@ -10,6 +10,7 @@ pixels as in one pass, and the image's border is a tile's border. Of each tile i
         output[rows, columns] = block
 """
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -86,6 +87,12 @@ class Tiler:
         self.function, self.variables, self.channels, self.close = function, jax.device_put(variables), channels, close
         self._known: list[tuple[tuple[int, int], tuple[bool, bool], Reach]] = []
         self._compiled: dict[Any, Any] = {}
+
+    def of(self, variables: Any) -> "Tiler":
+        """The same function with other variables of the same shapes; what is compiled and known is shared."""
+        other = copy.copy(self)
+        other.variables = jax.device_put(variables)
+        return other
 
     def plan(self, size: tuple[int, int], tile: int | None = None) -> Plan:
         """The tiles of an image.
@@ -207,11 +214,15 @@ class Tiler:
     def _program(self, plan: Plan, given: np.ndarray, dtype: np.dtype) -> Any:
         """`program(variables, values, tile) -> output`, compiled."""
         statistics = self._ordered(plan)
-        return self._once(("output", given.shape, given.dtype, dtype, statistics), lambda: _output(self, statistics, dtype))
+        return self._once(
+            ("output", given.shape, given.dtype, dtype, statistics), lambda: _output(self, statistics, dtype)
+        )
 
     def _partial(self, plan: Plan, given: np.ndarray, level: int) -> Any:
         statistics = self._ordered(plan)
-        return self._once(("partial", given.shape, given.dtype, level, statistics), lambda: _partial(self, statistics, level))
+        return self._once(
+            ("partial", given.shape, given.dtype, level, statistics), lambda: _partial(self, statistics, level)
+        )
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         if key not in self._compiled:
@@ -225,7 +236,7 @@ class Tiler:
     def _bytes(self, sides: tuple[int, int]) -> int:
         """Memory that the program of a tile of bytes takes; 0 where the backend does not say it."""
         tile = jax.ShapeDtypeStruct((*sides, self.channels), np.uint8)
-        program = parallel.compiled(_output(self, (), np.dtype(np.uint8)))
+        program: Any = parallel.compiled(_output(self, (), np.dtype(np.uint8)))
         analysis = program.lower(self.variables, [], tile).compile().memory_analysis()
         return int(getattr(analysis, "temp_size_in_bytes", 0) or 0)
 
@@ -245,7 +256,9 @@ def _axis(n: int, side: int, known: Reach) -> Axis:
     step = side - side % period - 2 * margin
     if step < period:
         least = 2 * (margin + period)
-        raise ValueError(f"tiles of {side} pixels: an output depends on {known.radius} pixels to every side; at least {least} are accepted")
+        raise ValueError(
+            f"tiles of {side} pixels: an output sees {known.radius} pixels to every side; at least {least} are accepted"
+        )
     starts = (*range(0, n - side, step), n - side)
     return Axis(side, starts, (0, *(start + step + margin for start in starts[:-1]), n))
 
@@ -272,7 +285,7 @@ def _core(plan: Plan, made: Any, i: int, j: int) -> Block:
 
 
 def _output(tiler: Tiler, statistics: tuple[Statistic, ...], dtype: np.dtype) -> Callable:
-    """`(variables, values of the statistics, tile [h, w, c]) -> its output [s·h, s·w, d]`, clipped to the range of pixels."""
+    """`(variables, values of the statistics, tile [h, w, c]) -> its output [s·h, s·w, d]`, clipped to [0, 1]."""
 
     def output(variables, values, tile):
         image = _unit(tile)[None]

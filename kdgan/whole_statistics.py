@@ -2,7 +2,7 @@
 
 A reduction over rows and columns (a sum, and so a mean; a maximum, a minimum) is found by its operand: two of its axes grow
 with the image, and both are reduced. A program can then be evaluated with the values that these reductions have on the whole
-image in place of those on the tile, and can give what a tile adds to them. One that depends on another's value is of a higher
+image in place of those on the tile, and can give what a tile adds to them. One that depends on another's value has a higher
 level; as many passes over the tiles are made as there are levels.
 """
 
@@ -193,7 +193,7 @@ def spread_of_nan(equation: core.JaxprEqn, given: list[Any], results: list[Any])
 def takes_all(
     program: Program, arguments: Sequence[Any], statistics: Sequence[Statistic], values: Sequence[Any]
 ) -> tuple[str, str]:
-    """(primitive, module) of the first operation whose result is all NaN, of an operand that is so in a part; or ("", "")."""
+    """(primitive, module) of the first operation whose result is all NaN, of operands that are so in a part; or ("", "")."""
     culprit: list[tuple[str, str]] = []
 
     def watch(equation, given, results):
