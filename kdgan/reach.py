@@ -111,6 +111,8 @@ def _find(
         # Congruent to the image's sides.
         height, width = (least + (n - least) % base if of else n for n, of in zip(size, cut, strict=True))
         probe = _Probe(function, variables, channels, (height, width), base)
+        if probe.bytes > MOST_BYTES and not culprit[0]:
+            raise CannotTileError(f"{height}×{width} pixels take {probe.bytes / 2**30:.1f} GiB already")
         if probe.bytes > MOST_BYTES:
             break
         radius, culprit = _radius(probe, cut, close)

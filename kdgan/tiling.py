@@ -85,13 +85,15 @@ class Tiler:
 
     def __init__(self, function: Function, variables: Any, channels: int, *, close: float = CLOSE):
         self.function, self.variables, self.channels, self.close = function, jax.device_put(variables), channels, close
+        self._signature = _signature(self.variables)
         self._known: list[tuple[tuple[int, int], tuple[bool, bool], Reach]] = []
         self._compiled: dict[Any, Any] = {}
 
     def of(self, variables: Any) -> "Tiler":
-        """The same function with other variables of the same shapes; what is compiled and known is shared."""
+        """The same function with other variables; what is compiled and known is shared."""
         other = copy.copy(self)
         other.variables = jax.device_put(variables)
+        other._signature = _signature(other.variables)
         return other
 
     def plan(self, size: tuple[int, int], tile: int | None = None) -> Plan:
@@ -225,9 +227,9 @@ class Tiler:
         )
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
-        if key not in self._compiled:
-            self._compiled[key] = parallel.compiled(make())
-        return self._compiled[key]
+        if (key, self._signature) not in self._compiled:
+            self._compiled[key, self._signature] = parallel.compiled(make())
+        return self._compiled[key, self._signature]
 
     def _ordered(self, plan: Plan) -> tuple[Statistic, ...]:
         """The statistics as their values come, level by level."""
@@ -235,10 +237,19 @@ class Tiler:
 
     def _bytes(self, sides: tuple[int, int]) -> int:
         """Memory that the program of a tile of bytes takes; 0 where the backend does not say it."""
-        tile = jax.ShapeDtypeStruct((*sides, self.channels), np.uint8)
-        program: Any = parallel.compiled(_output(self, (), np.dtype(np.uint8)))
-        analysis = program.lower(self.variables, [], tile).compile().memory_analysis()
-        return int(getattr(analysis, "temp_size_in_bytes", 0) or 0)
+        tile, kind = jax.ShapeDtypeStruct((*sides, self.channels), np.uint8), np.dtype(np.uint8)
+        key = ("output", tile.shape, kind, kind, ()), self._signature
+        program: Any = self._compiled.get(key)
+        if not hasattr(program, "memory_analysis"):
+            program = parallel.compiled(_output(self, (), kind))
+            program = self._compiled[key] = program.lower(self.variables, [], tile).compile()
+        return int(getattr(program.memory_analysis(), "temp_size_in_bytes", 0) or 0)
+
+
+def _signature(variables: Any) -> Any:
+    """Structure, shapes and types of variables."""
+    leaves, structure = jax.tree.flatten(variables)
+    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
 
 
 def _one(n: int) -> Axis:

@@ -13,9 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from kdgan.around import innermost
 from kdgan.export import Artefact
+from kdgan.models.instance_norm import moments_at_once
 from kdgan.reach import CLOSE, CannotTileError
 from kdgan.run import apply as applying
 from kdgan.run import build, exportables, trained
@@ -205,7 +207,8 @@ def _function(own: trained.Trained, compute: Any, field: str) -> Callable[[Any, 
 
     def function(variables, image):
         more = {"style": variables["style"]} if "style" in variables else {}
-        made = forward(variables["player"], (image - mean) / std, **more)
+        with nn.intercept_methods(moments_at_once):
+            made = forward(variables["player"], (image - mean) / std, **more)
         return made * std + mean if isinstance(made, jax.Array) else made
 
     return function
