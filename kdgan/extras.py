@@ -14,6 +14,7 @@ _INSTALLED_BY = {
     "onnx": 'pip install -e ".[onnx]"',
     "onnxruntime": 'pip install -e ".[onnx]"',
     "jaxonnxruntime": "pip install jaxonnxruntime",
+    "skimage": 'pip install -e ".[images]"',
     "qwix": 'pip install -e ".[quantise]"',
     "flatbuffers": EXPORT,
     "onnx_ir": EXPORT,

@@ -27,8 +27,11 @@ METHODS = """## Methods
 
 `method=dict(name="kd", temperature=2.0)`. A player that is trained may start anywhere; one that is called and not trained
 is frozen, and starts from an earlier stage or a checkpoint. Each term needs a λ, by the player under which it stands:
-`lambdas=dict(student=dict(ce=0.1, kd=0.9))`. The terms shown are those of the arguments' defaults.
+`lambdas=dict(student=dict(ce=0.1, kd=0.9))`. The terms shown are those of the arguments' defaults; of
+`style`, which has none by default, those of `content`, `style` and `tv`.
 """
+# Method -> arguments without which it has no terms.
+ASKED: Mapping[str, Mapping[str, Any]] = {"style": {"content": ("conv1",), "style": ("conv1",), "tv": True}}
 MODELS = """## Models
 
 `players.student = dict(model="cnn", model_args=dict(features=(8, 16)))`. `num_classes` is taken from the data.
@@ -53,8 +56,8 @@ def markdown() -> str:
 def _methods() -> str:
     rows = []
     for name, make in methods.BY_NAME.items():
-        inspection = _inspect(name, make())
-        trained = make().trained
+        method = make(**ASKED.get(name, {}))
+        inspection, trained = _inspect(name, method), method.trained
         frozen = [player for player in inspection.inputs if player not in trained]
         terms = "; ".join(f"{lead}: {', '.join(own)}" for lead, own in inspection.terms.items())
         who = ", ".join(trained) + (f"; frozen: {', '.join(frozen)}" if frozen else "")
@@ -69,12 +72,18 @@ def _inspect(name: str, method: game.Method) -> game.Inspection:
     images["discriminator"] = models.DCGANDiscriminator(width=1 / 64)
     vaes: dict[str, nn.Module] = dict.fromkeys(("student", "teacher"), models.VAE(image_size=8, latent=2, width=1 / 16))
     outputs: dict[str, nn.Module] = {"discriminator": models.OutputDiscriminator()}
+    restorers: dict[str, nn.Module] = dict.fromkeys(("student", "teacher"), models.build("unshuffle", width=2, depth=2))
+    stylists = {"student": restorers["student"], "critic": models.build("dncnn", width=2, depth=3)}
+    stylists["style_images"] = models.Function(lambda: jnp.zeros((1, 8, 8, 1)))
     others = {
+        "restore": restorers, "restore_distill": restorers, "style": stylists,
         "adversarial": outputs, "gan": images, "generator_mimic": images, "generator_distill": images, "fused": images,
         "vae": vaes, "vae_distill": vaes,
     }  # fmt: skip
     players = {**dict.fromkeys(("student", "teacher", "discriminator", "peer"), classifier), **others.get(name, {})}
     batch = {"image": jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
+    if name.startswith("restore"):
+        batch["target"] = batch["image"]
     return game.inspect_method(method, players, batch)
 
 

@@ -100,6 +100,44 @@ class Critic(nn.Module):
         return nn.Dense(1, name="score")(nn.tanh(nn.Dense(self.width, name="hidden")(x)))[:, 0]
 
 
+class Restores(nn.Module):
+    """Images to images of s times the sides, of as many channels; smooth, and plain: no norm, no noise."""
+
+    width: int = 4
+    scale: int = 1
+
+    @nn.compact
+    def __call__(self, image):
+        x = nn.tanh(nn.Conv(self.width, (3, 3), name="hidden")(image))
+        x = nn.Conv(image.shape[-1] * self.scale**2, (3, 3), name="last")(x)
+        b, h, w, _ = x.shape
+        x = x.reshape(b, h, w, self.scale, self.scale, -1).transpose(0, 1, 3, 2, 4, 5)
+        return x.reshape(b, h * self.scale, w * self.scale, -1)
+
+
+class Stylises(nn.Module):
+    """Images [b, h, w, c] to images, in one of several styles where a class [b] is given."""
+
+    styles: int = 1
+
+    @nn.compact
+    def __call__(self, image, style=None):
+        x = Restores(name="net")(image)
+        return (
+            x
+            if style is None
+            else x + self.param("shift", nn.initializers.normal(), (self.styles,))[style][:, None, None, None]
+        )
+
+
+class Patches(nn.Module):
+    """Images to a score of each patch [b, h', w']; smooth."""
+
+    @nn.compact
+    def __call__(self, image):
+        return nn.Conv(1, (2, 2), 2, name="score")(nn.tanh(nn.Conv(3, (3, 3), name="hidden")(image)))[..., 0]
+
+
 class Coder(nn.Module):
     """A VAE without noise: what it gives is the same whatever devices a batch is split over."""
 
@@ -133,6 +171,20 @@ def batch(size: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
+def restoration(size: int = 8, seed: int = 0, *, others: int = 0, scale: int = 1) -> dict[str, np.ndarray]:
+    """Images [b, 4, 4, 1] with another noise and clean ones of s times the sides, and `others` of the same unlabelled."""
+    rng = np.random.default_rng(100 + seed)
+    draw = lambda n, side: rng.uniform(size=(n, side, side, 1)).astype(np.float32)
+    part = lambda n: {"image": draw(n, 4), "again": draw(n, 4), "target": draw(n, 4 * scale)}
+    return {**part(size), **({"unlabelled": part(others)} if others else {})}
+
+
+def styles(count: int = 1, seed: int = 5) -> Function:
+    """Style images [k, 4, 4, 1], as a player without parameters."""
+    images = np.random.default_rng(seed).uniform(size=(count, 4, 4, 1)).astype(np.float32)
+    return Function(lambda: jnp.asarray(images))
+
+
 def ones(method: game.Method, modules, example, inputs=None) -> dict[str, dict[str, float]]:
     """λ 1 for every term of a method."""
     terms = game.inspect_method(method, modules, example, inputs=inputs).terms
@@ -164,8 +216,11 @@ def make_state(
 
 def largest_difference(a, b) -> float:
     return max(
-        float(abs(np.asarray(x) - np.asarray(y)).max())
-        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        (
+            float(abs(np.asarray(x) - np.asarray(y)).max())
+            for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        ),
+        default=0.0,
     )
 
 

@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdgan.data.fields import Field
+from kdgan.data.windows import is_window
 
 _BY_PIXELS = ("crop", "cutout", "cutmix", "mixup")  # what they draw, or mix, depends on the size
 
 
-def by_field(spec: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, dict[str, Any]]:
+def by_field(
+    spec: Mapping[str, Any], fields: Mapping[str, Field], *, together: bool = False
+) -> dict[str, dict[str, Any]]:
     """The spec of each field of images, for `make_augment` and `make_mix`, which draw the same for the same key and place.
 
     An augmentation changes the fields that it names, `{"flip": {"fields": ("image", "target")}}`; without `fields` the
-    only field of images that there is.
+    only field of images that there is. Windows (`windows.py`) of fields of several sizes are cut alike by themselves.
 
     Args:
         spec: see `make_augment`.
         fields: of the data set.
+        together: whether an augmentation without `fields` changes all fields of images alike, where there are several.
 
     Raises:
         ValueError: for a field that there is not, or that holds no images; several fields of images of which none is
@@ -36,12 +40,13 @@ def by_field(spec: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, 
             if field not in parts:
                 what = f"holds {fields[field]}, no images" if field in fields else "is no field of the data"
                 raise ValueError(f"{where}: {field!r} {what}; fields of images are {', '.join(parts)}")
-        if not chosen and len(parts) > 1:
+        if not chosen and len(parts) > 1 and not together:
             raise ValueError(
                 f"{where} is missing: the data have several fields of images, {', '.join(parts)}; name those to change alike"
             )
         chosen = chosen or tuple(parts)
-        if name in _BY_PIXELS and len({fields[field].shape[:2] for field in chosen}) > 1:
+        counts_pixels = name in _BY_PIXELS and not (name == "crop" and is_window(settings))
+        if counts_pixels and len({fields[field].shape[:2] for field in chosen}) > 1:
             sizes = ", ".join(f"{field} {fields[field].shape[:2]}" for field in chosen)
             raise ValueError(
                 f"{where} = {chosen}: only images of one size are changed alike in pixels; (h, w) are {sizes}"

@@ -146,6 +146,23 @@ def flip(key: KeyArray, image: Float[Array, "h w c"], *, probability: float = 0.
     return jnp.where(jax.random.bernoulli(key, probability), horizontal_flip(image), image)
 
 
+def turn(key: KeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """The image turned counter-clockwise by a quarter turn, times 0 to 3 with equal probability.
+
+    Raises:
+        ValueError: the image is no square.
+    """
+    height, width, _ = image.shape
+    if height != width:
+        raise ValueError(
+            f"augment.turn turns squares, and images, or windows of augment.crop.size, are {(height, width)}"
+        )
+    quarters = jax.random.randint(key, (), 0, 4)
+    image = jnp.where(quarters % 2 == 1, jnp.swapaxes(image, 0, 1), image)
+    image = jnp.where((quarters == 1) | (quarters == 2), jnp.flip(image, 0), image)
+    return jnp.where(quarters >= 2, jnp.flip(image, 1), image)
+
+
 def cutout(key: KeyArray, image: Float[Array, "h w c"], *, size: int, fill: float = 0.0) -> Float[Array, "h w c"]:
     """A square set to `fill`, its centre uniform over the image, cut off at the borders (DeVries and Taylor 2017).
 
@@ -230,7 +247,7 @@ def cutmix(
 def make_augment(spec: Mapping[str, Any]) -> Augment:
     """The augmentation of a spec such as `{"affine": {"rotate": 15.0, "shift": 0.1}, "crop": {"padding": 4}}`.
 
-    Names are those of the per-example functions here and are applied in the order affine, crop, flip, cutout, whatever
+    Names are those of the per-example functions here and are applied in the order affine, crop, flip, turn, cutout, whatever
     the order of the mapping; fields are their keyword arguments. `None` turns a name off, as its absence does; an empty
     spec is the identity. "mixup" and "cutmix" may stand in the same spec and are left to `make_mix`.
 
@@ -241,7 +258,8 @@ def make_augment(spec: Mapping[str, Any]) -> Augment:
     Raises:
         ValueError: for an unknown name or field (with the nearest valid one), a missing field, a value out of range.
     """
-    chosen = [(number, fn, fields) for number, (fn, fields) in enumerate(_select(spec, _EXAMPLE)) if fn is not None]
+    selected = zip(_EXAMPLE, _select(spec, _EXAMPLE), strict=True)
+    chosen = [(_NUMBERS[name], fn, fields) for name, (fn, fields) in selected if fn is not None]
 
     def one(key: Array, position: Array, image: Array) -> Array:
         own = jax.random.fold_in(key, position)
@@ -281,7 +299,10 @@ def make_mix(spec: Mapping[str, Any]) -> Mix | None:
     return mix
 
 
-_EXAMPLE: dict[str, Callable[..., Any]] = {"affine": affine, "crop": crop, "flip": flip, "cutout": cutout}
+_EXAMPLE: dict[str, Callable[..., Any]] = {
+    "affine": affine, "crop": crop, "flip": flip, "turn": turn, "cutout": cutout,
+}  # fmt: skip
+_NUMBERS = {"affine": 0, "crop": 1, "flip": 2, "cutout": 3, "turn": 4}  # of their keys, in the order in which they came
 _BATCH: dict[str, Callable[..., Any]] = {"mixup": mixup, "cutmix": cutmix}
 
 _ACCEPTED: dict[str, tuple[Callable[[Any], bool], str]] = {

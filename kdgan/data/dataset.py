@@ -23,10 +23,13 @@ class Dataset:
         fields: what there is of each example: field -> kind, shape, names.
         arrays: those that lie in memory `[n, ...]`: all, or all but the images that `reader` reads. Images of several
             sizes are an array of objects `[n]`.
-        reader: reads the one field that is not among `arrays`.
+        reader: reads the one field that is neither among `arrays` nor derived.
+        derived: field of images -> (field, function of its images [b, h, w, c]) that it is made of, where that is read when
+            asked for.
         split: the split it was loaded from, e.g. "train[:80%]".
         notes: what should be known of it: what was skipped and why, classes without an example.
         length: number of examples; needed where there are no arrays.
+        files: where each example comes from, for messages; () where it is not known.
     """
 
     name: str
@@ -36,10 +39,12 @@ class Dataset:
     split: str = ""
     notes: tuple[str, ...] = ()
     length: int | None = None
+    files: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    derived: Mapping[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         unknown = [name for name in self.arrays if name not in self.fields]
-        absent = [name for name in self.fields if name not in self.arrays]
+        absent = [name for name in self.fields if name not in self.arrays and name not in self.derived]
         if unknown:
             raise ValueError(f"arrays of {self.name!r} without a field: {', '.join(unknown)}")
         if len(absent) > 1 or (absent and (self.reader is None or self.fields[absent[0]].kind != "image")):
@@ -109,11 +114,16 @@ class Dataset:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the fields that lie in memory."""
+        """Bytes of the fields that lie in memory; an array that is two fields counts once."""
+        once = {id(array): (self.fields[name], array) for name, array in self.arrays.items()}
         return sum(
-            sum(example.nbytes for example in array) if self.fields[name].is_ragged else array.nbytes
-            for name, array in self.arrays.items()
+            sum(example.nbytes for example in array) if field.is_ragged else array.nbytes
+            for field, array in once.values()
         )
+
+    def called(self, index: int) -> str:
+        """An example in a message: its file, where that is known."""
+        return self.files[index] if self.files else f"example {index}"
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -138,7 +148,13 @@ class Dataset:
         low, high = (np.min(indices), np.max(indices)) if indices.size else (0, 0)
         if indices.size and not (0 <= low and high < len(self)):
             raise IndexError(f"indices {low}..{high} leave {self.name}'s 0..{len(self) - 1}")
-        return {name: self._rows(name, indices) for name in (self.fields if names is None else names)}
+        read: dict[str, np.ndarray] = {}
+        wanted = list(self.fields if names is None else names)
+        for name in sorted(wanted, key=lambda name: name in self.derived):
+            source, function = self.derived.get(name, (name, None))
+            rows = read[source] if source in read else self._rows(source, indices)
+            read[name] = rows if function is None else function(rows)
+        return {name: read[name] for name in wanted}
 
     def fetch(self, indices: Integer[np.ndarray, " b"] | Sequence[int]) -> UInt8[np.ndarray, "b h w c"]:
         """The images of `indices` `[b]`: one field of `examples`, and raises as it does."""
@@ -154,6 +170,7 @@ class Dataset:
             arrays={name: array[indices] for name, array in self.arrays.items()},
             reader=None if self.reader is None else _Chosen(self.reader, indices),
             length=len(indices),
+            files=tuple(self.files[index] for index in indices) if self.files else (),
         )
 
     def keep_apart(self, indices: Integer[np.ndarray, " b"] | Sequence[int]) -> "Dataset":
@@ -165,13 +182,13 @@ class Dataset:
         """The same data set with all its images in memory."""
         if self.in_memory:
             return self
-        (name,) = (field for field in self.fields if field not in self.arrays)
-        shape: tuple[Any, ...] = self.fields[name].shape
-        image: np.ndarray = np.empty((len(self), *shape), np.uint8)
+        names = [field for field in self.fields if field not in self.arrays]
+        images = {name: np.empty((len(self), *map(int, self.fields[name].shape)), np.uint8) for name in names}  # type: ignore
         for start in range(0, len(self), chunk):
             stop = min(start + chunk, len(self))
-            image[start:stop] = self.examples(range(start, stop), (name,))[name]
-        return dataclasses.replace(self, arrays={**self.arrays, name: image}, reader=None)
+            for name, read in self.examples(range(start, stop), names).items():
+                images[name][start:stop] = read
+        return dataclasses.replace(self, arrays={**self.arrays, **images}, reader=None, derived={})
 
     def with_field(self, name: str, field: Field, array: np.ndarray) -> "Dataset":
         """The same data set with this in the place of the field of that name, or beside the others."""

@@ -28,9 +28,10 @@ DTYPES: Mapping[str, np.dtype] = {
     "number": np.dtype(np.float32),
 }
 IMAGE, LABEL = "image", "label"
-TARGETS = (LABEL, "target")  # fields that a player is to find, and is not given
+TARGET, AGAIN = "target", "again"  # the clean image of a degraded one; the same with another noise, in a batch
+TARGETS = (LABEL, TARGET)  # fields that a player is to find, and is not given
 # What stands in a batch beside its fields.
-RESERVED = ("all", "cached", "index", "key", "mask", "noise", "pixels", "position", "unlabelled")
+RESERVED = ("all", "cached", "drawn", "index", "key", "mask", "noise", "pixels", "position", "unlabelled")
 _MASK = "_mask"
 
 

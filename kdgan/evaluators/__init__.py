@@ -9,7 +9,9 @@
 | autoencoder.py | `autoencoder`: ELBO, and what a generator is judged by |
 | tagger.py, regressor.py | `tagger`: MAP, P@n, F@n, MRR, F1; `regressor`: RMSE, R², MAE |
 | language.py | `language`: perplexity and accuracy of the next token |
-| restorer.py | `restorer`: PSNR and SSIM of restored images |
+| restorer.py | `restorer`: PSNR, SSIM, gradients' error and a perceptual distance of restored images |
+| stylist.py | `stylist`: distances of content and style of painted images, and PSNR to the teacher's |
+| critic.py | the networks by whose features these two compare images |
 | check.py | `check(mine)`: what is wrong with an evaluator of one's own |
 
 An evaluator from outside the package is named by its dotted path; nothing here needs to know of it.
@@ -30,6 +32,7 @@ from kdgan.evaluators.generator import generator
 from kdgan.evaluators.language import language
 from kdgan.evaluators.regressor import regressor
 from kdgan.evaluators.restorer import restorer
+from kdgan.evaluators.stylist import stylist
 from kdgan.evaluators.tagger import tagger
 
 __all__ = ["BY_NAME", "Chosen", "Evaluator", "Figure", "Judged", "Measure", "Setting", "build", "check", "fitting"]
@@ -42,6 +45,7 @@ BY_NAME: dict[str, Callable[..., Evaluator]] = {
     "regressor": regressor,
     "language": language,
     "restorer": restorer,
+    "stylist": stylist,
 }
 # Kind of the label -> what a player is judged by that gives [b, k].
 OF_LABEL: Mapping[str, str] = {"class": "classifier", "tags": "tagger", "number": "regressor"}

@@ -104,7 +104,7 @@ def check_measures(evaluator: Evaluator, result: Any) -> None:
         raise ValueError(f"summarise gave a {type(result).__name__}; a mapping of measures to numbers is accepted")
     if unknown := [name for name in result if name not in names]:
         raise ValueError(f"summarise gave {unknown[0]!r}, which is none of the measures {', '.join(names)}")
-    if names[0] not in result:
+    if names[0] not in result and evaluator.measure is None:
         raise ValueError(
             f"summarise left out {names[0]!r}, by which arms are compared; it gave {', '.join(result) or 'nothing'}"
         )

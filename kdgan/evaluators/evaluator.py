@@ -111,6 +111,7 @@ class Setting:
       training: `fetch` of training images by row, and the rows.
       compute_dtype: in which players compute; None: float32.
       cache: folder in which features may be kept; None: none.
+      see: evaluation batch of `splits.batches` -> its fields as players see them; None: it is not known.
       memo: what an evaluator keeps from one call to the next, under keys of its own.
     """
 
@@ -127,6 +128,7 @@ class Setting:
     training: tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]
     compute_dtype: Any
     cache: Any
+    see: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     memo: dict[Any, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -155,6 +157,7 @@ class Evaluator:
       fits: `(output, fields) -> None or why a player of this output cannot be judged so`; `output` is a pytree of
         `jax.ShapeDtypeStruct`, `fields` name -> `kdgan.data.Field`. "{player}" in the reason becomes players.<name>.
       samples: whether distributions are compared, by the features of `evaluate.extractor`.
+      critic: whether features of `evaluate.extractor` are looked at image by image, for which a few images are enough.
       draws: `(given, output) -> {"latent", "conditional", "method"}`: how images are drawn from the player, where they are.
       watch: `(setting, judged) -> Figure or None`: images that are written while the player trains, of the first seed.
       pictures: `(setting, judged) -> figures`, of every arm's first seed.
@@ -176,6 +179,7 @@ class Evaluator:
     measure: Callable[[Setting, Judged, str], Mapping[str, Any]] | None
     fits: Callable[[Any, Mapping[str, Any]], str | None]
     samples: bool
+    critic: bool
     draws: Callable[[tuple, Any], Mapping[str, Any]] | None
     watch: Callable[[Setting, Judged], Figure | None] | None
     pictures: Callable[[Setting, Judged], Sequence[Figure]] | None
@@ -197,6 +201,7 @@ class Evaluator:
         measure: Callable | None = None,
         fits: Callable[[Any, Mapping[str, Any]], str | None] = lambda output, fields: None,
         samples: bool = False,
+        critic: bool = False,
         draws: Callable | None = None,
         watch: Callable | None = None,
         pictures: Callable | None = None,

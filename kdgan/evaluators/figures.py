@@ -14,10 +14,10 @@ Card = Sequence[tuple[str, str, str]]  # (what, text, "right", "wrong" or "")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Figure:
-    """One figure; `strip`, `grid`, `matrix`, `values` and `cards` make one.
+    """One figure; `strip`, `grid`, `restored`, `matrix`, `values` and `cards` make one.
 
     Attributes:
-      kind: "images", "matrix", "values" or "cards".
+      kind: "images", "restored", "matrix", "values" or "cards".
       title: of the section that it stands in, with those of the same title.
       array: what it shows.
       about: what else its record in summary.json says: numbers and words.
@@ -50,6 +50,26 @@ def grid(title: str, images: np.ndarray, *, rows: Sequence[str] = (), gap: int |
       note: a sentence below.
     """
     return Figure("images", title, images, {"layout": "grid", "rows": list(rows), "gap": gap, "note": note})
+
+
+def restored(
+    title: str, made: np.ndarray, given: np.ndarray, true: np.ndarray | None = None, *,
+    values: Sequence[float] = (), unit: str = "", true_label: str = "clean", note: str = "",
+) -> Figure:  # fmt: skip
+    """Images that players made of the same given ones, side by side with these and the true ones, and how they differ.
+
+    Args:
+      title: of its section, where those of all players stand together.
+      made: uint8 [n, h, w, c].
+      given: of the same shape, as shown: enlarged to it where it is smaller.
+      true: of the same shape; the error maps are of it, or where there is none of what the teacher makes.
+      values: one number for each image made, or none.
+      unit: of these.
+      true_label: what the true ones are called.
+      note: a sentence below.
+    """
+    about = {"values": [float(value) for value in values], "unit": unit, "true_label": true_label, "note": note}
+    return Figure("restored", title, made, about, np.stack([given] if true is None else [given, true]))
 
 
 def matrix(title: str, counts: np.ndarray, names: Sequence[str], *, row: str, column: str, note: str = "") -> Figure:

@@ -6,46 +6,116 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from kdgan.evaluators import critic
 from kdgan.evaluators.evaluator import Evaluator, Judged, Measure, Setting
-from kdgan.evaluators.figures import Figure, grid
+from kdgan.evaluators.figures import Figure, restored
+from kdgan.metrics import perceptual as lpips
 from kdgan.metrics import restoration
 
 TARGET = "target"
-SHOWN = 6  # images of the test split in a report
+SCALE = "scale"
+SHOWN = 4  # images of the test split in a report
+WINDOW = 96  # pixels a side of what is shown of each, at most
 
 
-def restorer(*, channels: str = "rgb", border: int = 0, similarity: bool = True) -> Evaluator:
+def restorer(
+    *, channels: str = "rgb", border: int | str = 0, similarity: bool = True, edges: bool = True,
+    perceptual: Mapping[str, Any] | None = None,
+) -> Evaluator:  # fmt: skip
     """PSNR in dB and SSIM, means over images: whole images, of one size or of several.
 
     Args:
       channels: "rgb", all channels of the image; or "luma", the Y of its Y'CbCr, as tables of super-resolution have it.
-      border: pixels that are left out on every side: there, the scale.
+      border: pixels that are left out on every side; "scale": as many as the target's sides are times the given image's, as
+        tables of super-resolution have it, and none where both have one size.
       similarity: whether SSIM is measured, which wants images of 11×11 pixels within the border.
+      edges: whether the error of gradients is: the mean absolute difference of the differences of neighbours, in levels of
+        255. It stands below the table.
+      perceptual: also the LPIPS-form distance (Zhang et al. 2018) of features of a network:
+        dict(model=, weights=, model_args=, layers=(paths), linear=a file of weights of their channels), or dict(layers=) of
+        the network of evaluate.extractor. The published LPIPS is that of its own networks and weights alone.
 
     Raises:
-      ValueError: channels that there are not, or a negative border.
+      ValueError: channels that there are not, a negative border, or a network that is not wholly named.
     """
     if channels not in restoration.CHANNELS:
         raise ValueError(f"channels = {channels!r}: accepted are {', '.join(restoration.CHANNELS)}")
-    if border < 0:
-        raise ValueError(f"border = {border}: pixels, 0 or more, are accepted")
-    compared = "on the luma" if channels == "luma" else ""
-    compared += f"{', ' if compared else ''}without {border} pixels on every side" if border else ""
-    note = f"PSNR{' and SSIM' if similarity else ''}: {compared}" if compared else ""
-    measures = [Measure("psnr", "PSNR", unit="dB", digits=2, note=note)]
+    if border != SCALE and (not isinstance(border, int) or border < 0):
+        raise ValueError(f"border = {border!r}: pixels, 0 or more, or 'scale' are accepted")
+    critic.check("perceptual", perceptual)
+    layers = tuple((perceptual or {}).get("layers", ()))
+    if perceptual is not None and not layers:
+        raise ValueError(f"perceptual = {dict(perceptual)}: layers = (paths of the network's modules) are wanted")
+    measures = [Measure("psnr", "PSNR", unit="dB", digits=2, note=_note(channels, border, similarity))]
     if similarity:
         measures.append(Measure("ssim", "SSIM", digits=4, bounds=(-1.0, 1.0)))
+    if perceptual is not None:
+        what = "of features, LPIPS-form: lower is better"
+        measures.append(
+            Measure(
+                "perceptual",
+                "perceptual",
+                higher_is_better=False,
+                digits=4,
+                bounds=(0, None),
+                note=f"Perceptual: {what}",
+            )
+        )
+    if edges:
+        measures.append(
+            Measure(
+                "edges",
+                "gradients' error",
+                scale=255.0,
+                higher_is_better=False,
+                digits=2,
+                bounds=(0, None),
+                column=False,
+            )
+        )
 
     def sums(apply, variables, batch, key, others):
-        restored, target = (_unit(x, batch.get("pixels")) for x in (apply(variables, batch), batch[TARGET]))
+        made, target = (_unit(x, batch.get("pixels")) for x in (apply(variables, batch), batch[TARGET]))
+        cut = border if isinstance(border, int) else _scale(batch["image"], target)
         return restoration.sums(
-            restored, target, batch["mask"], channels=channels, border=border, similarity=similarity
+            made, target, batch["mask"], channels=channels, border=cut, similarity=similarity, edges=edges
         )
 
     def summarise(sums):
         return {name: float(value) for name, value in restoration.summarise(sums).items()}
 
-    return Evaluator(*measures, sums=sums, summarise=summarise, fits=_fits, pictures=_pictures, gives="images")
+    def measure(setting, judged, split):
+        network = critic.of(setting, perceptual)
+        linear = lpips.read_linear(perceptual["linear"], layers) if perceptual.get("linear") else None  # type: ignore
+
+        def compare(variables, made, batch):
+            own, wanted = (network.features(variables, x, layers) for x in (made, batch[TARGET]))
+            return {"perceptual": lpips.distance(own, wanted, linear)}
+
+        return critic.total(setting, judged, split, network, compare, ("perceptual", network.module, layers))
+
+    def fits(output, fields):
+        return _fits(output, fields) or (None if perceptual is None else critic.problem(perceptual, layers))
+
+    return Evaluator(
+        *measures, sums=sums, summarise=summarise, measure=None if perceptual is None else measure, fits=fits,
+        critic=perceptual is not None and critic.is_of_run(perceptual), pictures=_pictures, gives="images",
+    )  # fmt: skip
+
+
+def _scale(given: Any, target: Any) -> int:
+    """Sides of the target over those of what is given; 0 where both have one size."""
+    scale = target.shape[1] // given.shape[1]
+    return scale if scale > 1 else 0
+
+
+def _note(channels: str, border: int | str, similarity: bool) -> str:
+    parts = ["on the luma"] if channels == "luma" else []
+    if border == SCALE:
+        parts.append("without as many pixels on every side as the scale")
+    elif border:
+        parts.append(f"without {border} pixels on every side")
+    return f"PSNR{' and SSIM' if similarity else ''}: {', '.join(parts)}" if parts else ""
 
 
 def _unit(image: Any, pixels: Mapping[str, Any] | None) -> Any:
@@ -70,18 +140,52 @@ def _fits(output: Any, fields: Mapping[str, Any]) -> str | None:
 
 
 def _pictures(setting: Setting, judged: Judged) -> list[Figure]:
-    """What it is given, what it makes of it, and what is true, of the first images of the test split."""
+    """What it is given, what it makes of it, and what is true: a window of each of the first images of the test split."""
     if judged.forward is None or "image" not in setting.fields:
         return []
-    batch = next(iter(setting.splits.batches("test")))
-    rows = np.flatnonzero(np.asarray(batch["mask"]))[:SHOWN]
     pixels = {"mean": setting.mean, "std": setting.std}
-    made = np.asarray(_unit(jnp.asarray(judged.forward(judged.variables, batch)), pixels))[rows]
-    restored = np.round(255 * np.clip(made, 0, 1)).astype(np.uint8)
-    given, target = (np.asarray(batch[name])[rows] for name in ("image", TARGET))
-    shape = target.shape[1:]
-    images = np.stack([_shaped(given, shape), restored, target])
-    return [grid("Restored images", images, rows=("given", judged.name, "true"), note="Of the test split")]
+    as_bytes = lambda images: np.round(255 * np.clip(np.asarray(_unit(jnp.asarray(images), pixels)), 0, 1)).astype(
+        np.uint8
+    )
+    shown: list[tuple[np.ndarray, ...]] = []
+    for batch in setting.splits.batches("test"):
+        rows = np.flatnonzero(np.asarray(batch["mask"]))[: SHOWN - len(shown)]
+        given = batch["image"] if setting.see is None else as_bytes(setting.see(batch)["image"])
+        made = as_bytes(judged.forward(judged.variables, batch))
+        shown += [tuple(np.asarray(images)[row] for images in (given, made, batch[TARGET])) for row in rows]
+        if len(shown) == SHOWN:
+            break
+    side = min(WINDOW, *(min(target.shape[:2]) for _, _, target in shown))
+    crops = []
+    for given, made, target in shown:
+        top, left = _window(target, side)
+        window = lambda image: image[top : top + side, left : left + side]  # noqa: B023  # used at once
+        crops.append([window(_shaped(given[None], target.shape)[0]), window(made), window(target)])
+    given, made, target = (np.stack(images) for images in zip(*crops, strict=True))
+    values = [_psnr(made, target) for _, made, target in shown]
+    return [restored("Restored images", made, given, target, values=values, unit="dB")]
+
+
+def _psnr(image: np.ndarray, other: np.ndarray) -> float:
+    """Of whole uint8 images, all channels."""
+    error = np.mean(np.square(image.astype(np.float64) - other)) / 255**2
+    return float(min(restoration.HIGHEST, -10 * np.log10(error))) if error else restoration.HIGHEST
+
+
+def _window(image: np.ndarray, side: int) -> tuple[int, int]:
+    """Where a square of an image begins in which neighbours differ most, of those half a side apart."""
+    grey = image.astype(np.float64).mean(-1)
+    change = np.zeros(grey.shape)
+    change[1:] += np.abs(np.diff(grey, axis=0))
+    change[:, 1:] += np.abs(np.diff(grey, axis=1))
+    whole = np.pad(change.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    step = max(1, side // 2)
+    places = [(top, left) for top in range(0, grey.shape[0] - side + 1, step)
+              for left in range(0, grey.shape[1] - side + 1, step)]  # fmt: skip
+    inside = lambda at: (
+        whole[at[0] + side, at[1] + side] - whole[at[0], at[1] + side] - whole[at[0] + side, at[1]] + whole[at]
+    )
+    return max(places, key=inside)
 
 
 def _shaped(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

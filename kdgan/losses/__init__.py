@@ -3,8 +3,10 @@
 logits       cross-entropy and KL of classes, of tags and token by token; sigmoid matching, squared error, noisy logits
 adversarial  the two sides of a GAN game, from the discriminator's scores; `gan_loss` gives both by the game's name
 penalties    R1, the gradient penalty of WGAN-GP, and their lazy form
-images       mean absolute and mean squared error between images
+images       between images: mean absolute, mean squared and Charbonnier error; total variation
 features     intermediate features of student and teacher: weighted L1 and L2, kernel alignment
+affinity     how positions or channels of a layer relate to one another, against the teacher's (FAKD)
+style        Gram matrices, and the distance to those of a style image
 latents      Gaussian latents and the terms of an ELBO; noise for a smaller latent
 weights      distance between the weights of networks of different widths
 concrete     labels drawn from the concrete (Gumbel-softmax) distribution, and their score
@@ -25,6 +27,9 @@ pulls as their λ does. K is the number of classes, n that of pixels and channel
 | `r1`: ½‖∇D‖² | without ½ (GAN_stability) | ½ |
 | `reconstruction`; `kl`, `latent` | averaged over pixels; over latent variables | n |
 | `pixel`, `mse`, `match`, `decoder`, `seen` | norms as papers write them: sums over pixels or units | 1/n |
+| `target`, `perceptual`, `content`, `tv` | the same | 1/n |
+| `style`: of Gram matrices over h·w·c, C channels | averaged over entries (fast_neural_style) | C² |
+| | ¼ of the squared distance (Gatys et al.'s paper) | 4 |
 | `adapted` | FitNets' paper: ½‖·‖² | 2/n |
 | `wd` | a sum over all parameters | 1/n |
 
@@ -36,7 +41,18 @@ relativistic game of RelativisticGAN. mimicry's "minimax" generator is our `nons
 import importlib
 from types import ModuleType
 
-__all__ = ["adversarial", "concrete", "features", "images", "latents", "logits", "penalties", "weights"]
+__all__ = [
+    "adversarial",
+    "affinity",
+    "concrete",
+    "features",
+    "images",
+    "latents",
+    "logits",
+    "penalties",
+    "style",
+    "weights",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

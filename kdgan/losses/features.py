@@ -81,7 +81,7 @@ def kernel_alignment(student: Features, teacher: Features, weights: Weights | No
             whatever the features.
     """
     total = jnp.zeros(())
-    for where, s, t, weight in _matched(student, teacher, weights):
+    for where, s, t, weight in matched(student, teacher, weights):
         if s.shape[0] != t.shape[0] or s.shape[0] < 2:
             raise ValueError(
                 f"{where} have shapes {s.shape} and {t.shape}: kernel alignment compares examples with one another, and "
@@ -104,7 +104,7 @@ def _weighted_sum(
     loss: Callable[[Array, Array], Array], student: Features, teacher: Features, weights: Weights | None
 ) -> Array:
     terms = []
-    for where, s, t, weight in _matched(student, teacher, weights):
+    for where, s, t, weight in matched(student, teacher, weights):
         if s.shape != t.shape:
             raise ValueError(
                 f"{where} have shapes {s.shape} and {t.shape}, and must be the same: a learned adapter maps one width to "
@@ -114,10 +114,12 @@ def _weighted_sum(
     return sum(terms[1:], terms[0])
 
 
-def _matched(
-    student: Features, teacher: Features, weights: Weights | None
-) -> list[tuple[str, Array, Array, ArrayLike]]:
-    """(which layers, for an error; the student's; the teacher's; weight) in order."""
+def matched(student: Features, teacher: Features, weights: Weights | None) -> list[tuple[str, Array, Array, ArrayLike]]:
+    """(which layers, for an error; the student's; the teacher's; weight) in order; the shapes are not compared.
+
+    Raises:
+        ValueError: no layers, other numbers of layers, names or weights.
+    """
     (names, ours), (other_names, theirs) = _named(student), _named(teacher)
     if not ours or len(ours) != len(theirs):
         raise ValueError(

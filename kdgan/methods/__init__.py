@@ -9,6 +9,8 @@
 | kdgan.py | `kdgan`: teacher, student and discriminator |
 | gan.py | `gan`: a generator of images and its discriminator |
 | generators.py | `generator_mimic`, `generator_distill`, `fused`: a large generator teaches a small one |
+| restoration.py | `restore`, `restore_distill`: restorers, image -> image |
+| style.py | `style`: style transfer |
 | vae.py | `vae`, `vae_distill`: variational autoencoders |
 
 labels.py says what follows from the kind of the label, for all of them. A method from outside the package is named by its
@@ -27,6 +29,8 @@ from kdgan.methods.gan import gan
 from kdgan.methods.generators import fused, generator_distill, generator_mimic
 from kdgan.methods.kdgan import kdgan
 from kdgan.methods.logits import kd, logistic, mimic, noisy
+from kdgan.methods.restoration import restore, restore_distill
+from kdgan.methods.style import style
 from kdgan.methods.supervised import supervised
 from kdgan.methods.together import joint, mutual
 from kdgan.methods.vae import vae, vae_distill
@@ -46,6 +50,9 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "generator_mimic": generator_mimic,
     "generator_distill": generator_distill,
     "fused": fused,
+    "restore": restore,
+    "restore_distill": restore_distill,
+    "style": style,
     "vae": vae,
     "vae_distill": vae_distill,
 }

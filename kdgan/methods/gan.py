@@ -76,6 +76,8 @@ class Adversary:
       penalty_every: the penalty is taken at every so many steps, as many times as large (lazy regularisation).
       diffaugment: changes that real and made images go through before the discriminator, e.g. "color,translation".
       conditional: generator and discriminator are given the labels.
+      patches: the discriminator may give several scores of an image, [b, ...], each of a part of it (PatchGAN, Isola et al.
+        2017); what is made of them is a mean over them.
     """
 
     loss: str = "nonsaturating"
@@ -84,6 +86,7 @@ class Adversary:
     penalty_every: int = 1
     diffaugment: str = ""
     conditional: bool = False
+    patches: bool = False
 
     def __post_init__(self):
         try:
@@ -105,13 +108,14 @@ class Adversary:
         return diffaugment(key, image, policy=self.diffaugment) if self.diffaugment else image
 
     def score(self, players: Players, image: jax.Array, batch: Batch, key: Any) -> jax.Array:
-        """The discriminator's score [b] of images as it sees them."""
+        """The discriminator's score of images as it sees them: [b], or where it judges patches [b, ...]."""
         seen = self.view(image, key)
         scores = players.discriminator(seen, *labels_of(batch, self.conditional))
-        if jnp.shape(scores) != jnp.shape(image)[:1]:
-            raise ValueError(
-                f"players.discriminator gives scores of shape {jnp.shape(scores)}; one number per image is wanted, [b]"
-            )
+        shape, wanted = jnp.shape(scores), jnp.shape(image)[:1]
+        if shape[:1] != wanted or (len(shape) > 1 and not self.patches):
+            accepted = "one number for each of its patches, [b, ...]," if self.patches else "one number per image"
+            said = "[b]" if not self.patches else "or one, [b]"
+            raise ValueError(f"players.discriminator gives scores of shape {shape}; {accepted} is wanted, {said}")
         return scores
 
     def penalty_terms(self, players: Players, image: jax.Array, fake: jax.Array, batch: Batch, key: Any) -> Terms:
@@ -120,7 +124,7 @@ class Adversary:
             return {}
 
         def score(x):
-            return players.discriminator.stateless(x, *labels_of(batch, self.conditional))
+            return of_image(players.discriminator.stateless(x, *labels_of(batch, self.conditional)))
 
         seen = self.view(image, fold_in_name(key, "real"))
         taken: Mapping[str, Callable[[], jax.Array]] = {
@@ -134,6 +138,11 @@ class Adversary:
     def details(self) -> Mapping[str, str]:
         every = f"every {self.penalty_every}" if self.penalty_every > 1 else ""
         return {self.penalty: every} if self.penalty and every else {}
+
+
+def of_image(values: jax.Array) -> jax.Array:
+    """The mean over what stands for the parts of each image: [b] of [b, ...]."""
+    return values if jnp.ndim(values) < 2 else jnp.mean(values, axis=tuple(range(1, jnp.ndim(values))))
 
 
 def _check_policy(policy: str) -> None:
@@ -189,14 +198,24 @@ def gan(
     )
 
 
-def fooling(adversary: Adversary, players: Players, fake: jax.Array, batch: Batch, key: Any) -> jax.Array:
-    """A generator's adversarial term [b]; relativistic losses read the scores of real images beside those of its own."""
-    scores = adversary.score(players, fake, batch, fold_in_name(key, "fake"))
-    if not adversary.losses.reads_real:
-        return adversary.losses.generator(scores, None)
-    return adversary.losses.generator(
-        scores, adversary.score(players, batch["image"], batch, fold_in_name(key, "real"))
-    )
+def fooling(
+    adversary: Adversary, players: Players, fake: jax.Array, batch: Batch, key: Any, real: jax.Array | None = None
+) -> jax.Array:
+    """A generator's adversarial term [b]; relativistic losses read the scores of real images beside those of its own.
+
+    Args:
+      adversary: how the discriminator judges.
+      players: of whom it is one.
+      fake: images that the generator made.
+      batch: of which labels are read in a conditional game.
+      key: of what the discriminator sees.
+      real: real images; those of the batch by default.
+    """
+    scores, beside = adversary.score(players, fake, batch, fold_in_name(key, "fake")), None
+    if adversary.losses.reads_real:
+        shown = batch["image"] if real is None else real
+        beside = adversary.score(players, shown, batch, fold_in_name(key, "real"))
+    return of_image(adversary.losses.generator(scores, beside))
 
 
 def check_latent(name: str, latent: int) -> None:

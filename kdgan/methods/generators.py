@@ -5,7 +5,7 @@ teacher and student have noise of different dimension, the smaller is an orthono
 each sees standard normal noise.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ from kdgan.losses.latents import project
 from kdgan.losses.weights import weight_distance
 from kdgan.methods.gan import Adversary, check_images, check_latent, fooling, generate, labels_of, noise_of
 
-PIXELS: Mapping[str, Callable] = {"l1": image_losses.l1, "l2": image_losses.l2}
+PIXELS = image_losses.DISTANCES
 Paths = Sequence[str] | Mapping[str, str]  # of modules; student's -> teacher's where they differ
 
 
@@ -32,7 +32,7 @@ class _Pair:
             raise ValueError(f"method.pixel = {pixel!r}: accepted are {', '.join(PIXELS)}")
         self.latent, self.teacher_latent = latent, teacher_latent or latent
         self.pixel, self.conditional = PIXELS[pixel], conditional
-        self.adapted, self.aligned = _pairs(adapted), _pairs(aligned)
+        self.adapted, self.aligned = pairs_of(adapted), pairs_of(aligned)
         self.movers = ("student", "adapter") if self.adapted else "student"
 
     def noise(self, batch: Batch, key: Any) -> tuple[jax.Array, jax.Array]:
@@ -74,7 +74,8 @@ class _Pair:
         return image, target, terms
 
 
-def _pairs(paths: Paths) -> dict[str, str]:
+def pairs_of(paths: Paths) -> dict[str, str]:
+    """The student's path of a module -> the teacher's."""
     return dict(paths) if isinstance(paths, Mapping) else {path: path for path in paths}
 
 
@@ -112,7 +113,7 @@ def generator_distill(
     Args:
       latent: dimension of the student's noise.
       teacher_latent: of the teacher's, where it differs.
-      pixel: "l1" or "l2".
+      pixel: "l1", "l2" or "charbonnier".
       adapted: paths of features that a 1×1 convolution, the player `adapter`, maps to the teacher's: mean squared error
         (GAN Compression, Li et al. 2020). A mapping student's path -> teacher's where they differ.
       aligned: paths of features whose kernels are aligned, without an adapter (CAT, Jin et al. 2021).
@@ -197,7 +198,7 @@ def fused(
     Args:
       latent: dimension of the noise, one for all.
       match: "outputs", "weights", or both.
-      pixel: distance of images: "l1" or "l2".
+      pixel: distance of images: "l1", "l2" or "charbonnier".
       reference: "teacher", or "batch".
       seen: paths of the discriminator's features, compared by L1 between the student's and the generator's image.
       loss: as in `gan`, and so are the others.

@@ -42,6 +42,8 @@ class Extractor:
       fingerprint: hash of module, parameters and layer; equal ones give equal features.
       batch_size: images per call of the network.
       run: `batch of images -> (features, probabilities or None)`, compiled.
+      module: the network; None: there is nothing but `run`.
+      variables: of the network.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Extractor:
     fingerprint: str
     batch_size: int
     run: Callable[[Any], tuple[Any, Any]] = dataclasses.field(repr=False, compare=False)
+    module: Any = dataclasses.field(default=None, repr=False, compare=False)
+    variables: Any = dataclasses.field(default=None, repr=False, compare=False)
 
     def __call__(self, images: Images) -> dict[str, np.ndarray | None]:
         """Features of any number of images, in batches of one shape; the last is filled up and the filling dropped.
@@ -120,6 +124,8 @@ def make_extractor(
         fingerprint=_fingerprint(module, variables, layer),
         batch_size=batch_size,
         run=lambda images: forward(variables, images),
+        module=module,
+        variables=variables,
     )
 
 

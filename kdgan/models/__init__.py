@@ -28,7 +28,7 @@ from typing import Any
 from flax import linen as nn
 
 from kdgan import extras
-from kdgan.models import onnx_module, torch_module
+from kdgan.models import onnx_module, style_images, torch_module
 from kdgan.models.adapters import Adapter
 from kdgan.models.baselines import Bicubic, Identity
 from kdgan.models.carn import CARN
@@ -164,6 +164,7 @@ MODELS: Mapping[str, Constructor] = {
     "multistyle26": partial(Johnson, contract=(32, 32, 32), blocks=6, expand=(8, 4), styles=26),
     "patch_critic": PatchCritic,
     "squeezenet": SqueezeNet,
+    "style_images": style_images.build,
     # Between the features of two networks.
     "adapter": Adapter,
 }

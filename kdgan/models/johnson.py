@@ -36,6 +36,7 @@ class Johnson(nn.Module):
       blocks: residual blocks.
       expand: channels of the convolutions up; None: those down in reverse, without the last.
       styles: k; 0: one style, and no second argument.
+      style: of k, the one that is painted where no second argument is given.
       width: factor of all channels but those of the image (rounded, at least 1).
       outer: sides of the first and the last kernel, odd. They lie at the full resolution: 3 or 5 makes a network cheaper.
     """
@@ -46,6 +47,7 @@ class Johnson(nn.Module):
     styles: int = 0
     width: float = 1.0
     outer: int = 9
+    style: int = 0
 
     def __post_init__(self):
         check_fields(self, positive=("contract", "blocks", *(("expand",) if self.expand is not None else ())))
@@ -57,6 +59,10 @@ class Johnson(nn.Module):
             )
         if self.styles < 0:
             raise ValueError(f"Johnson.styles = {self.styles}; it accepts 0 (one style) or a number of styles")
+        if not 0 <= self.style < max(self.styles, 1):
+            raise ValueError(
+                f"Johnson.style = {self.style}; with styles={self.styles} it accepts 0 to {max(self.styles, 1) - 1}"
+            )
         if self.outer < 1 or self.outer % 2 == 0:
             raise ValueError(f"Johnson.outer = {self.outer}; it accepts an odd number")
         super().__post_init__()
@@ -69,11 +75,11 @@ class Johnson(nn.Module):
 
         Args:
           x: [b, h, w, c].
-          style: with `styles`, classes [b] or weights [b, k].
+          style: with `styles`, classes [b] or weights [b, k]; None: the field `style`.
           train: has no effect.
 
         Raises:
-          ValueError: images too small to be reflected; a style that is missing, not wanted, or of another shape.
+          ValueError: images too small to be reflected; a style that is not wanted, or of another shape.
         """
         multiple = 2 ** (len(self.contract) - 1)
         check_restorer(self, x, min_size=max(self.outer // 2, multiple) + 1)
@@ -99,9 +105,7 @@ class Johnson(nn.Module):
                 raise ValueError(f"Johnson with styles=0 got a style of shape {jnp.shape(style)}; it accepts none")
             return None
         if style is None:
-            raise ValueError(
-                f"Johnson with styles={self.styles} got no style; it accepts [b] classes or [b, k] weights"
-            )
+            style = jnp.full(len(x), self.style)
         if style.ndim == 1 and jnp.issubdtype(style.dtype, jnp.integer):
             return jax.nn.one_hot(style, self.styles, dtype=x.dtype)
         if style.ndim == 2 and style.shape[1] == self.styles:

@@ -13,19 +13,32 @@ SIZE: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("bytes", "size", numbers.size),
     ("flops", "FLOPs", numbers.count),
 )
+A_PIXEL = "FLOPs a pixel"
 TRAINING, TIME = "training", "time"  # heads of columns
 
 
 def columns(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[Column]:
     """Of all rows: parameters, bytes, operations, latencies, operations and seconds of training, where they are known."""
     costs = [cost_of(summary, entry.source[0], entry.player) for entry in entries]
-    result = []
+    pixels, result = of_pixels(costs), []
     for key, head, write in SIZE:
-        result += _column(head, entries, [cost.get(key) for cost in costs], write)
+        values = [operations(cost) if pixels and key == "flops" else cost.get(key) for cost in costs]
+        result += _column(A_PIXEL if pixels and key == "flops" else head, entries, values, write)
     result += _latencies(entries, costs)
     result += _column(TRAINING, entries, [training_of(summary, entry) for entry in entries], numbers.count)
     seconds = [training_of(summary, entry, "train_seconds") for entry in entries]
     return result + _column(TIME, entries, seconds, numbers.duration)
+
+
+def of_pixels(costs: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether operations are given for each pixel: where all players whose operations are known make images of images."""
+    known = [cost for cost in costs if numbers.is_number(cost.get("flops"))]
+    return bool(known) and all(numbers.is_number(cost.get("pixels")) and cost["pixels"] > 0 for cost in known)
+
+
+def operations(cost: Mapping[str, Any]) -> Any:
+    """Operations for each pixel of a player's output; None where they are not known."""
+    return cost["flops"] / cost["pixels"] if of_pixels([cost]) else None
 
 
 def _column(head: str, entries: Sequence[Entry], values: Sequence[Any], write: Callable[[Any], str]) -> list[Column]:
@@ -106,6 +119,8 @@ def _with_users(summary: Mapping[str, Any], stage: str, player: str, users: Sequ
 
 
 def points(summary: Mapping[str, Any], entries: Iterable[Entry], key: str) -> dict[str, float]:
-    """Label of an entry -> its parameters or FLOPs, where they are known."""
-    values = {entry.label: cost_of(summary, entry.source[0], entry.player).get(key) for entry in entries}
+    """Label of an entry -> its parameters or FLOPs, where they are known; FLOPs a pixel where all of them make images."""
+    costs = {entry.label: cost_of(summary, entry.source[0], entry.player) for entry in entries}
+    pixels = key == "flops" and of_pixels(costs.values())
+    values = {label: operations(cost) if pixels else cost.get(key) for label, cost in costs.items()}
     return {label: float(value) for label, value in values.items() if numbers.is_number(value) and value > 0}

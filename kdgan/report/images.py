@@ -58,8 +58,8 @@ class Made:
 
 def samples(results: Results, stage: str) -> str:
     """Strips of a stage's entries above the images that they are compared with, and the folded parts below them."""
-    layouts = _titles(results)
-    strips = [(title, _made(results, title, stage)) for title, layout in layouts.items() if layout == STRIP]
+    layouts = titles(results)
+    strips = [(title, made_of(results, title, stage)) for title, layout in layouts.items() if layout == STRIP]
     strips = [(title, made) for title, made in strips if made]
     parts = [part for title, made in strips for part in (_strips(results, stage, made, title if len(strips) > 1 else ""),
                                                          _all_of_each(results, stage, made))]  # fmt: skip
@@ -71,10 +71,10 @@ def samples(results: Results, stage: str) -> str:
 
 def strips(results: Results) -> str:
     """The strips alone, of every stage that compares, for a notebook."""
-    titles = [title for title, layout in _titles(results).items() if layout == STRIP]
+    known = [title for title, layout in titles(results).items() if layout == STRIP]
     parts = [
-        (title, stage, _strips(results, stage, _made(results, title, stage)))
-        for stage in comparisons(results.summary) for title in titles
+        (title, stage, _strips(results, stage, made_of(results, title, stage)))
+        for stage in comparisons(results.summary) for title in known
     ]  # fmt: skip
     several = len(comparisons(results.summary)) > 1
     return "".join(
@@ -84,20 +84,20 @@ def strips(results: Results) -> str:
     )
 
 
-def _records(results: Results) -> list[Mapping[str, Any]]:
+def _records(results: Results, kind: str = "images") -> list[Mapping[str, Any]]:
     return [record for record in results.summary.get("figures") or ()
-            if record.get("kind") == "images" and record.get("array") in results.evaluation]  # fmt: skip
+            if record.get("kind") == kind and record.get("array") in results.evaluation]  # fmt: skip
 
 
-def _titles(results: Results) -> dict[str, str]:
+def titles(results: Results, kind: str = "images") -> dict[str, str]:
     """Title -> layout, in the order in which the figures have them."""
     layouts: dict[str, str] = {}
-    for record in _records(results):
+    for record in _records(results, kind):
         layouts.setdefault(record["title"], record.get("layout", "grid"))
     return layouts
 
 
-def _made(results: Results, title: str, stage: str, *, again: bool = True) -> list[Made]:
+def made_of(results: Results, title: str, stage: str, *, again: bool = True, kind: str = "images") -> list[Made]:
     """The figures of one title of a stage's entries, in the order of its table; then what no table lists.
 
     Args:
@@ -105,9 +105,10 @@ def _made(results: Results, title: str, stage: str, *, again: bool = True) -> li
         title: of the figures.
         stage: whose table.
         again: entries of earlier stages, too, where a section of an earlier stage has shown them.
+        kind: of the figures.
     """
     records = {(record["stage"], record["arm"], record["entry"]): record
-               for record in _records(results) if record["title"] == title}  # fmt: skip
+               for record in _records(results, kind) if record["title"] == title}  # fmt: skip
     first = stage == comparisons(results.summary)[0]
     made, taken = [], set()
     few = (None, *choice.few(results.summary, stage))
@@ -160,7 +161,7 @@ def _all_of_each(results: Results, stage: str, made: Sequence[Made]) -> str:
 
 
 def _grids(results: Results, stage: str, title: str) -> str:
-    made = _made(results, title, stage, again=False)
+    made = made_of(results, title, stage, again=False)
     if not made:
         return ""
     drawn = [(one, _grid(one)) for one in made]

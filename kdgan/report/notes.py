@@ -50,6 +50,8 @@ def of_quality(
 def of_cost(summary: Mapping[str, Any], stage: str, heads: Sequence[str], entries: Sequence[Entry]) -> tuple[str, ...]:
     """Below what players cost; arguments as of `of_quality`."""
     result = ["FLOPs: one forward pass of one example"] if "FLOPs" in heads else []
+    if costs.A_PIXEL in heads:
+        result.append("FLOPs a pixel: of one training window, over the pixels of what is made of it")
     result += latency.notes(summary, [cost_of(summary, entry.source[0], entry.player) for entry in entries])
     if costs.TRAINING in heads:
         result.append("Training: floating-point operations of all players' updates, of one seed")

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from kdgan import files
-from kdgan.report import differences, figures, findings, heat, images, rendering, sections, tables, training
+from kdgan.report import differences, figures, findings, heat, images, rendering, restored, sections, tables, training
 from kdgan.report.entries import comparisons
 from kdgan.report.read import Results, read
 from kdgan.report.style import CSS
@@ -108,7 +108,7 @@ def page(results: Results) -> str:
     compared = [
         part(results, stage)
         for stage in comparisons(results.summary)
-        for part in (sections.results, sections.comparison, images.samples)
+        for part in (sections.results, sections.comparison, images.samples, restored.samples)
     ]
     sheets = [
         *compared,

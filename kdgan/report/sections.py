@@ -106,8 +106,9 @@ def _trade(results: Results, stage: str) -> str:
         return ""
     measured, _ = what
     better = "" if measured.obvious else f", {measured.better} is better"
+    heads = {cost: trade.head(results.summary, stage, cost) for cost in drawn}
     figures = "".join(
-        f"<figure><figcaption>{escape(measured.head)} <span>against {escape(trade.COSTS[cost])}{better}</span></figcaption>"
+        f"<figure><figcaption>{escape(measured.head)} <span>against {escape(heads[cost])}{better}</span></figcaption>"
         f"{figure}</figure>"
         for cost, figure in drawn.items() if figure
     )  # fmt: skip

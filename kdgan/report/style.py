@@ -109,6 +109,24 @@ align-items:center;margin:0}}
 .kdgan .progress ol{{display:flex;flex-direction:column;list-style:none;margin:0;padding:0;flex:none}}
 .kdgan .progress li{{flex:1;display:flex;align-items:center;justify-content:flex-end;
 color:var(--muted);font-size:.75rem;line-height:1;white-space:nowrap}}
+.kdgan .tiles{{display:grid;grid-template-columns:repeat(auto-fill,minmax(7.4rem,1fr));gap:.8rem .7rem;align-items:end}}
+.kdgan .tiles img{{display:block;width:100%;height:auto;image-rendering:pixelated;background:var(--line)}}
+.kdgan .tiles img+img{{margin-top:3px}}
+.kdgan .tiles .none{{background:none}}
+.kdgan .tiles figcaption{{color:var(--ink);font-size:.8rem;line-height:1.3;margin-bottom:.25rem;overflow-wrap:anywhere}}
+.kdgan .tiles figcaption span{{color:var(--muted);display:block}}
+.kdgan .tiles+.compare{{margin-top:1rem}}
+.kdgan .restored+.restored{{border-top:1px solid var(--line);margin-top:1.3rem;padding-top:1.3rem}}
+.kdgan .compare{{max-width:27rem;--at:50%}}
+.kdgan .compare .pair{{position:relative;background:var(--line)}}
+.kdgan .compare img{{display:block;width:100%;height:auto;image-rendering:pixelated}}
+.kdgan .compare .over{{position:absolute;inset:0;clip-path:inset(0 calc(100% - var(--at)) 0 0)}}
+.kdgan .compare .pair::after{{content:"";position:absolute;top:0;bottom:0;left:var(--at);width:2px;margin-left:-1px;
+background:#fff;box-shadow:0 0 2px #000;pointer-events:none}}
+.kdgan .compare input{{display:block;width:100%;margin:.4rem 0;accent-color:var(--accent)}}
+.kdgan .compare .ends{{display:flex;justify-content:space-between;gap:1rem;font-size:.8rem}}
+.kdgan .compare select{{font:inherit;color:var(--ink);background:var(--card);border:1px solid var(--line);border-radius:4px;
+padding:.15rem .3rem;max-width:47%}}
 .kdgan .right{{color:var(--right)}}
 .kdgan .wrong{{color:var(--wrong)}}
 .kdgan pre{{font:.8rem/1.55 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-x:auto;margin:0;
@@ -127,8 +145,10 @@ color:inherit;background:none;border:0;padding:0;white-space:pre;tab-size:4}}
 .kdgan .facts{{grid-template-columns:1fr 1fr;gap:.7rem 1rem}}
 .kdgan .images{{grid-template-columns:repeat(3,1fr)}}
 .kdgan .images.wide{{grid-template-columns:repeat(2,1fr)}}
+.kdgan .tiles{{grid-template-columns:repeat(auto-fill,minmax(6rem,1fr));gap:.7rem .5rem}}
 .kdgan .strips{{grid-template-columns:1fr;gap:.25rem}}
 .kdgan .strips dd{{margin-bottom:.4rem}}
 }}
+@media print{{.kdgan .compare{{display:none}}}}
 @media print{{.kdgan section{{border:0;padding:0;break-inside:avoid-page}}.kdgan .scroll{{overflow:visible}}}}
 """

@@ -7,12 +7,13 @@ import numpy as np
 
 from kdgan.report import choice, costs, numbers
 from kdgan.report.drawing import INK, LINE, SERIES, drawing, shortened, svg
-from kdgan.report.entries import Entry, compared
+from kdgan.report.entries import Entry, compared, cost_of
 from kdgan.report.measured import Measured, primary
 from kdgan.report.plots import PANEL
 from kdgan.report.tables import rows_of
 
 COSTS = {"parameters": "parameters", "flops": "FLOPs"}
+OF_PIXELS = "operations a pixel of the output"
 LINE_OF_TEXT = 10.5  # points
 STEP = 0.022  # of the axis, between dots of one cost
 LETTER = 4.8  # points that a letter of a name takes
@@ -63,10 +64,17 @@ def draw(summary: Mapping[str, Any], stage: str, cost: str, colours: Mapping[str
                 axes.plot([at, at], [mean - half, mean + half], color=colour, linewidth=1.8, solid_capstyle="round")
             axes.plot([at], [mean], "o", color=colour, markersize=6, markeredgewidth=0)
         axes.margins(x=0.08, y=0.08)
-        _axes(axes, measured, cost)
+        _axes(axes, measured, head(summary, stage, cost))
         ends = [placed[x == at].max() for at in x]
         _name(axes, 10 ** np.array(ends), [mean for mean, _ in readings], names, shades)
-        return svg(figure, f"{measured.head} against {COSTS[cost]}")
+        return svg(figure, f"{measured.head} against {head(summary, stage, cost)}")
+
+
+def head(summary: Mapping[str, Any], stage: str, cost: str) -> str:
+    """What a cost is called: of players that make images of images operations are those of a pixel."""
+    what = shown(summary, stage)
+    records = [cost_of(summary, entry.source[0], entry.player) for entry in what[1]] if what else []
+    return OF_PIXELS if cost == "flops" and costs.of_pixels(records) else COSTS[cost]
 
 
 def _offsets(x: np.ndarray) -> np.ndarray:
@@ -78,7 +86,7 @@ def _offsets(x: np.ndarray) -> np.ndarray:
     return result
 
 
-def _axes(axes, measured: Measured, cost: str) -> None:
+def _axes(axes, measured: Measured, head: str) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     behind = f" {measured.unit}" if measured.unit else ""
@@ -87,7 +95,7 @@ def _axes(axes, measured: Measured, cost: str) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-    axes.set_xlabel(COSTS[cost], loc="right", labelpad=1)
+    axes.set_xlabel(head, loc="right", labelpad=1)
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
 

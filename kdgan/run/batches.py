@@ -6,8 +6,12 @@ random `key` [b, 2], so that they are split over devices as the examples are. Un
 of all fields but the label. All of it is a function of (seed, stage, step): arms of one seed, one device or several, a run
 that went through or was resumed see the same augmented images. Fields that hold no images reach a step as they are.
 
+Under "drawn" stands what else the host draws: where windows come first (`kdgan/data/windows.py`) their `origin` [b, 2];
+where images get noise (`kdgan/data/degrade.py`) the `words` [b, 2, 2] of that of the image, and of the batch's "again".
+
 Where a stage has views (`kdgan/data/views.py`), `position` is the example's place among them and the key is theirs: the
-image is then a function of this place alone, and by the same number the outputs under "cached" are found.
+image is then a function of this place alone, and by the same number the outputs under "cached" are found. Outputs of whole
+images are found by the example and the number of its noise, and their windows come under `whole` there.
 """
 
 import functools
@@ -19,23 +23,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdgan import parallel
-from kdgan.data import alike, augment, stream, windows
+from kdgan.data import alike, augment, degrade, stream, windows
 from kdgan.data.batches import gather, indices_of_step, normalise
 from kdgan.data.dataset import Dataset
-from kdgan.data.fields import LABEL
+from kdgan.data.fields import AGAIN, IMAGE, LABEL, TARGET
 from kdgan.data.views import KEY, in_turn, places
+from kdgan.data.windows import Windows
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs, no_labels, rows_of
 
 HostBatch = dict[str, Any]
-Lookup = Callable[[np.ndarray], np.ndarray]  # places of views [b] -> outputs of a cached player [b, ...]
+# Places of views [b], and for whole images the windows' origins and size, -> outputs of a cached player [b, ...].
+Lookup = Callable[..., np.ndarray]
+MOVES = ("flip", "turn")  # what whole outputs go through as images do, once windows are cut
 UNLABELLED_STREAM = 1 << 16  # added to a stage's number: the unlabelled examples have an order of their own
 MIXED = ("class", "tags")  # labels that mixup and cutmix mix
 
 
 def batches(
     inputs: Inputs, *, seed: int, stage: int, batch_size: int, start: int, steps: int, views: int | None = None,
-    cached: Mapping[str, Lookup] | None = None, spec: Mapping[str, Any] | None = None,
+    cached: Mapping[str, Lookup] | None = None, spec: Mapping[str, Any] | None = None, first: bool = False,
+    whole: bool = False,
 ) -> Iterator[HostBatch]:  # fmt: skip
     """This process's share of the batches of steps `start` .. `steps`−1.
 
@@ -47,12 +55,14 @@ def batches(
       start: first step.
       steps: of the stage.
       views: fixed augmented forms of each example; None: augmented anew at every step.
-      cached: player -> its outputs by the places of views, which go with the batch under "cached"; needs views.
-      spec: the augmentation, of which windows of images of several sizes are cut here.
+      cached: player -> its outputs by the places of views, which go with the batch under "cached"; needs views, or `whole`.
+      spec: the augmentation, by which windows come first.
+      first: whether they come first, too, of images that are neither degraded nor of several sizes.
+      whole: whether `cached` are outputs of whole images, by their places among the noises.
     """
     make = functools.partial(
         _one_stream, inputs, seed=seed, start=start, steps=steps, views=views, cached=cached or {},
-        cut=_windows(inputs, spec or {}),
+        cut=windows_of(inputs, spec or {}, first), whole=whole,
     )  # fmt: skip
     streams = rows_of(inputs, seed, batch_size)
     main = make(*streams[0], stage=stage)
@@ -66,17 +76,26 @@ def _without_label(batch: HostBatch) -> HostBatch:
     return {name: value for name, value in batch.items() if name != LABEL}
 
 
-def _windows(inputs: Inputs, spec: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """The windows that are cut on the host, of fields whose images differ in size; none of other sets."""
-    fields = inputs.train.fields
-    return windows.sizes(alike.by_field(spec, fields), inputs.train) if inputs.is_ragged else {}
+def windows_of(inputs: Inputs, spec: Mapping[str, Any], first: bool = False) -> Windows | None:
+    """The windows that come first: of images that are degraded or differ in size, and where `first` asks for it.
+
+    Raises:
+      ValueError: there is none, and images differ in size; images that it does not fit.
+    """
+    return windows.chosen(_by_field(inputs, spec), inputs.train, first=first or bool(inputs.config.degrade))
 
 
-def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, cached, cut) -> Iterator[HostBatch]:
+def _by_field(inputs: Inputs, spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return alike.by_field(spec, inputs.train.fields, together=bool(inputs.config.degrade))
+
+
+def _one_stream(
+    inputs, rows, batch_size, *, seed, stage, start, steps, views, cached, cut, whole
+) -> Iterator[HostBatch]:
     share = parallel.share_of_batch(batch_size)
     position = np.arange(batch_size, dtype=np.int32)[share]
     examples: Iterator[tuple[np.ndarray, HostBatch]]
-    if inputs.on_device or cut:
+    if inputs.on_device or inputs.is_ragged:
         rule = lambda step: rows[indices_of_step(len(rows), batch_size, seed=seed, stage=stage, step=step)][share]
         examples = ((index, {"index": index}) for index in map(rule, range(start, steps)))
     else:
@@ -93,11 +112,44 @@ def _one_stream(inputs, rows, batch_size, *, seed, stage, start, steps, views, c
         else:
             view = in_turn(len(rows), batch_size, views=views, step=step)[share]
             place, key = places(index, view, len(inputs.train)), KEY
-        if cut:
-            batch = windows.examples(inputs.train, index, cut, key=key, place=place)
-        outputs = {"cached": {name: lookup(place) for name, lookup in cached.items()}} if cached else {}
+        number = _number(inputs, len(rows), batch_size, step, views)[share]
+        drawn = _drawn(inputs, cut, index, number, key, place)
+        if cut and "index" not in batch:
+            batch |= {name: windows.of_rows(cut, name, batch[name], drawn["origin"]) for name in cut.scales}
+        elif cut and not inputs.on_device:
+            batch = windows.examples(inputs.train, index, cut, drawn["origin"])
+        outputs = {}
+        if whole:
+            at = places(index, number, len(inputs.train)), drawn.get("origin"), cut and cut.size
+            drawn["whole"] = {name: lookup(*at) for name, lookup in cached.items()}
+        elif cached:
+            outputs = {"cached": {name: lookup(place) for name, lookup in cached.items()}}
+        outputs |= {"drawn": drawn} if drawn else {}
         key = np.broadcast_to(key, (len(position), 2))
         yield {**batch, "position": np.asarray(place, np.int32), "key": key, **outputs}
+
+
+def _number(inputs: Inputs, size: int, batch_size: int, step: int, views: int | None) -> np.ndarray:
+    """The numbers [b] of the fixed noises of a step's images: that of the epoch, or with views that of the view."""
+    turn = in_turn(size, batch_size, views=views or inputs.forms or 1, step=step)
+    return turn % (inputs.forms or 1)
+
+
+def _drawn(
+    inputs: Inputs, cut: Windows | None, index: np.ndarray, number: np.ndarray, key: np.ndarray, place: np.ndarray
+) -> dict[str, Any]:
+    """Origins of windows, and the words [b, 1 or 2, 2] of each image's noise and of that which it has under "again"."""
+    drawn: dict[str, Any] = {}
+    if cut is not None:
+        drawn["origin"] = windows.origins(cut, inputs.train, index, key=key, place=place)
+    if not inputs.degradation.is_random:
+        return drawn
+    forms = inputs.forms
+    if forms is None:
+        several = [degrade.fresh(key, place, draw) for draw in range(2)]
+    else:
+        several = [degrade.fixed("train", index, (number + draw) % forms) for draw in range(min(forms, 2))]
+    return {**drawn, "words": np.stack(several, 1)}
 
 
 def _key_data(seed: int, stage: int, step: int) -> np.ndarray:
@@ -111,8 +163,10 @@ def _wrapped(key: jax.Array) -> jax.Array:
     return jax.random.wrap_key_data(key[0], impl="threefry2x32")
 
 
-def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable[[HostBatch, Mapping], dict[str, Any]]:
-    """`prepare(host_batch, device_arrays) -> batch` on the device: index, normalise, augment, mix.
+def make_prepare(
+    inputs: Inputs, spec: Mapping[str, Mapping | None], *, first: bool = False
+) -> Callable[[HostBatch, Mapping], dict[str, Any]]:
+    """`prepare(host_batch, device_arrays) -> batch` on the device: index, cut, degrade, augment, normalise, mix.
 
     Raises:
       ConfigError: unknown augmentation, or a field that it does not take; one that these data have nothing for.
@@ -120,29 +174,54 @@ def make_prepare(inputs: Inputs, spec: Mapping[str, Mapping | None]) -> Callable
     fields, data = inputs.train.fields, inputs.config
     try:
         augment.make_augment(spec)  # refuses the whole of it, whatever fields it names
-        parts = alike.by_field(spec, fields)
-        cut = _windows(inputs, spec)
-        on_device = {name: {k: v for k, v in p.items() if name not in cut or k != "crop"} for name, p in parts.items()}
-        change = {name: augment.make_augment(part) for name, part in on_device.items()}
+        parts = _by_field(inputs, spec)
+        cut = windows_of(inputs, spec, first)
+        rest = {
+            name: {k: v for k, v in p.items() if cut is None or name not in cut.scales or k != "crop"}
+            for name, p in parts.items()
+        }
+        change = {name: augment.make_augment(part) for name, part in rest.items()}
+        moves = augment.make_augment({name: fields for name, fields in spec.items() if name in MOVES})
         mixes = {name: mix for name, part in parts.items() if (mix := augment.make_mix(part)) is not None}
     except ValueError as error:
         raise ConfigError(f"config.data.augment: {error}") from error
     if mixes:
         _check_mix(inputs, spec, parts)
 
-    def examples(raw, arrays):
-        return gather(arrays, raw["index"]) if "index" in raw else {n: raw[n] for n in fields if n in raw}
+    degradation = inputs.degradation
+    one = bool(data.degrade) and degradation.scale == 1  # image and target are one array
 
-    def augmented(name, image, raw) -> jax.Array:
-        changed = change[name](_wrapped(raw["key"]), raw["position"], jnp.asarray(normalise(image)))
+    def examples(raw, arrays):
+        if "index" not in raw:
+            return {n: raw[n] for n in fields if n in raw}
+        of = lambda n: (
+            gather({n: arrays[n]}, raw["index"])[n]
+            if cut is None or n not in cut.scales
+            else windows.of_array(cut, n, arrays[n], raw["index"], raw["drawn"]["origin"])
+        )
+        values = {name: of(name) for name in inputs.held}
+        values |= {IMAGE: values[TARGET]} if one else {}
+        return {name: values[name] for name in fields}
+
+    def augmented(name, unit, raw) -> jax.Array:
+        changed = change[name](_wrapped(raw["key"]), raw["position"], jnp.asarray(unit))
         return jnp.asarray(normalise(changed, mean=data.mean, std=data.std))
 
     def prepared(raw, arrays, without=()) -> dict[str, Any]:
         values = {name: value for name, value in examples(raw, arrays).items() if name not in without}
-        return {name: augmented(name, value, raw) if name in parts else value for name, value in values.items()}
+        units = {name: normalise(value) for name, value in values.items() if name in parts}
+        drawn = raw.get("drawn", {})
+        words = drawn.get("words", np.zeros((0, 0, 2)))
+        for draw, name in enumerate((IMAGE, AGAIN)[: words.shape[1]]):
+            units[name] = degradation.noisy(words[:, draw], values[IMAGE], drawn.get("origin"))
+        images = {name: augmented(name if name in parts else IMAGE, unit, raw) for name, unit in units.items()}
+        return {**values, **images}
 
     def outputs(raw):
-        return {"cached": raw["cached"]} if "cached" in raw else {}
+        cached = dict(raw.get("cached", {}))
+        for name, output in raw.get("drawn", {}).get("whole", {}).items():
+            cached[name] = moves(_wrapped(raw["key"]), raw["position"], output)
+        return {"cached": cached} if cached else {}
 
     def prepare(raw: HostBatch, arrays: Mapping) -> dict[str, Any]:
         batch = prepared(raw, arrays)
@@ -181,17 +260,24 @@ def _check_mix(inputs: Inputs, spec: Mapping[str, Any], parts: Mapping[str, Mapp
 
 
 def example_batch(
-    inputs: Inputs, prepare: Callable, batch_size: int, spec: Mapping[str, Any] | None = None
+    inputs: Inputs, prepare: Callable, batch_size: int, spec: Mapping[str, Any] | None = None, *, first: bool = False
 ) -> dict[str, Any]:
     """Shapes of a batch that `prepare`, made with the augmentation `spec`, gives: for initialisation and inspection."""
-    cut = _windows(inputs, spec or {})
+    cut = windows_of(inputs, spec or {}, first)
 
     def host(size: int, without: Sequence[str] = ()) -> HostBatch:
         examples: dict[str, Any] = {}
+        drawn: dict[str, Any] = {}
         for name, field in inputs.train.fields.items():
-            shape: tuple[Any, ...] = (*cut[name], field.shape[-1]) if name in cut else field.shape
+            shape: tuple[Any, ...] = field.shape
+            if cut is not None and name in cut.scales:
+                shape = (*cut.size_of(name), field.shape[-1])
+                drawn["origin"] = np.zeros((size, 2), np.int32)
             if name not in without:
                 examples[name] = np.zeros((size, *shape), field.dtype)
+        if inputs.degradation.is_random:
+            drawn["words"] = np.zeros((size, min(inputs.forms or 2, 2), 2), np.uint32)
+        examples |= {"drawn": drawn} if drawn else {}
         return {**examples, "position": np.zeros(size, np.int32), "key": np.zeros((size, 2), np.uint32)}
 
     raw = host(batch_size)
@@ -200,27 +286,50 @@ def example_batch(
     return jax.eval_shape(lambda raw: prepare(raw, {}), raw)
 
 
-def view_batch(inputs: Inputs, place: np.ndarray, spec: Mapping[str, Any] | None = None) -> HostBatch:
+def view_batch(
+    inputs: Inputs, place: np.ndarray, spec: Mapping[str, Any] | None = None, *, first: bool = False
+) -> HostBatch:
     """The views at these places [b], read from the set, for `prepare` to make as it makes them in a step."""
-    index = place % len(inputs.train)
-    cut = _windows(inputs, spec or {})
-    read = windows.examples(inputs.train, index, cut, key=KEY, place=place) if cut else inputs.train.examples(index)
+    index, view = place % len(inputs.train), place // len(inputs.train)
+    cut = windows_of(inputs, spec or {}, first)
+    drawn = _drawn(inputs, cut, index, view % (inputs.forms or 1), KEY, place)
+    read: dict[str, Any] = (
+        windows.examples(inputs.train, index, cut, drawn["origin"]) if cut else inputs.train.examples(index)
+    )
+    read |= {"drawn": drawn} if drawn else {}
     return {**read, "position": np.asarray(place, np.int32), "key": np.broadcast_to(KEY, (len(place), 2))}
 
 
-def evaluation_batches(dataset: Dataset, rows: Sequence[int] | np.ndarray, batch_size: int) -> Iterator[HostBatch]:
+def evaluation_batches(
+    dataset: Dataset, rows: Sequence[int] | np.ndarray, batch_size: int, *, noise: str = "", pixels: int | None = None
+) -> Iterator[HostBatch]:
     """All of `rows`, each once, in their order: the last batch is filled up and its `mask` is 0 there.
+
+    Of images that get noise `noise` names the split, by which with its row each one's is fixed (`drawn`). A batch has no
+    more than so many `pixels` of its largest field, and one example at least.
 
     Where images differ in size a batch ends where the size changes: rows in the order of `by_shape` make the fewest.
     """
     rows = np.asarray(rows)
     for group in _of_one_shape(dataset, rows):
-        size = min(batch_size, len(group))
+        size = min(batch_size, len(group), _that_fit(dataset, group, pixels))
         for start in range(0, len(group), size):
             chunk = group[start : start + size]
             mask = np.arange(size) < len(chunk)
             chunk = np.concatenate([chunk, np.repeat(chunk[:1], size - len(chunk))])
-            yield {**dataset.examples(chunk), "mask": mask}
+            drawn = {"drawn": {"words": degrade.fixed(noise, chunk)[:, None]}} if noise else {}
+            yield {**dataset.examples(chunk), "mask": mask, **drawn}
+
+
+def _that_fit(dataset: Dataset, group: np.ndarray, pixels: int | None) -> int:
+    """How many examples of a group of one size have no more than so many pixels."""
+    if pixels is None or not len(group):
+        return len(group)
+    shapes: list[Any] = [
+        field.shape for field in dataset.fields.values() if field.kind == "image" and not field.is_ragged
+    ]
+    shapes += _shapes(dataset, group[:1])[0] if dataset.in_memory and _shapes(dataset, group[:1]) else ()
+    return max(1, pixels // max(shape[0] * shape[1] for shape in shapes))
 
 
 def by_shape(dataset: Dataset, rows: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from kdgan.data.fields import Field
 from kdgan.methods.labels import kind_of
 from kdgan.norms import Norm
 from kdgan.run import batches as run_batches
-from kdgan.run import checkpoint, evaluators, extractors, on_host, ranges, starts
+from kdgan.run import checkpoint, evaluators, extractors, on_host, ranges, starts, whole_outputs
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -124,9 +124,10 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         build_modules(run, arm, inputs, synchronised=over_devices) for over_devices in (True, False)
     )
     given = inputs_of(arm, inputs.train.fields, inputs.train.inputs)
-    prepare = with_main_input(run_batches.make_prepare(inputs, arm.augment), inputs.train.inputs)
+    first = any(whole_outputs.wants_windows(inputs, one) for one in stage.arms)
+    prepare = with_main_input(run_batches.make_prepare(inputs, arm.augment, first=first), inputs.train.inputs)
     try:
-        example = run_batches.example_batch(inputs, prepare, arm.batch_size, arm.augment)
+        example = run_batches.example_batch(inputs, prepare, arm.batch_size, arm.augment, first=first)
     except ValueError as error:
         raise ConfigError(f"config.data: {error}") from error
     try:
@@ -135,6 +136,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         # Modules without an axis name: shapes are traced outside of any device axis.
         inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}
+        called = set(inspection.inputs)
+        inspection = _with_beside(inspection, arm, method, local_modules, example, given)
         for values in lambdas.values():
             game.check_lambdas(inspection.terms, values, method.trained)
         schedules = {
@@ -155,7 +158,9 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     _check_renormalised(arm, inspection, {n: [inputs.train.fields[f] for f in own] for n, own in given.items()})
     if inputs.train.image_field is not None:
         ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
-    judged_by = evaluators.of_players(run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute], given)
+    judged_by = evaluators.of_players(
+        run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute], given, example
+    )
     for name in inspection.inputs:
         has_parameters = variable_shapes(local_modules[name], inspection.inputs[name]).get("params")
         brings = getattr(innermost(local_modules[name]), "brings_parameters", False)
@@ -192,13 +197,43 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         prepare=prepare,
         augment=arm.augment,
         views=_views(arm, inputs, where),
+        windows_first=first,
         # Of a stage's arms those that train the player run it in every step.
         cached=tuple(dict.fromkeys(n for n in arm.cached if n in inspection.inputs and n not in method.trained)),
         inputs={name: fields for name, fields in given.items() if name in inspection.inputs},
+        beside=tuple(name for name in arm.beside if name not in called),
     )
+    program = dataclasses.replace(program, whole=bool(program.cached) and program.views is None)
+    if program.whole:
+        whole_outputs.check(program, inputs, where)
     _check_cached(program, where)
     on_host.check(program, where)
     return program
+
+
+def _with_beside(
+    inspection: game.Inspection, arm: Arm, method: game.Method, modules: Mapping[str, Any], example: Mapping[str, Any],
+    given: Mapping[str, Sequence[str]],
+) -> game.Inspection:  # fmt: skip
+    """What a method does with its players, and what those beside it give of a batch's main input."""
+    if trained := [name for name in arm.beside if name in method.trained]:
+        raise ValueError(
+            f"beside = {tuple(arm.beside)}: {trained[0]} is trained by the method; frozen players are accepted"
+        )
+    names = [name for name in arm.beside if name not in inspection.inputs]
+    if not names:
+        return inspection
+
+    def look(players, batch, key):
+        for name in names:
+            players[name](batch["image"], train=False)
+        return {"beside": 0.0}
+
+    probe = game.Method(game.Move(method.trained[0], look))
+    seen = game.inspect_method(probe, modules, example, inputs=given)
+    return dataclasses.replace(
+        inspection, inputs={**inspection.inputs, **seen.inputs}, outputs={**inspection.outputs, **seen.outputs}
+    )
 
 
 def _where(stage: Stage, arm: Arm) -> str:
@@ -206,8 +241,12 @@ def _where(stage: Stage, arm: Arm) -> str:
 
 
 def _views(arm: Arm, inputs: Inputs, where: str) -> int | None:
-    """Forms in which each example is seen: 1 where nothing augments, None where there is no end to them."""
+    """Forms in which each example is seen: 1 where nothing augments, None where there is no end to them.
+
+    Several fixed noises are forms of their own, which go by the epoch.
+    """
     used = [name for name, fields in arm.augment.items() if fields is not None]
+    used += ["noise"] if inputs.forms != 1 else []
     if arm.views is None or not used:
         return None if used else 1
     if augment.make_mix(arm.augment) is not None:
@@ -227,11 +266,6 @@ def _check_cached(program: Program, where: str) -> None:
     """What is cached is an array, on images that come again."""
     for name in program.cached:
         field = f"{where}.cached = {program.cached}"
-        if program.views is None:
-            raise ConfigError(
-                f"{field}: {where}.augment = {dict(program.augment)} makes other images at every step; set"
-                f" {where}.views to the number of fixed forms of each example, or augment to {{}}"
-            )
         output = program.inspection.outputs[name]
         if not hasattr(output, "shape"):
             raise ConfigError(f"{field}: {name} gives {', '.join(output)}; a player that gives one array is accepted")

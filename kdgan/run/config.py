@@ -19,7 +19,7 @@ __all__ = ["ConfigError", "check_labels", "differences", "plain", "resolve"]
 
 SECTIONS = tuple(schema.hints(Config))
 _STAGE_FIELDS = tuple(schema.hints(StageFields))
-WEIGHTS = ("path", "names", "player", "arm", "member")  # fields of a player's weights
+WEIGHTS = ("path", "names", "player", "arm", "member", "any_degradation")  # fields of a player's weights
 
 
 def plain(config: Any) -> Any:
@@ -143,7 +143,8 @@ def _arm(name, fields, path, augment, players, known) -> Arm:
     fields = {**fields, "start": start, "name": name, "players": own_players}
     fields["augment"] = augment if fields["augment"] is None else fields["augment"]
     arm = build(Arm, fields, path)
-    check_names(dict.fromkeys(arm.cached), tuple(players), f"{path}.cached")
+    for names in ("cached", "beside"):
+        check_names(dict.fromkeys(getattr(arm, names)), tuple(players), f"{path}.{names}")
     return arm
 
 

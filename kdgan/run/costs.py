@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from kdgan.data import windows
 from kdgan.game import call_module
 from kdgan.metrics import cost
 from kdgan.run import build, on_host, players, teacher_outputs
@@ -26,6 +27,13 @@ def player_cost(program: Program, name: str) -> tuple[int, float | None]:
     counted = on_host.is_counted(program.local_modules[name])
     operations = _operations(program.local_modules[name], structure, tuple(leaves)) if counted else None
     return cost.parameters(variables.get("params", {})), operations
+
+
+def output_pixels(program: Program, name: str) -> int:
+    """Pixels of the image that a player makes of one, as this program calls it; 0 of others."""
+    args, output = program.inspection.inputs[name][0], program.inspection.outputs[name]
+    makes = len(getattr(output, "shape", ())) == 4 and bool(args) and len(getattr(args[0], "shape", ())) == 4
+    return output.shape[1] * output.shape[2] if makes else 0
 
 
 def parameter_bytes(program: Program, name: str) -> int:
@@ -105,7 +113,8 @@ def _step_cost(program: Program, compute: str, devices: int) -> StepCost:
 
 def frozen_share(run: Run, program: Program) -> float:
     """Which part of a step's operations frozen players do, that are computed in it; 0 where XLA gives no count."""
-    frozen = [n for n in program.modules if n not in program.method.trained and n not in program.cached]
+    idle = (*program.method.trained, *program.cached, *program.beside)
+    frozen = [name for name in program.modules if name not in idle]
     each = [player_cost(program, name)[1] or 0.0 for name in frozen]
     whole = step_cost(run, program).flops
     return program.batch_size * sum(each) / whole if whole else 0.0
@@ -138,7 +147,7 @@ def training_flops(run: Run, program: Program, inputs: Inputs) -> float | None:
     """
     per_step = step_cost(run, program).flops
     count = len(teacher_outputs.drawn(inputs, program, run.seeds[:1])) if program.cached else 0
-    made = [teacher_outputs.flops(run, program, name, count) for name in program.cached]
+    made = [teacher_outputs.flops(run, program, inputs, name, count) for name in program.cached]
     return None if per_step is None or None in made else per_step * program.steps + sum(filter(None, made))
 
 
@@ -168,7 +177,7 @@ def memory(run: Run, program: Program, inputs: Inputs, *, held: int, frozen: int
       together: members that step at once.
     """
     one = step_cost(run, program)
-    data = inputs.train.nbytes if inputs.on_device else 0
+    data = windows.held_bytes(inputs.train) if inputs.on_device else 0
     return Memory(data, held * one.moving + frozen * one.frozen, together * one.working)
 
 

@@ -20,7 +20,7 @@ from kdgan.run.inputs import Inputs
 from kdgan.run.program import AVERAGE, Program, Variables, program_of, variables_of
 from kdgan.run.schema import Data, Run
 from kdgan.run.splits import Splits
-from kdgan.run.totals import make_forward, make_totals
+from kdgan.run.totals import as_players_see, make_forward, make_totals
 from kdgan.state import TrainState
 
 KEYS = {"training": 0, "validation": 1, "test": 2}  # of the random numbers that an evaluator may draw
@@ -121,6 +121,7 @@ class Evaluation:
             training=(inputs.train.fetch, next(iter(inputs.partitions.values())).train),
             compute_dtype=self._compute,
             cache=cache_dir(),
+            see=functools.partial(as_players_see, data),
         )
 
     def learn(self, stage: str, finished: Mapping[str, Mapping[int, Mapping[str, Variables]]]) -> None:
@@ -223,5 +224,5 @@ class Evaluation:
 
 
 def _pixels(data: Data) -> str:
-    """By what images are normalised."""
-    return repr((data.mean, data.std))
+    """By what images are made what players see."""
+    return repr((data.mean, data.std, data.degrade))

@@ -3,6 +3,7 @@
 Every mistake is found from shapes alone, before anything compiles.
 """
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 
 from kdgan import evaluators
+from kdgan.data.fields import Field
 from kdgan.evaluators import Evaluator
 from kdgan.evaluators.check import check_measures
 from kdgan.game import Inspection
@@ -25,13 +27,15 @@ from kdgan.run.schema import Arm, Run
 from kdgan.run.totals import make_forward, make_totals
 from kdgan.state import variable_shapes
 
-NOT_MEASURED = ("discriminator", "adapter")  # players whose names begin so are measured only where config says so
+# Players whose names begin so are measured only where config says so.
+NOT_MEASURED = ("discriminator", "adapter", "style_images")
+IF_IT_FITS = ("critic",)  # likewise, on data that have nothing by which what they give is judged
 NOTHING = "nothing"
 
 
 def of_players(
     run: Run, arm: Arm, inspection: Inspection, modules: Mapping[str, nn.Module], inputs: Inputs, compute_dtype: Any,
-    given: Mapping[str, Sequence[str]],
+    given: Mapping[str, Sequence[str]], example: Mapping[str, Any],
 ) -> dict[str, tuple[Evaluator, ...]]:  # fmt: skip
     """Player -> its evaluators, of the players that are measured.
 
@@ -43,30 +47,45 @@ def of_players(
       inputs: the run's data.
       compute_dtype: in which players compute.
       given: player -> the fields that it is given, where they are not the field `image` alone.
+      example: shapes of a prepared batch.
 
     Raises:
       ConfigError: an evaluator that does not exist, or cannot judge what the player gives on these data; a measure that two
         evaluators have.
     """
     chosen: dict[str, tuple[Evaluator, ...]] = {}
+    fields = fields_of(inputs, example)
     for name, output in inspection.outputs.items():
         several = _named(name, arm.players[name].evaluate)
         if several is None:
-            several = default(name, inspection.inputs[name], output, inputs)
+            several = default(name, inspection.inputs[name], output, fields)
         for evaluator in several:
-            _check(evaluator, name, inspection, modules[name], inputs, compute_dtype, given.get(name, (MAIN,)))
+            _check(evaluator, name, inspection, modules[name], inputs, compute_dtype, given.get(name, (MAIN,)), fields)
         if several:
             chosen[name] = several
     _check_measures(chosen)
     return chosen
 
 
-def default(name: str, given: Any, output: Any, inputs: Inputs) -> tuple[Evaluator, ...]:
+def fields_of(inputs: Inputs, example: Mapping[str, Any]) -> dict[str, Field]:
+    """The fields of the data, those that are trained on in windows of the shape that they have in a batch."""
+    fields = dict(inputs.train.fields)
+    for name, field in fields.items():
+        if field.kind == "image" and not field.is_ragged and name in example:
+            fields[name] = dataclasses.replace(field, shape=tuple(example[name].shape[1:]))
+    return fields
+
+
+def default(name: str, given: Any, output: Any, fields: Mapping[str, Field]) -> tuple[Evaluator, ...]:
     """The evaluator of a player whose config names none: by its name, inputs and output."""
     if name.startswith(NOT_MEASURED):
         return ()
-    fitting = evaluators.fitting(given, output, inputs.train.fields)
-    return () if fitting is None else (_built(fitting, "{}"),)
+    fitting = evaluators.fitting(given, output, fields)
+    if fitting is None:
+        return ()
+    evaluator = _built(fitting, "{}")
+    unfit = name.startswith(IF_IT_FITS) and evaluator.fits(output, fields) is not None
+    return () if unfit else (evaluator,)
 
 
 def of_record(player: str, spec: Any, record: Mapping[str, Any]) -> tuple[Evaluator, ...]:
@@ -103,9 +122,9 @@ def _built(name: str, arguments: str) -> Evaluator:
 
 def _check(
     evaluator: Evaluator, player: str, inspection: Inspection, module: nn.Module, inputs: Inputs, compute_dtype: Any,
-    given: Sequence[str],
+    given: Sequence[str], fields: Mapping[str, Field],
 ) -> None:  # fmt: skip
-    output, fields = inspection.outputs[player], inputs.train.fields
+    output = inspection.outputs[player]
     reason = evaluator.fits(output, fields)
     if reason is not None:
         said = reason.replace("{player}", f"players.{player}")
@@ -116,20 +135,25 @@ def _check(
         )
     if evaluator.sums is None:
         return
-    (raw,) = run_batches.evaluation_batches(inputs.test, np.arange(1), 1)
+    noise = "test" if inputs.degradation.is_random else ""
+    (raw,) = run_batches.evaluation_batches(inputs.test, np.arange(1), 1, noise=noise)
     variables = variable_shapes(module, inspection.inputs[player])
     split = {
         "params": variables.get("params", {}),
         "model_state": {k: v for k, v in variables.items() if k != "params"},
     }
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
-    if any(field.is_ragged for field in inputs.test.fields.values()):  # this image's size is not that of training
+    images = {name: field for name, field in inputs.test.fields.items() if field.kind == "image"}
+    if any(field.is_ragged or field.shape != fields[name].shape for name, field in images.items()):
+        # A whole image, of another size than what is trained on.
         one = jax.eval_shape(make_forward(module, inputs.config, compute_dtype, given), split, raw)
     totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, given, keep=True)
     try:
         sums, _ = jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
     except Exception as error:  # whatever a function of the user's own raises
-        shapes = ", ".join(f"{name} {list(np.shape(value)[1:])}" for name, value in raw.items() if name != "mask")
+        shapes = ", ".join(
+            f"{name} {list(np.shape(value)[1:])}" for name, value in raw.items() if name in inputs.test.fields
+        )
         made = jax.tree.map(lambda leaf: list(leaf.shape[1:]), output)
         said = str(error).splitlines()[0] if str(error) else ""
         raise ConfigError(

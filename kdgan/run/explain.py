@@ -52,6 +52,9 @@ def _data(inputs: Inputs) -> str:
     ]
     if data.unlabelled_batch_size:
         rows.append(f"{len(partition.unlabelled):,} unlabelled, {data.unlabelled_batch_size} per step")
+    if data.degrade:
+        noises = f", {_count(data.noises, 'fixed noise')} of each image" if data.noises else ""
+        rows.append(f"degraded: {inputs.degradation}{noises}; the clean image is the field 'target'")
     if data.augment:
         rows.append("augmentation: " + ", ".join(_call(name, fields) for name, fields in data.augment.items()))
     rows.append("on the device" if inputs.on_device else f"streamed with {data.workers} workers")
@@ -256,12 +259,14 @@ def _cached(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
         for name in program.cached:
             # A player of each seed has a table of its own.
             count, seeds = (1, run.seeds) if name in program.shared else (len(run.seeds), run.seeds[:1])
-            images = len(teacher_outputs.drawn(inputs, program, seeds))
-            size = teacher_outputs.size(program, name, count * images)
+            places = teacher_outputs.drawn(inputs, program, seeds)
+            images = len(places)
+            size = count * teacher_outputs.size(program, inputs, name, places)
             where = "in the workdir" if teacher_outputs.lies_on_disk(run, size) else "in memory"
-            operations = teacher_outputs.flops(run, program, name, count * images)
+            operations = teacher_outputs.flops(run, program, inputs, name, count * images)
             made = "" if operations is None else f", made by {operations / 1e6:.3g} MFLOP before the first step"
-            row = f"{name:<14} {_count(count, 'table')} of {images:,} images, {_bytes(size)} {where}{made}"
+            what = f"{images:,} whole images" if program.whole else f"{images:,} images"
+            row = f"{name:<14} {_count(count, 'table')} of {what}, {_bytes(size)} {where}{made}"
             arms.setdefault(row, []).extend(program.arms)
     everyone = [arm for program in programs for arm in program.arms]
     return [row if own == everyone else f"{row} [{', '.join(own)}]" for row, own in arms.items()]

@@ -1,6 +1,7 @@
 """The network by whose features made images are measured: found in the config, and checked before anything compiles."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +29,15 @@ INCEPTION_FEATURES = 2048
 
 def needed(program: Program) -> bool:
     """Whether some player of a program is measured by features of an extractor."""
-    return any(evaluator.samples for several in program.evaluators.values() for evaluator in several)
+    return any(
+        evaluator.samples or evaluator.critic for several in program.evaluators.values() for evaluator in several
+    )
+
+
+def _draws(programs: Mapping[str, Sequence[Program]]) -> bool:
+    """Whether distributions are compared somewhere, for which as many images as features are too few."""
+    players = (several for of in programs.values() for program in of for several in program.evaluators.values())
+    return any(evaluator.samples for several in players for evaluator in several)
 
 
 def first_stage(programs: Mapping[str, Sequence[Program]]) -> str | None:
@@ -47,6 +56,7 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
         return
     inputs = inputs.of(first)
     spec = run.evaluate.extractor
+    check_counts = functools.partial(_check_counts, run, inputs) if _draws(programs) else lambda features: None
     if (spec.stage, spec.checkpoint, spec.inception) == (None, None, None):
         raise ConfigError(
             f"{WHERE}: stage {first} makes images, which are measured by a network's features, and none is named;"
@@ -57,11 +67,11 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
         if path is not None and not pathlib.Path(path).exists():
             raise ConfigError(f"{WHERE}.{field} = {path!r}: there is no such file or folder")
     if spec.inception is not None:
-        _check_counts(run, inputs, INCEPTION_FEATURES)
+        check_counts(INCEPTION_FEATURES)
     if spec.checkpoint is not None:
         module, source = from_checkpoint(run, inputs)
         image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
-        _check_counts(run, inputs, _features(spec.layer, module, source.shapes(), image))
+        check_counts(_features(spec.layer, module, source.shapes(), image))
     if spec.stage is None:
         return
     name, _, arm = spec.stage.partition("/")
@@ -81,7 +91,7 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
         )
     _check_inputs(spec.player, program.inputs_of(spec.player))
     module, shapes = program.local_modules[spec.player], program.inspection.inputs[spec.player]
-    _check_counts(run, inputs, _features(spec.layer, module, variable_shapes(module, shapes), shapes[0][0]))
+    check_counts(_features(spec.layer, module, variable_shapes(module, shapes), shapes[0][0]))
 
 
 def _check_inputs(player: str, fields: Sequence[str]) -> None:

@@ -17,7 +17,12 @@ from kdgan.run.schema import Run, Stage
 ABSENT = "absent"
 # Of config.data: how images are read and held, and where they lie; what they are has a fingerprint.
 FREE_DATA = ("name", "data_dir", "memory_mb", "workers", "prefetch", "on_bad_image", "augment")
-FREE_START = ("checkpoint", "names", "field")  # where a player is read; what was read has a fingerprint
+FREE_START = (
+    "checkpoint",
+    "names",
+    "field",
+    "any_degradation",
+)  # where a player is read; what was read has a fingerprint
 OF_TRAINED = ("optimizer", "ema", "sync_batch_norm")  # fields of a player that is trained
 
 Path = tuple[str, ...]

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdgan.data import arrays, sources, splits
+from kdgan.data import arrays, degrade, pairs, sources, splits, windows
 from kdgan.data.dataset import Dataset
+from kdgan.data.degrade import Degradation
 from kdgan.data.errors import ARGUMENTS, ArgumentError
-from kdgan.data.fields import LABEL, Field
+from kdgan.data.fields import IMAGE, LABEL, Field
 from kdgan.data.shaping import ReaderOver, matched, numbered_as, shaped
 from kdgan.run.config import ConfigError, plain
 from kdgan.run.schema import Data, Run
@@ -63,6 +64,16 @@ class Inputs:
         return any(field.is_ragged for field in self.train.fields.values())
 
     @property
+    def degradation(self) -> Degradation:
+        """How the images that players are given are made of the data's."""
+        return degrade.of(self.config.degrade)
+
+    @property
+    def forms(self) -> int | None:
+        """Fixed degraded forms of each training image; None: one is drawn at every step."""
+        return self.config.noises if self.degradation.is_random else 1
+
+    @property
     def has_classes(self) -> bool:
         """Whether the label is a class, by which subsets are balanced."""
         return self.has_labels and self.train.fields[LABEL].kind == "class"
@@ -71,7 +82,13 @@ class Inputs:
         """What the step indexes: the training set (images as uint8), or nothing where it streams."""
         if not self.on_device:
             return {}
-        return {name: jnp.asarray(array) for name, array in self.train.arrays.items()}
+        return {name: jnp.asarray(windows.held(self.train, name)) for name in self.held}
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The fields that lie on the device, of a set that does: of an image and its target that are one array one."""
+        one = self.config.degrade and self.degradation.scale == 1
+        return tuple(name for name in self.train.arrays if not (one and name == IMAGE))
 
 
 def handed_over(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,6 +132,11 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
             test = _load(data, data.test, class_names=train.class_names)
         else:
             train, test = (_shaped(data, data_sets[split]) for split in ("train", "test"))
+        if data.degrade:
+            train, test = (
+                _degraded(data, split, dataset) for split, dataset in ((data.train, train), (data.test, test))
+            )
+        _check_noises(data)
         train, test = matched(train, numbered_as(test, train))
         for dataset in (train, test):
             check_finite(dataset)
@@ -133,8 +155,26 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
     # A validation image never stands in for a training image that cannot be read, nor the other way round.
     train = train.keep_apart(next(iter(partitions.values())).validation)
     train, test = (_reads_for_config(dataset) for dataset in (_with_note(data, train), test))
-    fits = train.in_memory and not any(field.is_ragged for field in train.fields.values())
-    return Inputs(data, train, test, partitions, on_device=fits and train.nbytes <= data.memory_mb * 2**20)
+    fits = train.in_memory and windows.held_bytes(train) <= data.memory_mb * 2**20
+    return Inputs(data, train, test, partitions, on_device=fits)
+
+
+def _degraded(data: Data, split: str, dataset: Dataset) -> Dataset:
+    try:
+        return pairs.degraded(dataset, degrade.of(data.degrade))
+    except ValueError as error:
+        of_split = "" if str(error).startswith("degrade makes") else f" (split {split!r})"
+        raise ValueError(f"config.data.{error}{of_split}") from error
+
+
+def _check_noises(data: Data) -> None:
+    """Raise ValueError where noises say nothing, or are no number of them."""
+    if data.noises is None:
+        return
+    if data.noises < 1:
+        raise ValueError(f"config.data.noises = {data.noises}: at least 1, or None, is accepted")
+    if not degrade.of(data.degrade).is_random:
+        raise ValueError(f"config.data.noises = {data.noises}: nothing of data.degrade is random; leave it out")
 
 
 def balanced_by(train: Dataset) -> np.ndarray:
@@ -189,7 +229,7 @@ def _compared(data: Data, name: str, train: Field, test: Field) -> dict[str, tup
     if train.kind == "image":
         whose = "images" if name == "image" else repr(name)
         # Whole test images of any size are what a network is measured on that was trained on windows of them.
-        sides = (train.shape[:2], train.shape[:2] if test.is_ragged else test.shape[:2])
+        sides = (train.shape[:2], train.shape[:2] if test.is_ragged or train.is_ragged else test.shape[:2])
         return {
             f"(h, w) of {whose}": (*sides, "; set config.data.image_size=(h, w) to scale all"),
             f"channels of {whose}": (

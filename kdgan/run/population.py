@@ -77,6 +77,7 @@ class Population:
         make = functools.partial(
             run_batches.batches, self._inputs, stage=self._stage.index, batch_size=self.program.batch_size,
             start=self.step, steps=self.program.steps, views=self.program.views, spec=self.program.augment,
+            first=self.program.windows_first, whole=self.program.whole,
         )  # fmt: skip
         return [
             [make(seed=seed, cached=cached.get(seed)) for seed in self._seeds(chunk)] for chunk in self.runner.chunks

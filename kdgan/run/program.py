@@ -44,10 +44,13 @@ class Program:
       example: shapes of a prepared batch, without what is cached.
       prepare: host batch, data set on the device -> batch.
       augment: its augmentation, as the config has it.
+      windows_first: whether windows are cut first, of images that need not be (`run/batches.py`).
+      whole: whether `cached` outputs are those of whole images (`run/whole_outputs.py`).
       views: fixed augmented forms of each example (`kdgan/data/views.py`); None: augmented anew at every step.
       inputs: player -> the fields that it is given, of those that are given others than the field `image` alone.
       shared: frozen players that are the same for every seed.
       sources: arm -> player -> what it starts from, of those that start from a checkpoint.
+      beside: frozen players that the method does not call, and that are measured beside those that it does.
       cached: frozen players whose outputs are computed beforehand (`run/teacher_outputs.py`) and come with the batch.
     """
 
@@ -72,6 +75,9 @@ class Program:
     views: int | None
     cached: tuple[str, ...]
     inputs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+    windows_first: bool = False
+    whole: bool = False
     shared: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 

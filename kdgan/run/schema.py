@@ -74,9 +74,16 @@ class Data:
     num_classes: int | None = None  # where the data do not say it: labels that are numbers only
     on_bad_image: str = "refuse"  # unreadable images and empty classes of a folder: "refuse" or "skip"
     # on the device, per example: affine={rotate: degrees, shift: fraction, zoom: fraction}, crop={padding: pixels},
-    # flip={}, cutout={size: pixels}; on the batch: mixup={alpha: 0.2}, cutmix={alpha: 1.0}. Of several fields of images
-    # each names those that it changes alike: flip={fields: ("image", "target")}.
+    # flip={}, turn={} (by quarters), cutout={size: pixels}; on the batch: mixup={alpha: 0.2}, cutmix={alpha: 1.0}. Of
+    # several fields of images each names those that it changes alike: flip={fields: ("image", "target")}; with degrade it
+    # changes all. Of images of several sizes, and with degrade, windows are cut first: crop={size: (h, w)}, of `image`.
     augment: Mapping = empty()
+    # how the images that players are given are made of the data's clean ones, which become the field `target`; in this
+    # order: bicubic={scale: 2, trim: False}, poisson={peak: 30.0}, gaussian={sigma: 25.0} (of 255; (low, high): drawn by
+    # image), function={name: "my_project.degrade", arguments}; or a dotted path alone. {}: they are given as they are
+    degrade: str | Mapping = empty()
+    # fixed noises of each training image, in turn from epoch to epoch; None: drawn anew at every step
+    noises: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +155,8 @@ class Start:
     scale: float = 0.0  # transfer: 0.5 keeps the variance of the units' sums
     # layer of the player -> layer of a PyTorch file, where it cannot be told: {"stage1/block1/conv1": "layer1.0.conv1"}
     names: Mapping = empty()
+    # whether it may have been trained for another degradation (data.degrade) than the one of this stage
+    any_degradation: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +185,12 @@ class Training:
     # each example in so many fixed augmented forms, one in each epoch, in turn; None: augmented anew at every step
     views: int | None = None
     # frozen players, ("teacher",), whose outputs are computed once, for each example and view, and not in every step. Where
-    # they take more than data.memory_mb they lie in the workdir. Wants views, or no augmentation.
+    # they take more than data.memory_mb they lie in the workdir. Wants views, or no augmentation; of players that make
+    # images, windows, flips and turns, too: whole outputs are cut, flipped and turned as the image is.
     cached: Sequence[str] = ()
+    # frozen players, ("input", "bicubic"), that the method does not call, and that are measured beside those that it does:
+    # rows of a table to compare with
+    beside: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from kdgan.run.inputs import Inputs
 from kdgan.run.schema import Run
 
 TRAINING = 1_000  # examples of `training`, at most
+PIXELS = 2**21  # of a batch of whole images that are restored: 0.5 GiB for 64 channels of them
 
 
 class Splits:
@@ -34,6 +35,7 @@ class Splits:
             )
         }
         self._batch_size = min(run.evaluate.batch_size, max(len(validation), len(inputs.test)))
+        self._degraded, self._random = bool(inputs.config.degrade), inputs.degradation.is_random
         self._batches: dict[str, list] = {}
 
     def size(self, split: str) -> int:
@@ -59,7 +61,10 @@ class Splits:
         dataset, rows = self._rows[split]
         if split in self._batches:
             return self._batches[split]
-        batches = run_batches.evaluation_batches(dataset, rows, self._batch_size)
+        batches = run_batches.evaluation_batches(
+            dataset, rows, self._batch_size, noise=split if self._random else "",
+            pixels=PIXELS if self._degraded else None,
+        )  # fmt: skip
         if not dataset.in_memory:
             return batches
         self._batches[split] = [jax.device_put(batch) for batch in batches]

@@ -325,6 +325,8 @@ def _cost(
             parameters, operations = costs.player_cost(program, name)
             variables = finished[program.arms[0]][run.seed].get(name)
             found[name] = {"parameters": parameters, "bytes": costs.parameter_bytes(program, name), "flops": operations}
+            if pixels := costs.output_pixels(program, name):
+                found[name]["pixels"] = pixels
             if run.evaluate.latency and variables is not None:
                 found[name] |= latencies.of(program, name, variables)
     return found

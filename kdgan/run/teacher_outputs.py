@@ -1,7 +1,8 @@
 """Outputs of frozen players on every view that a stage can draw: computed once, before its first step, and looked up.
 
-A table is keyed by the places of views (`kdgan/data/views.py`): the number from which an image's augmentation is drawn is
-the number by which the outputs are found, so that neither an order nor an augmentation can part the two. Members whose
+Of views a table is keyed by their places (`kdgan/data/views.py`): the number from which an image's augmentation is drawn is
+the number by which the outputs are found, so that neither an order nor an augmentation can part the two. Outputs of whole
+images, for stages that train on windows of them, go by the image and its noise (`run/whole_outputs.py`). Members whose
 player has the same parameters share a table. What is larger than `data.memory_mb` lies in the workdir, in a file named by a
 digest of all that its content follows from.
 """
@@ -24,11 +25,12 @@ from kdgan import files, parallel
 from kdgan.data import fingerprint, views
 from kdgan.metrics import cost
 from kdgan.run import batches as run_batches
-from kdgan.run import build, on_host
+from kdgan.run import build, on_host, whole_outputs
 from kdgan.run.batches import Lookup
 from kdgan.run.inputs import Inputs, rows_of
 from kdgan.run.program import Program, Variables, digest
 from kdgan.run.schema import Run
+from kdgan.run.totals import as_players_see
 from kdgan.state import variable_shapes
 from kdgan.step import make_eval_step
 
@@ -71,7 +73,7 @@ class Tables:
 
     def __init__(self, run: Run, inputs: Inputs, folder: pathlib.Path):
         self._run, self._inputs, self._folder = run, inputs, folder
-        self._made: dict[str, Table] = {}
+        self._made: dict[str, Any] = {}
 
     def of(self, program: Program, variables: Mapping[int, Mapping[str, Variables]]) -> dict[int, dict[str, Lookup]]:
         """Seed -> cached player -> its outputs, computed where they are not known yet.
@@ -86,7 +88,8 @@ class Tables:
             for seed, own in variables.items():
                 seeds_of.setdefault(digest(program.local_modules[name], own[name]), []).append(seed)
             places = {player: drawn(self._inputs, program, seeds) for player, seeds in seeds_of.items()}
-            on_disk = lies_on_disk(self._run, sum(size(program, name, len(each)) for each in places.values()))
+            sizes = (size(program, self._inputs, name, each) for each in places.values())
+            on_disk = lies_on_disk(self._run, sum(sizes))
             for player, seeds in seeds_of.items():
                 own = variables[seeds[0]][name]
                 table = self._table(program, name, player, own, places[player], on_disk)
@@ -96,7 +99,9 @@ class Tables:
 
     def _table(
         self, program: Program, name: str, player: str, variables: Variables, places: np.ndarray, on_disk: bool
-    ) -> Table:
+    ) -> Lookup:
+        if program.whole:
+            return self._whole(program, name, player, variables, places, on_disk)
         others = [program.inputs[name]] if name in program.inputs else []
         augmented = json.dumps([program.augment, self._run.parallel.compute, *others], sort_keys=True, default=str)
         key = hashlib.sha256(f"{player} {augmented} ".encode() + places.tobytes()).hexdigest()
@@ -106,6 +111,35 @@ class Tables:
             outputs = self._from_file(key, shape, blocks) if on_disk else np.concatenate(list(blocks()))
             self._made[key] = Table(places, outputs)
         return self._made[key]
+
+    def _whole(
+        self, program: Program, name: str, player: str, variables: Variables, places: np.ndarray, on_disk: bool
+    ) -> whole_outputs.Whole:
+        """The table of outputs on whole images, one for each place."""
+        config = self._inputs.config
+        others = [config.degrade, config.noises, self._run.parallel.compute, program.inputs_of(name)]
+        content = json.dumps(others, sort_keys=True, default=str)
+        key = hashlib.sha256(f"whole {player} {content} ".encode() + places.tobytes()).hexdigest()
+        order = whole_outputs.in_order(program, self._inputs, name, places)
+        if key not in self._made:
+            blocks = lambda: self._outputs_of_whole(program, name, variables, places[order])
+            length = size(program, self._inputs, name, places) // 4
+            self._made[key] = self._from_file(key, (length,), blocks) if on_disk else np.concatenate(list(blocks()))
+        return whole_outputs.table(program, self._inputs, name, places, order, self._made[key])
+
+    def _outputs_of_whole(
+        self, program: Program, name: str, variables: Variables, places: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """Outputs of whole images at the places, in this order, by batches of those of one size, each flattened."""
+        apply, data, module = forward(self._run, program, name), self._inputs.config, program.local_modules[name]
+        see = lambda raw: as_players_see(data, raw)
+        see = parallel.compiled(see) if on_host.runs_outside(module) else see
+        run = on_host.compiled(module, lambda own, raw: apply(own, see(raw)))
+        own, count = jax.device_put(variables), self._run.evaluate.batch_size
+        for raw, counting in whole_outputs.batches(program, self._inputs, name, places, count):
+            outputs = np.asarray(run(own, raw), np.float32)
+            on_host.check_failures([module])
+            yield outputs[:counting].reshape(-1)
 
     def _outputs(self, program: Program, name: str, variables: Variables, places: np.ndarray) -> Iterator[np.ndarray]:
         """Outputs at the places, in order, by batches of the evaluation's size."""
@@ -119,7 +153,7 @@ class Tables:
         for start in range(0, len(places), count):
             chunk = places[start : start + count]
             filled = np.concatenate([chunk, np.repeat(chunk[:1], count - len(chunk))])
-            raw = run_batches.view_batch(self._inputs, filled, program.augment)
+            raw = run_batches.view_batch(self._inputs, filled, program.augment, first=program.windows_first)
             outputs = np.asarray(run(own, raw), np.float32)
             on_host.check_failures([module])
             yield outputs[: len(chunk)]
@@ -165,17 +199,20 @@ def forward(run: Run, program: Program, name: str) -> Callable[[Variables, Any],
 
 def drawn(inputs: Inputs, program: Program, seeds: Sequence[int]) -> np.ndarray:
     """The places, ascending, that members of these seeds can draw: labelled, and unlabelled where batches have such."""
+    forms = (inputs.forms if program.whole else program.views) or 1
     each = [
-        views.drawn(rows, count, views=program.views or 1, steps=program.steps, size=len(inputs.train))
+        views.drawn(rows, count, views=forms, steps=program.steps, size=len(inputs.train))
         for seed in seeds
         for rows, count in rows_of(inputs, seed, program.batch_size)
     ]
     return np.unique(np.concatenate(each))
 
 
-def size(program: Program, name: str, places: int) -> int:
-    """Bytes of a player's outputs at so many places."""
-    return 4 * places * math.prod(program.inspection.outputs[name].shape[1:])
+def size(program: Program, inputs: Inputs, name: str, places: np.ndarray) -> int:
+    """Bytes of a player's outputs at these places."""
+    if program.whole:
+        return whole_outputs.size(program, inputs, name, places)
+    return 4 * len(places) * math.prod(program.inspection.outputs[name].shape[1:])
 
 
 def lies_on_disk(run: Run, size: int) -> bool:
@@ -183,8 +220,8 @@ def lies_on_disk(run: Run, size: int) -> bool:
     return size > run.data.memory_mb * 2**20
 
 
-def flops(run: Run, program: Program, name: str, places: int) -> float | None:
-    """Floating-point operations of a player on the images of so many places, as XLA counts them."""
+def flops(run: Run, program: Program, inputs: Inputs, name: str, places: int) -> float | None:
+    """Floating-point operations of a player on the images of so many places, as XLA counts them on those of a batch."""
     if not on_host.is_counted(program.local_modules[name]):
         return None
     shapes = variable_shapes(program.local_modules[name], program.inspection.inputs[name])
@@ -193,4 +230,5 @@ def flops(run: Run, program: Program, name: str, places: int) -> float | None:
     fields = {field: program.example[field] for field in program.inputs_of(name)}
     example = {field: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype) for field, leaf in fields.items()}
     one = cost.flops(forward(run, program, name), variables, example)
-    return None if one is None else one * places
+    share = whole_outputs.share(program, inputs, name) if program.whole else 1
+    return None if one is None else one * places * share

@@ -11,7 +11,9 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from kdgan.data import degrade
 from kdgan.data.batches import normalise
+from kdgan.data.fields import IMAGE
 from kdgan.evaluators import Evaluator
 from kdgan.game import Player
 from kdgan.player import MAIN, PlayerInputs
@@ -20,9 +22,23 @@ from kdgan.run.schema import Data
 
 
 def as_players_see(data: Data, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation batch with its images, which alone are uint8, normalised."""
+    """An evaluation batch with its images, which alone are uint8, normalised; with the noise that `drawn` for it."""
+    values = {name: value for name, value in raw.items() if name != "drawn"}
     see = lambda value: normalise(value, mean=data.mean, std=data.std) if value.dtype == np.uint8 else value
-    return {name: see(value) for name, value in raw.items()}
+    seen = {name: see(value) for name, value in values.items()}
+    if "drawn" in raw:
+        noisy = degrade.of(data.degrade).noisy(raw["drawn"]["words"][:, 0], raw[IMAGE])
+        seen[IMAGE] = normalise(noisy, mean=data.mean, std=data.std)
+    return seen
+
+
+def rounded(data: Data, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation batch without `drawn`, whose noisy images are uint8, as a file takes them: the nearest levels."""
+    values = {name: value for name, value in raw.items() if name != "drawn"}
+    if "drawn" in raw:
+        noisy = np.asarray(degrade.of(data.degrade).noisy(raw["drawn"]["words"][:, 0], raw[IMAGE]))
+        values[IMAGE] = np.round(255 * np.clip(noisy, 0, 1)).astype(np.uint8)
+    return values
 
 
 def make_forward(

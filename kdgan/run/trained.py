@@ -124,7 +124,9 @@ def _players(program: Program, inputs: Inputs) -> dict[str, dict[str, Any]]:
 def about_player(program: Program, name: str, inputs: Inputs) -> dict[str, Any]:
     """What a player is judged by, or, where it is not, what it would be judged by; and how images are drawn from it."""
     given, output = program.inspection.inputs[name], program.inspection.outputs[name]
-    several = program.evaluators.get(name) or evaluators.default(name, given, output, inputs)
+    several = program.evaluators.get(name) or evaluators.default(
+        name, given, output, evaluators.fields_of(inputs, program.example)
+    )
     drawn = next((one.draws(given, output) for one in several if one.draws is not None), None)
     return {
         "evaluators": [one.name for one in several],

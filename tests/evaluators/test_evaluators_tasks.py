@@ -1,7 +1,5 @@
 """The evaluators of tags, numbers, tokens and restored images: the contract, the numbers, what they fit, their pictures."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +7,7 @@ import pytest
 
 from kdgan import evaluators
 from kdgan.data.fields import Field
-from kdgan.evaluators import Judged, Setting, check
-from kdgan.models import MLP
+from kdgan.evaluators import check
 
 RNG = np.random.default_rng(0)
 B, K, T = 6, 7, 5
@@ -137,33 +134,8 @@ def test_arguments_that_are_refused(name, arguments, message):
 def test_arguments_change_the_measures_and_what_is_said_of_them():
     names = lambda evaluator: [measure.name for measure in evaluator.measures]
     assert names(evaluators.build("tagger", cutoffs=[1]))[:3] == ["map", "p_1", "f_1"]
-    assert names(evaluators.build("restorer", similarity=False)) == ["psnr"]
+    assert names(evaluators.build("restorer", similarity=False, edges=False)) == ["psnr"]
     notes = [
         evaluators.build("restorer", **given).measures[0].note for given in ({}, {"channels": "luma", "border": 2})
     ]
     assert notes == ["", "PSNR and SSIM: on the luma, without 2 pixels on every side"]
-
-
-def test_pictures_stand_below_each_other_in_the_size_of_the_true_image():
-    """A grey image of half the size is doubled and shown in three channels."""
-    small = np.arange(36, dtype=np.uint8).reshape(1, 6, 6, 1) * 7
-    target = RNG.integers(0, 256, size=(1, 12, 12, 3)).astype(np.uint8)
-    batch = {"image": np.repeat(small, 2, 0), "target": np.repeat(target, 2, 0), "mask": np.array([True, False])}
-    splits = types.SimpleNamespace(batches=lambda split: [batch])
-    setting = Setting(
-        splits=splits, fields=FIELDS["restorer"], data="", mean=0.5, std=0.5, samples={}, latent=0, extractor=None,
-        extractor_from="", extractor_pixels=(0, 1), training=(np.asarray, np.arange(1)), compute_dtype=None, cache=None,
-    )  # fmt: skip
-    forward = lambda given, batch: jnp.asarray(batch["target"], jnp.float32) / 255 * 2 - 1 + given["brighter"]
-    mine = evaluators.build("restorer")
-    figures = [
-        mine.pictures(setting, Judged("student", MLP(), {"brighter": brighter}, ((), {}), None, forward))
-        for brighter in (0.0, 9.0)
-    ]
-    (figure,), (white,) = figures
-    assert figure.array.shape == (3, 1, 12, 12, 3)
-    assert figure.about["rows"] == ["given", "student", "true"]
-    np.testing.assert_array_equal(figure.array[0, 0, ::2, ::2, 1], small[0, :, :, 0])
-    np.testing.assert_array_equal(figure.array[0, 0, 1::2, 1::2, 2], small[0, :, :, 0])
-    np.testing.assert_array_equal(figure.array[1], figure.array[2])
-    assert white.array[1].min() == 255  # what lies above white is white

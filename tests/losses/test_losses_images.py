@@ -1,4 +1,4 @@
-"""Image losses by hand, against NumPy, and their refusals."""
+"""Image losses by hand, against NumPy, scikit-learn and published figures, and their refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,11 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error
 
 from kdgan.losses import images
 
-REFERENCE = {images.l1: mean_absolute_error, images.l2: mean_squared_error}
+REFERENCE = {
+    images.l1: mean_absolute_error,
+    images.l2: mean_squared_error,
+    images.charbonnier: lambda x, y: np.mean(np.hypot(x - y, 1e-3)),
+}
 ALL = pytest.mark.parametrize("loss", REFERENCE, ids=lambda loss: loss.__name__)
 
 
@@ -55,3 +59,48 @@ def test_low_precision_is_computed_on_in_float32(loss):
 def test_other_shapes_are_not_broadcast(loss, shape):
     with pytest.raises(ValueError, match=r"\(2, 4, 4, 1\) and \(" + ", ".join(map(str, shape)) + r"\)"):
         loss(jnp.zeros((2, 4, 4, 1)), jnp.zeros(shape))
+
+
+def test_charbonnier_by_hand_and_its_gradient():
+    x, y = jnp.zeros((1, 1, 2, 1)), jnp.array([[[[3.0], [0.0]]]])
+    np.testing.assert_allclose(images.charbonnier(x, y, epsilon=4.0), [(5 + 4) / 2])
+    gradient = jax.grad(lambda x: images.charbonnier(x, y, epsilon=4.0).sum())(x)
+    np.testing.assert_allclose(gradient.ravel(), [-3 / 5 / 2, 0.0])
+    with pytest.raises(ValueError, match="epsilon is 0"):
+        images.charbonnier(x, y, epsilon=0)
+
+
+def test_every_distance_has_a_name():
+    assert list(images.DISTANCES.values()) == list(REFERENCE)
+
+
+def test_total_variation_by_hand():
+    x = jnp.array([[0.0, 1.0, 3.0], [2.0, 2.0, 2.0]]).reshape(1, 2, 3, 1)
+    rows, columns = [2, 1, -1], [1, 2, 0, 0]  # differences down, and to the right
+    falling, rising = [2, 1], [1, -1]  # along the diagonals: (2 − 0, 2 − 1), (2 − 1, 2 − 3)
+    mean = lambda d: np.mean(np.abs(d))
+    np.testing.assert_allclose(images.total_variation(x), [mean(rows) + mean(columns)])
+    np.testing.assert_allclose(
+        images.total_variation(x, squared=True), [np.mean(np.square(rows)) + np.mean(np.square(columns))], rtol=1e-6
+    )
+    four = sum(map(mean, (rows, columns, falling, rising)))
+    np.testing.assert_allclose(images.total_variation(x, diagonals=True), [four])
+
+
+def test_total_variation_of_a_flat_image_is_0_and_pulls_nowhere():
+    flat = jnp.full((2, 4, 5, 3), 0.7)
+    for squared in (False, True):
+        of = lambda x, squared=squared: images.total_variation(x, squared=squared).sum()
+        assert of(flat) == 0
+        np.testing.assert_array_equal(jax.grad(of)(flat), np.zeros(flat.shape))
+
+
+def test_total_variation_is_of_each_image_by_itself():
+    x = jnp.asarray(draw(3, 5, 6, 2))
+    one_by_one = [images.total_variation(x[i : i + 1])[0] for i in range(3)]
+    np.testing.assert_allclose(images.total_variation(x), one_by_one, rtol=1e-6)
+
+
+def test_total_variation_needs_neighbours():
+    with pytest.raises(ValueError, match=r"\(1, 4, 1\).*2×2"):
+        images.total_variation(jnp.zeros((1, 1, 4, 1)))

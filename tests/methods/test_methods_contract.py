@@ -17,6 +17,10 @@ from kdgan.step import make_train_step
 CLASSIFIERS = {"student": small.Plain(), "teacher": small.Plain(7)}
 PAINTERS, CRITIC = {"student": small.Paints(), "teacher": small.Paints(9)}, {"discriminator": small.Critic()}
 SCORES = {**CLASSIFIERS, "discriminator": small.Plain(6)}
+RESTORERS = {
+    "student": small.Restores(), "teacher": small.Restores(6), "critic": small.Restores(5), "adapter": Adapter(),
+    "discriminator": small.Patches(),
+}  # fmt: skip
 # method -> (hyper-parameters that make it the same on any devices, players)
 CASES = {
     "supervised": ({"label_smoothing": 0.1}, CLASSIFIERS),
@@ -36,6 +40,29 @@ CASES = {
         {"latent": 3, "match": ("outputs", "weights"), "seen": ("hidden",), "penalty": "r1"},
         {**PAINTERS, "generator": small.Paints(9), **CRITIC},
     ),
+    "restore": ({"loss": "charbonnier", "targets": "again", "on": "all"}, {"student": small.Restores()}),
+    "restore_distill": (
+        {
+            "features": ("hidden",),
+            "relations": ("hidden",),
+            "perceptual": ("hidden",),
+            "adversarial": "nonsaturating",
+            "penalty": "r1",
+            "on": "all",
+        },
+        RESTORERS,
+    ),
+    "style": (
+        {
+            "content": ("hidden",),
+            "style": ("hidden", "last"),
+            "tv": True,
+            "pixel": "l1",
+            "perceptual": ("last",),
+            "adversarial": "hinge",
+        },
+        {**RESTORERS, "style_images": small.styles()},
+    ),
     "vae": ({}, {"student": small.Coder()}),
     "vae_distill": ({}, {"student": small.Coder(), "teacher": small.Coder()}),
 }
@@ -47,6 +74,8 @@ def test_every_method_is_held_to_the_contract():
 
 def example(name, seed=0):
     batch = small.batch(seed=seed)
+    if name in ("restore", "restore_distill", "style"):
+        return small.restoration(seed=seed, others=0 if name == "style" else 8)
     if CASES[name][0].get("unlabelled"):
         batch["unlabelled"] = {"image": small.batch(seed=50 + seed)["image"]}
     latent = CASES[name][0].get("latent", 2 if name == "vae_distill" else 0)

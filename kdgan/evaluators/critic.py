@@ -1,0 +1,149 @@
+"""A network by whose features images are compared: of a file of weights, or the one that `evaluate.extractor` names.
+
+An evaluator names it by a mapping: `dict(model="squeezenet", weights="squeezenet.npz", layers=("fire2", "fire5"))`, with
+`model_args` where it has any. Without `model` it is the run's extractor, a player that an earlier stage trains, say.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kdgan import models, parallel, weights
+from kdgan.evaluators.evaluator import Judged, Setting
+from kdgan.game import call_module
+
+FIELDS = ("model", "weights", "model_args", "layers", "linear")
+SIDE = 96  # pixels of the image that a network is laid out with
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Critic:
+    """A network with its variables.
+
+    Attributes:
+      module: Flax module of images.
+      variables: {"params": tree, ...}.
+      mean: of the pixels that it sees: (pixel − mean) / std of pixels in [0, 1].
+      std: likewise.
+    """
+
+    module: Any
+    variables: Any
+    mean: Any = 0.0
+    std: Any = 1.0
+
+    def features(self, variables: Any, image: jax.Array, layers: Sequence[str]) -> Mapping[str, jax.Array]:
+        """Features by module path of images in [0, 1], in full float32 precision."""
+        channels = lambda value: jnp.asarray(value, jnp.float32).reshape(1, 1, 1, -1)
+        seen = (image - channels(self.mean)) / channels(self.std)
+        with jax.default_matmul_precision("float32"):
+            return call_module(self.module, variables, seen, train=False, features=tuple(layers))[2]
+
+
+def check(field: str, spec: Mapping[str, Any] | None) -> None:
+    """Raises ValueError for fields that there are not, or a model without weights."""
+    if spec is None:
+        return
+    if unknown := [name for name in spec if name not in FIELDS]:
+        raise ValueError(f"{field} has no {unknown[0]!r}; accepted are {', '.join(FIELDS)}")
+    if ("model" in spec) != ("weights" in spec):
+        raise ValueError(
+            f"{field} = {dict(spec)}: model and weights go together; without both it is evaluate.extractor's"
+        )
+
+
+def is_of_run(spec: Mapping[str, Any] | None) -> bool:
+    """Whether the network is the run's extractor."""
+    return not (spec and "model" in spec)
+
+
+def problem(spec: Mapping[str, Any] | None, layers: Sequence[str]) -> str | None:
+    """Why the file's network cannot be used, in one line; None: it can, or is the run's."""
+    if is_of_run(spec):
+        return None
+    try:
+        critic = of_file(spec)
+        image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+        jax.eval_shape(lambda image: critic.features(critic.variables, image, layers), image)
+    except (ValueError, TypeError, OSError) as error:
+        return " ".join(str(error).split())
+    return None
+
+
+def of_file(spec: Mapping[str, Any] | None) -> Critic:
+    """The network of a file of weights.
+
+    Raises:
+      ValueError: no such model or file, or weights that do not fit.
+    """
+    return _of_file(json.dumps({name: spec[name] for name in ("model", "weights", "model_args") if name in spec}))  # type: ignore
+
+
+@functools.lru_cache(maxsize=4)
+def _of_file(spec: str) -> Critic:
+    fields = json.loads(spec)
+    module = models.build(fields["model"], **fields.get("model_args", {}))
+    return Critic(module, jax.device_put(weights.load(fields["weights"], module, (1, SIDE, SIDE, 3))))
+
+
+def of(setting: Setting, spec: Mapping[str, Any] | None) -> Critic:
+    """The network that an evaluator names, once it is there."""
+    if not is_of_run(spec):
+        return of_file(spec)
+    extractor = setting.extractor
+    if extractor is None or extractor.module is None:
+        raise ValueError("there is no network by whose features images are compared; set evaluate.extractor")
+    mean, std = setting.extractor_pixels
+    return Critic(extractor.module, extractor.variables, mean, std)
+
+
+Compare = Callable[..., Mapping[str, jax.Array]]  # (critic's variables, made, batch, ...) -> name -> [b]
+
+
+def total(
+    setting: Setting, judged: Judged, split: str, critic: Critic, compare: Compare, key: Any, *further: Any
+) -> dict[str, float]:
+    """Means over a split's examples of what `compare` gives of each.
+
+    Args:
+      setting: of the run.
+      judged: the player.
+      split: its name.
+      critic: the network.
+      compare: `(critic's variables, image made, fields as players see them in [0, 1], *further) -> name -> [b]`, pure.
+      key: under which its compiled form is kept.
+      further: arrays that it is given.
+    """
+    if key not in setting.memo:
+
+        def sums(variables, made, batch, mask, *further):
+            values = compare(variables, made, batch, *further)
+            return {name: jnp.sum(jnp.where(mask != 0, value, 0)) for name, value in values.items()}
+
+        setting.memo[key] = parallel.compiled(sums)
+    parts: list[Any] = []
+    for batch in setting.splits.batches(split):
+        made = unit(setting, judged.forward(judged.variables, batch))  # type: ignore[misc]
+        seen = {name: unit(setting, value) for name, value in fields(setting, batch).items()}
+        parts.append(setting.memo[key](critic.variables, jnp.clip(made, 0, 1), seen, batch["mask"], *further))
+    fetched = jax.device_get(parts)
+    return {name: float(sum(part[name] for part in fetched)) / setting.splits.size(split) for name in fetched[0]}
+
+
+def fields(setting: Setting, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """The images of an evaluation batch as players see them."""
+    names = [name for name, field in setting.fields.items() if field.kind == "image" and name in batch]
+    assert setting.see is not None
+    seen = setting.see(batch)
+    return {name: seen[name] for name in names}
+
+
+def unit(setting: Setting, image: Any) -> jax.Array:
+    """Images in [0, 1] of those that players see: x·std + mean."""
+    mean, std = (jnp.asarray(value, jnp.float32).reshape(1, 1, 1, -1) for value in (setting.mean, setting.std))
+    return jnp.asarray(image) * std + mean

@@ -1,0 +1,104 @@
+"""Players beside a stage's method: measured in every arm, and nothing else is changed by them; and style in a whole run."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kdgan
+import tiny
+from configs import common
+from kdgan.config import ConfigError
+from kdgan.run import build, costs
+from kdgan.run import inputs as run_inputs
+from kdgan.run.config import resolve
+
+
+def with_beside(config, *names):
+    config.players.constant = dict(model="players.constant", model_args=dict(classes=10))
+    config.stages.distill.beside = names
+    return config
+
+
+def programs(config):
+    run = resolve(config)
+    return run, build.all_programs(run, run_inputs.load(run))["distill"]
+
+
+def test_a_player_beside_is_measured_and_changes_no_number(tmp_path):
+    config = tiny.config(seeds=1, steps=2)
+    plain = kdgan.train(config, tmp_path / "plain")["stages"]["distill"]
+    summary = kdgan.train(with_beside(config, "constant"), tmp_path / "beside")
+    stage = summary["stages"]["distill"]
+    test = kdgan.data.load("digits", "test")
+    for arm, record in stage["arms"].items():
+        accuracy = record["players"].pop("constant")["accuracy"]["mean"]
+        assert accuracy == pytest.approx(np.mean(test.label == 0))
+        assert record["origins"]["constant"]["start"] == "function"
+        assert record["players"] == plain["arms"][arm]["players"]
+        assert record["train_flops"] == plain["arms"][arm]["train_flops"]
+    text = (tmp_path / "beside" / "report.md").read_text(encoding="utf-8")
+    assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| constant")] == ["constant"]
+
+
+def test_what_it_would_cost_is_no_part_of_a_step():
+    config = with_beside(tiny.config(seeds=1), "constant")
+    config.players.constant = dict(model="players.logits_of_means")
+    shares = []
+    for beside in ((), ("constant",)):
+        config.stages.distill.beside = beside
+        run, several = programs(config)
+        shares.append([costs.frozen_share(run, program) for program in several])
+        assert all(program.beside == beside for program in several)
+    assert shares[0] == shares[1]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("student",), r"beside = \('student',\): student is trained by the method; frozen players are accepted"),
+        (("nobody",), r"config\.stages\.distill.*beside.*nobody"),
+        (("other",), r"start: other is frozen in this stage and starts nowhere"),
+    ],
+)
+def test_what_cannot_stand_beside_is_refused(names, words):
+    config = with_beside(tiny.config(seeds=1), *names)
+    config.players.other = dict(model="mlp")
+    with pytest.raises(ConfigError, match=words):
+        programs(config)
+
+
+def test_a_style_is_learned_and_judged_by_a_classifier_of_the_run(tmp_path):
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(tmp_path / "style.png")
+    painting = dict(images=str(tmp_path / "style.png"), size=8, channels=1)
+    layers = dict(content=("stage2",), style=("stage1", "stage2"))
+    config = tiny.config(seeds=1, validation=20)
+    network = dict(contract=(2, 4), blocks=1, outer=3)
+    config.players = common.named(
+        critic=dict(model="resnet8", model_args=dict(stem=2, features=(2, 2, 4))),
+        style_images=dict(model="style_images", model_args=painting),
+        student=dict(
+            model="johnson", model_args=network, evaluate=dict(name="stylist", **layers, **painting, weight=2.0)
+        ),
+    )
+    config.evaluate.extractor = dict(stage="critic", player="critic", layer="stage1")
+    config.stages = common.named(
+        critic=dict(method=dict(name="supervised", player="critic"), lambdas=dict(critic=dict(ce=1.0)), steps=2),
+        paint=dict(
+            start=dict(critic="critic"),
+            method=dict(name="style", **layers, tv=True),
+            lambdas=dict(student=dict(content=1.0, style=2.0, tv=0.1)),
+            steps=3,
+        ),
+    )
+    summary = kdgan.train(config, tmp_path / "run")
+    players = summary["stages"]["paint"]["arms"]["main"]["players"]
+    assert "style_images" not in players
+    found = {name: of["mean"] for name, of in players["student"].items()}
+    assert found["objective"] == pytest.approx(found["content"] + 2 * found["style"], rel=1e-6)
+    assert "teacher_psnr" not in found
+    assert summary["stages"]["paint"]["cost"]["style_images"]["parameters"] == 0
+    assert summary["stages"]["paint"]["cost"]["student"]["pixels"] == 64
+    assert [one["kind"] for one in summary["figures"] if one["title"] == "Painted images"] == ["restored"]
+    text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Painted images" in text
+    assert "FLOPs a pixel" not in text  # the critic makes no images

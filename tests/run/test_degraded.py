@@ -1,0 +1,262 @@
+"""Runs on images that are degraded where batches are made: batches, evaluation, cached whole outputs, each mistake."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import kdgan
+import tiny
+from configs import common
+from kdgan import bicubic, data
+from kdgan.data import degrade
+from kdgan.data.batches import indices_of_step
+from kdgan.game import Method, Move
+from kdgan.losses import images as image_losses
+from kdgan.run import batches as run_batches
+from kdgan.run import build, teacher_outputs, totals
+from kdgan.run import inputs as run_inputs
+from kdgan.run.config import ConfigError, resolve
+from kdgan.run.splits import Splits
+
+RNG = np.random.default_rng(0)
+N, BATCH = 6, 4
+WINDOW = {"crop": {"size": (6, 4)}, "flip": {}}
+
+
+def clean(count=N, sizes=((16, 12),), channels=1):
+    images = [RNG.integers(0, 256, (*sizes[i % len(sizes)], channels), np.uint8) for i in range(count)]
+    return data.from_fields({"image": np.stack(images) if len(sizes) == 1 else images})
+
+
+SEVERAL = ((16, 12), (10, 18), (12, 12))
+
+
+def config(stages=None, **fields):
+    made = tiny.config(seeds=1, steps=2, validation=0)
+    made.data.labelled = None
+    with made.unlocked(), made.ignore_type():
+        for name, value in fields.items():
+            made.data[name] = value
+    return made
+
+
+def load(train=None, test=None, **fields):
+    data_sets = {"train": train or clean(), "test": test or clean(3)}
+    return run_inputs.load(resolve(run_inputs.handed_over(config(**fields), data_sets)), data_sets)
+
+
+def draw(inputs, spec, *, steps=4, **more):
+    prepare = jax.jit(run_batches.make_prepare(inputs, spec))
+    raw = run_batches.batches(
+        inputs, seed=0, stage=0, batch_size=BATCH, start=0, steps=steps, spec=spec, **more
+    )  # fmt: skip
+    return [(one, jax.device_get(prepare(one, inputs.device_arrays()))) for one in raw]
+
+
+NOISY = dict(degrade={"gaussian": {"sigma": 25.0}})
+
+
+@pytest.mark.parametrize("sizes", [((16, 12),), SEVERAL])
+@pytest.mark.parametrize("scale", [1, 2])
+def test_windows_are_those_of_the_whole_degraded_image(sizes, scale):
+    spec = {"bicubic": {"scale": scale}, "gaussian": {"sigma": 25.0}}
+    train = clean(sizes=sizes)
+    on_device, on_host = (
+        load(train, degrade=spec, noises=2, memory_mb=memory, augment=None or {}) for memory in (64, 0)
+    )
+    assert on_device.on_device
+    assert not on_host.on_device
+    window = {"crop": {"size": (4, 3)}}
+    degradation = on_device.degradation
+    for (raw, batch), (_, same) in zip(draw(on_device, window), draw(on_host, window), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, batch, same)
+        for i, row in enumerate(raw["index"]):
+            (top, left), s = raw["drawn"]["origin"][i], scale
+            target = train.arrays["image"][row]
+            whole = np.asarray(degradation.noisy(raw["drawn"]["words"][i][:1], degradation.reduced(target)[None]))[0]
+            np.testing.assert_array_equal(batch["image"][i], whole[top : top + 4, left : left + 3])
+            levels = np.round(255 * batch["target"][i])
+            np.testing.assert_array_equal(levels, target[s * top :, s * left :][: 4 * s, : 3 * s])
+
+
+def test_fixed_noises_come_in_turn_and_again_is_the_next_one():
+    inputs = load(**NOISY, noises=3)
+    by_epoch = {}
+    for step, (raw, batch) in enumerate(draw(inputs, {}, steps=9)):
+        for i, row in enumerate(raw["index"]):
+            by_epoch[(step * BATCH + i) // N, int(row)] = batch["image"][i], batch["again"][i]
+    for row in range(N):
+        seen = [by_epoch[epoch, row] for epoch in range(6)]
+        for epoch in range(3):
+            np.testing.assert_array_equal(seen[epoch][0], seen[epoch + 3][0])
+            np.testing.assert_array_equal(seen[epoch][1], seen[epoch + 1][0])
+            assert not np.array_equal(seen[epoch][0], seen[epoch + 1][0])
+    assert "again" not in draw(load(**NOISY, noises=1), {})[0][1]
+    assert "again" not in draw(load(degrade={"bicubic": {"scale": 2}}), {})[0][1]
+
+
+def test_fresh_noise_is_another_at_every_step_and_its_flips_come_after_it():
+    inputs = load(**NOISY)
+    spec = {"crop": {"size": 6}, "flip": {}, "turn": {}}
+    plain = draw(inputs, {"crop": {"size": 6}}, steps=3)
+    noises = []
+    for (_, batch), (_, turned) in zip(plain, draw(inputs, spec, steps=3), strict=True):
+        noises += [batch[name] - batch["target"] for name in ("image", "again")]
+        for i in range(BATCH):
+            names = ("image", "again", "target")
+            forms = [
+                [np.rot90(batch[n][i][:, ::f], k) for n in names] for f in (1, -1) for k in range(4)
+            ]  # the very same form of all three
+            assert any(all(np.array_equal(a, turned[n][i]) for a, n in zip(form, names, strict=True)) for form in forms)
+    flat = np.stack(noises).reshape(len(noises), -1)
+    assert np.abs(np.corrcoef(flat) - np.eye(len(flat))).max() < 0.35
+    assert flat.std() == pytest.approx(25 / 255, rel=0.05)
+
+
+def test_evaluation_has_one_noise_for_each_image_whatever_is_asked_first():
+    inputs = load(clean(40), clean(3, SEVERAL), **NOISY, validation=4)
+    run = resolve(config(**NOISY))
+    seen = {}
+    for size in (1, 2):
+        splits = Splits(dataclasses.replace(run, evaluate=dataclasses.replace(run.evaluate, batch_size=size)), inputs)
+        for split in ("test", "validation", "training"):
+            images = [
+                np.asarray(image)
+                for raw in splits.batches(split)
+                for image, there in zip(totals.as_players_see(inputs.config, raw)["image"], raw["mask"], strict=True)
+                if there
+            ]
+            seen.setdefault(split, images)
+            jax.tree.map(np.testing.assert_array_equal, seen[split], images)
+    raw = next(iter(splits.batches("test")))
+    shown = totals.rounded(inputs.config, raw)
+    np.testing.assert_array_equal(shown["image"][0], np.round(255 * np.clip(seen["test"][0], 0, 1)))
+    assert "drawn" not in shown
+
+
+def test_the_training_set_of_a_stream_is_the_one_in_memory():
+    train = clean(12)
+    streamed = dataclasses.replace(train, arrays={}, reader=lambda index: train.arrays["image"][index], length=12)
+    spec = {"bicubic": {"scale": 2}, "poisson": {"peak": 30.0}}
+    of_both = [
+        draw(load(one, degrade=spec, memory_mb=m), {"crop": {"size": 4}}) for one, m in ((train, 64), (streamed, 0))
+    ]
+    for (_, batch), (_, same) in zip(*of_both, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, batch, same)
+
+
+class Doubles(nn.Module):
+    """A restorer of scale 1 or 2 that sees two pixels around each."""
+
+    scale: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        y = nn.Conv(self.scale**2, (5, 5))(x)
+        b, h, w, _ = y.shape
+        y = y.reshape(b, h, w, self.scale, self.scale).transpose(0, 1, 3, 2, 4)
+        return bicubic.upscale(x, self.scale) + y.reshape(b, h * self.scale, w * self.scale, 1)
+
+
+def everything() -> Method:
+    """Uses all that a batch of degraded images has."""
+
+    def terms(players, batch, key):
+        restored = players.student(batch["image"])
+        lone = players.student(batch["unlabelled"]["image"])
+        of = {
+            "clean": image_losses.l2(restored, batch["target"]),
+            "teacher": image_losses.l2(restored, players.teacher(batch["image"])),
+            "others": image_losses.l2(lone, players.teacher(batch["unlabelled"]["image"])),
+        }
+        if restored.shape == batch["image"].shape:
+            of["again"] = image_losses.l2(restored, batch["again"])
+        return of
+
+    return Method(Move("student", terms))
+
+
+def first_stage() -> Method:
+    terms = lambda players, batch, key: {"clean": image_losses.l2(players.teacher(batch["image"]), batch["target"])}
+    return Method(Move("teacher", terms))
+
+
+def whole_run(cached, scale=1, **fields):
+    made = config(**fields)
+    made.players = common.named(
+        teacher=dict(model="test_degraded.Doubles", model_args=dict(scale=scale)),
+        student=dict(model="test_degraded.Doubles", model_args=dict(scale=scale)),
+    )
+    terms = dict(clean=0.5, teacher=0.3, others=0.2) | (dict(again=0.1) if scale == 1 else {})
+    made.stages = common.named(
+        teacher=dict(method=dict(name="test_degraded.first_stage"), lambdas=dict(teacher=dict(clean=1.0)), steps=2),
+        main=dict(
+            method=dict(name="test_degraded.everything"), lambdas=dict(student=terms), start=dict(teacher="teacher"),
+            steps=6, cached=cached,
+        ),
+    )  # fmt: skip
+    made.player.optimizer.learning_rate = 0.01
+    made.data.labelled, made.data.unlabelled_batch_size = 4, 2
+    made.stage.augment = {"crop": {"size": 6}, "flip": {}, "turn": {}}
+    return made
+
+
+@pytest.mark.parametrize(("scale", "memory_mb", "sizes"), [(1, 64, SEVERAL), (2, 0, ((16, 12),))])
+def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, memory_mb, sizes, tmp_path):
+    spec = {"bicubic": {"scale": scale}, "gaussian": {"sigma": (0.0, 25.0)}}
+    sets = {"train": clean(9, sizes), "test": clean(3, sizes)}
+    made = whole_run(("teacher",), scale, degrade=spec, noises=2, memory_mb=memory_mb, validation=2)
+    if scale == 2:
+        made.stage.augment = {"crop": {"size": 4}, "turn": {}}
+    summary = kdgan.train(made, tmp_path / "run", data=sets)
+    found = summary["stages"]["main"]["arms"]["main"]["players"]
+    assert np.isfinite(found["student"]["psnr"]["mean"])
+    assert "teacher" in found
+    # The batch's outputs are the windows, turned as the image is, of what the teacher says of whole noisy images.
+    run = resolve(run_inputs.handed_over(made, sets))
+    inputs = run_inputs.load(run, sets)
+    program = build.all_programs(run, inputs)["main"][0]
+    assert program.whole
+    module = program.local_modules["teacher"]
+    variables = {"params": module.init(jax.random.key(3), jnp.zeros((1, 8, 8, 1)))["params"], "model_state": {}}
+    table = teacher_outputs.Tables(run, inputs, tmp_path / "cached").of(program, {0: {"teacher": variables}})[0]
+    raws = run_batches.batches(
+        inputs, seed=0, stage=1, batch_size=program.batch_size, start=0, steps=4, cached=table, whole=True,
+        spec=program.augment,
+    )  # fmt: skip
+    prepare = jax.jit(program.prepare)
+    for raw in raws:
+        prepared = prepare(raw, inputs.device_arrays())
+        for part, own in ((prepared, raw), (prepared["unlabelled"], raw["unlabelled"])):
+            size = part["image"].shape[1]
+            for i, words in enumerate(own["drawn"]["words"]):
+                rows = range(len(inputs.train))
+                row, number = next(
+                    (r, d)
+                    for r in rows
+                    for d in range(2)
+                    if (degrade.fixed("train", np.array([r]), d) == words[0]).all()
+                )
+                assert (degrade.fixed("train", np.array([row]), 1 - number) == words[1]).all()
+                noisy = inputs.degradation.noisy(words[:1], inputs.train.arrays["image"][row][None])
+                output = np.asarray(module.apply({"params": variables["params"]}, noisy))[0]
+                top, left = own["drawn"]["origin"][i]
+                given = np.asarray(noisy)[0][top : top + size, left : left + size]
+                window = output[scale * top :, scale * left :][: scale * size, : scale * size]
+                forms = [(np.rot90(given[:, ::f], k), np.rot90(window[:, ::f], k)) for f in (1, -1) for k in range(4)]
+                there = [form for form in forms if np.array_equal(form[0], part["image"][i])]
+                assert any(np.allclose(form[1], part["cached"]["teacher"][i], atol=1e-5) for form in there)
+    assert list((tmp_path / "run").glob("cached/*")) if memory_mb == 0 else True
+
+
+def test_order():
+    assert indices_of_step(N, BATCH, seed=0, stage=0, step=0).shape == (BATCH,)
+
+
+def test_refusal():
+    with pytest.raises(ConfigError, match="noises"):
+        load(noises=3)
