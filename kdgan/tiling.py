@@ -88,6 +88,7 @@ class Tiler:
         self._signature = _signature(self.variables)
         self._known: list[tuple[tuple[int, int], tuple[bool, bool], Reach]] = []
         self._compiled: dict[Any, Any] = {}
+        self._plans: dict[Any, Plan] = {}
 
     def of(self, variables: Any) -> "Tiler":
         """The same function with other variables; what is compiled and known is shared."""
@@ -109,6 +110,12 @@ class Tiler:
             memory allows.
           ValueError: such a tile has no core.
         """
+        key = size, tile, self._signature
+        if key not in self._plans:
+            self._plans[key] = self._planned(size, tile)
+        return self._plans[key]
+
+    def _planned(self, size: tuple[int, int], tile: int | None) -> Plan:
         side = tile or SIDE
         while True:
             try:
