@@ -58,6 +58,7 @@ class InstanceNorm(nn.Module):
         if self.styles:
             gamma = self.param("gamma", nn.initializers.ones, (self.styles, channels))
             beta = self.param("beta", nn.initializers.zeros, (self.styles, channels))
+            assert style is not None
             gamma, beta = ((style @ array.astype(style.dtype))[:, None, None, :] for array in (gamma, beta))
         else:
             gamma = self.param("scale", nn.initializers.ones, (channels,)).reshape(1, 1, 1, -1)
