@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,11 +12,20 @@ from kdgan.data.images import SUFFIXES
 from kdgan.data.picture_files import FORMATS, UNREADABLE, Canvas, Picture
 from kdgan.run.config import ConfigError
 from kdgan.run.progress import Progress
-
-if TYPE_CHECKING:
-    from kdgan.run.restoring import Restorer
+from kdgan.tiling import Plan, Tiler
 
 COLOURS = ("luma", "channels", "grey")
+
+
+class Restores(Protocol):
+    """What is asked of a player: `kdgan.run.restoring.Restorer` is one."""
+
+    @property
+    def channels(self) -> int: ...
+
+    def tiler(self, style: Any) -> Tiler: ...
+
+    def plan(self, size: tuple[int, int], *, tile: int | None = None, style: Any = None) -> Plan: ...
 
 
 class Job(NamedTuple):
@@ -27,7 +36,7 @@ class Job(NamedTuple):
 
 
 def apply(
-    restorer: "Restorer", source: str | pathlib.Path, target: str | pathlib.Path, *, style: Any, tile: int | None,
+    restorer: Restores, source: str | pathlib.Path, target: str | pathlib.Path, *, style: Any, tile: int | None,
     colour: str, overwrite: bool, progress: Progress,
 ) -> tuple[pathlib.Path, ...]:  # fmt: skip
     """The files that are written; see `kdgan.run.restoring.Restorer.apply`."""
@@ -133,7 +142,7 @@ def _images(folder: pathlib.Path, without: pathlib.Path) -> Iterator[pathlib.Pat
 
 
 def _make(
-    restorer: "Restorer", job: Job, style: Any, tile: int | None, colour: str, progress: Progress, *, counts_tiles: bool
+    restorer: Restores, job: Job, style: Any, tile: int | None, colour: str, progress: Progress, *, counts_tiles: bool
 ) -> list[str]:
     """Write one file; what should be said about it.
 
