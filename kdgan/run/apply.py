@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from kdgan.tiling import Plan, Tiler
 COLOURS = ("luma", "channels", "grey")
 
 
+@runtime_checkable
 class Restores(Protocol):
     """What is asked of a player: `kdgan.run.restoring.Restorer` is one."""
 
