@@ -47,7 +47,7 @@ def optimizers(work: Work) -> dict[str, optax.GradientTransformation]:
 
 def draw(work: Work, key) -> dict[str, Any]:
     """The random numbers of a step: Gumbel noise of drawn labels, or the generators' noise."""
-    if work.game == "kd":
+    if work.game in ("kd", "restore"):
         return {"student": ()}
     if work.game == "kdgan":
         first, second, teacher, student = jax.random.gumbel(key, (4, work.batch, CLASSES))
@@ -66,6 +66,14 @@ def kd_objectives(work: Work, run: Callable) -> dict[str, Callable]:
         log_q, log_p = jax.nn.log_softmax(s / temperature), jax.nn.log_softmax(t / temperature)
         kl = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
         return weight["ce"] * ce.mean() + weight["kd"] * temperature**2 * kl.mean(), stats
+
+    return {"student": student}
+
+
+def restore_objectives(work: Work, run: Callable) -> dict[str, Callable]:
+    def student(variables, batch, noise):
+        made, stats = run("student", variables, batch["image"], train=True)
+        return work.lambdas["student"]["pixel"] * jnp.square(made - batch["target"]).mean(), stats
 
     return {"student": student}
 
@@ -152,7 +160,10 @@ def objectives(work: Work, modules: Mapping[str, nn.Module]) -> dict[str, Callab
 
         return changed
 
-    games = {"kd": kd_objectives, "kdgan": kdgan_objectives, "generator_distill": generator_objectives}
+    games = {
+        "kd": kd_objectives, "kdgan": kdgan_objectives, "generator_distill": generator_objectives,
+        "restore": restore_objectives,
+    }  # fmt: skip
     return {player: of_params(player, objective) for player, objective in games[work.game](work, run).items()}
 
 

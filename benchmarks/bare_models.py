@@ -108,6 +108,21 @@ class Discriminator(nn.Module):
         return nn.Dense(1, name="head")(x.reshape(x.shape[0], -1))[:, 0]
 
 
+class Unshuffle(nn.Module):
+    width: int
+    depth: int
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        b, h, w, c = x.shape
+        y = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 5, 2, 4).reshape(b, h // 2, w // 2, 4 * c)
+        for i in range(1, self.depth):
+            y = nn.relu(nn.Conv(self.width, (3, 3), name=f"conv{i}")(y))
+        y = nn.Conv(4 * c, (3, 3), name=f"conv{self.depth}")(y)
+        y = y.reshape(b, h // 2, w // 2, c, 2, 2).transpose(0, 1, 4, 2, 5, 3).reshape(b, h, w, c)
+        return x + y
+
+
 def build(model: Model) -> nn.Module:
     """The module of a model."""
     made = {
@@ -116,6 +131,7 @@ def build(model: Model) -> nn.Module:
         "resnet": ResNet,
         "dcgan_generator": Generator,
         "dcgan_discriminator": Discriminator,
+        "unshuffle": Unshuffle,
     }
     return made[model.name](**model.fields)
 

@@ -43,6 +43,8 @@ def optimizers(work: Work) -> dict[str, optax.GradientTransformation]:
 def example(work: Work) -> dict[str, Any]:
     """Shapes of a batch."""
     image = jax.ShapeDtypeStruct((work.batch, *work.image), jnp.float32)
+    if work.game == "restore":
+        return {"image": image, "target": image}
     return {"image": image, "label": jax.ShapeDtypeStruct((work.batch,), jnp.int32)}
 
 
@@ -162,7 +164,7 @@ def draws(work: Work, state: TrainState) -> dict[str, tuple[Any, ...]]:
     found: dict[str, tuple[Any, ...]] = {}
     for i, player in enumerate(work.trained):
         own = fold_in_name(jax.random.fold_in(jax.random.fold_in(key, i), 0), "terms")
-        if work.game == "kd":
+        if work.game in ("kd", "restore"):
             found[player] = ()
         elif work.game == "kdgan":
             keys = jax.random.split(own) if player == "discriminator" else [own]

@@ -56,6 +56,11 @@ def kd_objectives(work: Work, nets: Mapping[str, nn.Module]) -> dict[str, Callab
     return {"student": student}
 
 
+def restore_objectives(work: Work, nets: Mapping[str, nn.Module]) -> dict[str, Callable]:
+    weight = work.lambdas["student"]["pixel"]
+    return {"student": lambda image, target: weight * F.mse_loss(nets["student"](image), target)}
+
+
 def kdgan_objectives(work: Work, nets: Mapping[str, nn.Module]) -> dict[str, Callable]:
     temperature = work.hyperparameters["concrete_temperature"]
 
@@ -111,7 +116,10 @@ def generator_objectives(work: Work, nets: Mapping[str, nn.Module]) -> dict[str,
     return {"discriminator": discriminator, "student": student}
 
 
-GAMES = {"kd": kd_objectives, "kdgan": kdgan_objectives, "generator_distill": generator_objectives}
+GAMES = {
+    "kd": kd_objectives, "kdgan": kdgan_objectives, "generator_distill": generator_objectives,
+    "restore": restore_objectives,
+}  # fmt: skip
 
 
 def forget_compiled() -> None:
@@ -160,15 +168,19 @@ class Steps:
         return torch.optim.SGD(params, chosen.learning_rate, momentum=chosen.momentum, fused=True)
 
     def put(self, batch: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(images [b, c, h, w] in the way's layout, labels) on the device; mirrored where the networks are."""
+        """(images [b, c, h, w] in the way's layout, labels or target images) on the device; mirrored as the networks are."""
         image = batch["image"][:, ::-1, ::-1] if any(self.mirrored.values()) else batch["image"]
+        if "target" in batch:
+            return self._images(image), self._images(batch["target"])
+        return self._images(image), torch.from_numpy(batch["label"]).long().to(self.device)
+
+    def _images(self, image: np.ndarray) -> torch.Tensor:
         image = torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
-        label = torch.from_numpy(batch["label"]).long()
-        return image.to(self.device).contiguous(memory_format=self.layout), label.to(self.device)
+        return image.to(self.device).contiguous(memory_format=self.layout)
 
     def draw(self, player: str) -> tuple[torch.Tensor, ...]:
         """The random numbers of a player's move, as `bare.draw` has them."""
-        if self.work.game == "kd":
+        if self.work.game in ("kd", "restore"):
             return ()
         if self.work.game == "kdgan":
             shape = (self.work.batch, CLASSES)
@@ -303,3 +315,23 @@ def make_evaluation(
         return {"accuracy": float(right) / len(image), "nll": float(nll) / len(image)}
 
     return evaluate
+
+
+def make_restorer(work: Work, way: str, device: str, variables: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of one image of bytes [h, w, c] that gives the restored image of bytes."""
+    own = Steps(work, "channels_last" if way.endswith("channels_last") else "eager", device, variables)
+    net = own.nets["student"].eval()
+    forget_compiled()
+
+    def pixels(image: torch.Tensor) -> torch.Tensor:
+        made = net((image.float() / 255).contiguous(memory_format=own.layout))
+        return (255 * made.clamp(0, 1)).round().byte()
+
+    forward = torch.compile(pixels, mode=COMPILE[way]) if way in COMPILE else pixels
+
+    @torch.no_grad()
+    def restore(image: np.ndarray) -> np.ndarray:
+        given = torch.from_numpy(image).to(device).permute(2, 0, 1)[None]
+        return forward(given)[0].permute(1, 2, 0).cpu().numpy()
+
+    return restore

@@ -144,9 +144,26 @@ class Discriminator(nn.Module):
         return self.head(x.flatten(1))[:, 0]
 
 
+class Unshuffle(nn.Module):
+    def __init__(self, image: Pixels, width, depth):
+        super().__init__()
+        channels = (4 * image[2], *[width] * (depth - 1), 4 * image[2])
+        for i in range(1, depth + 1):
+            setattr(self, f"conv{i}", nn.Conv2d(channels[i - 1], channels[i], 3, padding=1))
+        self.depth = depth
+
+    def forward(self, x):
+        y = F.pixel_unshuffle(x, 2)
+        for i in range(1, self.depth):
+            y = F.relu(getattr(self, f"conv{i}")(y))
+        return x + F.pixel_shuffle(getattr(self, f"conv{self.depth}")(y), 2)
+
+
 def build(model: Model, image: Pixels, latent: int) -> nn.Module:
     """The module of a model, for images of this shape."""
-    made = {"mlp": MLP, "kdgan_lenet": LeNet, "resnet": ResNet, "dcgan_discriminator": Discriminator}
+    made = {
+        "mlp": MLP, "kdgan_lenet": LeNet, "resnet": ResNet, "dcgan_discriminator": Discriminator, "unshuffle": Unshuffle,
+    }  # fmt: skip
     if model.name == "dcgan_generator":
         return Generator(latent, **model.fields)
     return made[model.name](image, **model.fields)

@@ -1,4 +1,4 @@
-"""Suites kd, kdgan and gan: one step of a piece of work, kdgan's beside everyone else's.
+"""Suites kd, kdgan, gan and images: one step of a piece of work, kdgan's beside everyone else's.
 
 Before anything is timed, every move's loss and gradient are compared on the same weights, batch and random numbers; and
 one step of kdgan and of the hand-written JAX must end at the same parameters where it draws nothing. Beside the ratios
@@ -14,7 +14,12 @@ import jax
 from benchmarks import bare, fresh, ours, parity, rivals, work
 from benchmarks.measure import Setting, compare
 
-SUITES = {"kd": ("mlp", "mlp_lenet", "resnet20", "resnet8x4", "host"), "kdgan": ("kdgan",), "gan": ("dcgan",)}
+SUITES = {
+    "kd": ("mlp", "mlp_lenet", "resnet20", "resnet8x4", "host"),
+    "kdgan": ("kdgan",),
+    "gan": ("dcgan",),
+    "images": ("denoise",),
+}
 
 
 def measure(suite: str, setting: Setting, say: Callable[[str], None]) -> dict[str, Any]:
@@ -49,7 +54,7 @@ def measure_piece(piece: work.Work, setting: Setting, say: Callable[[str], None]
         row["rivals"][name] = {**found, "parity": parity_found}
         say(f"{piece.name:10s} {name:22s} {tell(row['rivals'][name])}")
     row["control"] = compare(*(bare.make_steps(piece, variables, batches) for _ in range(2)), setting.effort)
-    if piece.game == "kd":
+    if piece.game in ("kd", "restore"):
         try:
             row["difference_after_a_step"] = after_a_step(piece, state, variables, batches)
         except AssertionError as error:  # the times stand, and whoever reads them should know

@@ -51,7 +51,8 @@ def section(name: str, results: Mapping[str, Any]) -> str:
 def of_suite(suite: str, measured: Mapping[str, Any]) -> str:
     """The tables of a suite's part."""
     tables = {
-        "population": populations, "epoch": epoch, "evaluate": evaluate, "start": start, "scaling": scaling,
+        "population": populations, "images": images, "epoch": epoch, "evaluate": evaluate, "start": start,
+        "scaling": scaling,
     }  # fmt: skip
     return tables.get(suite, steps)(measured)
 
@@ -95,6 +96,28 @@ def steps(measured: Mapping[str, Any]) -> str:
     )
     head = ["step", "fresh process", "compilation, s", "to the first step, s", "peak memory, MiB", "of it before, MiB"]
     return found + ("\n\n" + _table(head, fresh) if fresh else "")
+
+
+def images(measured: Mapping[str, Any]) -> str:
+    """Steps as of the other suites; then the distilled step, and images a second."""
+    cached, whole = measured["cached"], measured["inference"]
+    per_second = lambda found: (
+        "" if "error" in found else f"{1e3 / found['kdgan_ms']:.3g}, {1e3 / found['other_ms']:.3g}"
+    )
+    rows = [
+        [
+            f"{whole['title']}, one of {whole['side']}×{whole['side']}",
+            NAMES[name],
+            *_comparison(found),
+            per_second(found),
+        ]
+        for name, found in whole["rivals"].items()
+    ]
+    head = ["restored image", "beside", "kdgan, ms", "other, ms", "times as fast", "95 % interval", "quartiles"]
+    distilled = [["cached teacher and clean targets", "clean targets alone", *_comparison(cached)]]
+    step = ["kdgan's step", "beside", "distilled, ms", "other, ms", "times as fast", "95 % interval", "quartiles"]
+    tables = _table(step, distilled), _table([*head, "images a second"], rows)
+    return "\n\n".join((steps(measured), *tables))
 
 
 def populations(measured: Mapping[str, Any]) -> str:

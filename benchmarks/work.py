@@ -35,7 +35,7 @@ class Work:
     Attributes:
       name: under which its results stand.
       title: what a table calls it.
-      game: "kd", "kdgan" or "generator_distill": the method.
+      game: "kd", "kdgan", "generator_distill" or "restore": the method.
       hyperparameters: of the method.
       lambdas: moving player -> term -> λ, in the order of the moves.
       models: player -> its network.
@@ -121,6 +121,14 @@ def dcgan(*, image, batch: int, widths: tuple[float, float, float], latent: int 
     )  # fmt: skip
 
 
+def restorer(name: str, title: str, *, image, batch: int, **fields: Any) -> Work:
+    """A denoiser by L2 from clean images: pixels unshuffled, convolutions, the residual to the image."""
+    return Work(
+        name, title, "restore", {"loss": "l2"}, {"student": {"pixel": 1.0}}, {"student": Model("unshuffle", fields)},
+        {"student": Optimizer("adam", 3e-3, 0.9)}, image, batch,
+    )  # fmt: skip
+
+
 def pieces() -> dict[str, Work]:
     """Every piece of work by its name."""
     sgd = Optimizer("sgd", 0.05, 0.9)
@@ -141,6 +149,7 @@ def pieces() -> dict[str, Work]:
             "host", "players of a few parameters: the host's part", mlp(2, 2), lenet((1, 1), 2), image=(4, 4, 1), batch=1,
             optimizer=ADAM,
         ),
+        restorer("denoise", "denoiser of 17,380 parameters", image=(40, 40, 1), batch=8, width=24, depth=5),
     )  # fmt: skip
     return {work.name: work for work in works}
 
@@ -167,6 +176,7 @@ def small_pieces() -> dict[str, Work]:
         kdgan(mlp(16, 16), large, image=image, batch=8),
         dcgan(image=image, batch=8, widths=(1 / 32, 1 / 16, 1 / 16), latent=6),
         pieces()["host"],
+        restorer("denoise", "small denoiser", image=(8, 8, 1), batch=4, width=8, depth=3),
     )  # fmt: skip
     return {work.name: work for work in works}
 
@@ -177,16 +187,19 @@ def named(name: str, *, quick: bool = False) -> Work:
 
 
 def batches(work: Work, count: int = 8, seed: int = 2) -> list[dict[str, np.ndarray]]:
-    """Random batches: "image" float32 [b, h, w, c], in [0, 1], or [−1, 1] beside a generator's; "label" int32 [b]."""
+    """Random batches: "image" float32 [b, h, w, c], in [0, 1], or [−1, 1] beside a generator's; "label" int32 [b].
+
+    Of a restorer "target" in place of the label, of the image's shape.
+    """
     generator = np.random.default_rng(seed)
     low = -1.0 if work.game == "generator_distill" else 0.0
-    return [
-        {
-            "image": generator.uniform(low, 1.0, (work.batch, *work.image)).astype(np.float32),
-            "label": generator.integers(0, CLASSES, work.batch, dtype=np.int32),
-        }
-        for _ in range(count)
-    ]
+    pixels = lambda: generator.uniform(low, 1.0, (work.batch, *work.image)).astype(np.float32)
+    wanted = lambda: (
+        {"target": pixels()}
+        if work.game == "restore"
+        else {"label": generator.integers(0, CLASSES, work.batch, dtype=np.int32)}
+    )
+    return [{"image": pixels(), **wanted()} for _ in range(count)]
 
 
 def rounded_otherwise(batch: Mapping[str, np.ndarray], count: int = 4) -> list[dict[str, np.ndarray]]:

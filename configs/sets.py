@@ -146,4 +146,6 @@ def patches(split: str, *, size: int = 40, count: int = 120) -> Dataset:
             top, left = rng.integers(0, side.shape[0] - size + 1), rng.integers(0, side.shape[1] - size + 1)
             image.append(side[top : top + size, left : left + size])
             label.append(number)
-    return from_fields({"image": np.stack(image), "label": np.array(label)}, sizes={"label": len(photographs)}, name="patches")
+    return from_fields(
+        {"image": np.stack(image), "label": np.array(label)}, sizes={"label": len(photographs)}, name="patches"
+    )

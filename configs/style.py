@@ -16,5 +16,4 @@ STYLES = ("skimage:ihc", "skimage:gravel")
 LAYERS = {"resnet8": ("stage1", "stage2", "stage3"), "squeezenet": ("fire2", "fire3", "fire5")}
 
 
-def get_config(arguments=""):
-    ...
+def get_config(arguments=""): ...

@@ -25,10 +25,11 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run's files; made 
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "evaluate", "report", "explain", "sample", "export"],
+    ["train", "evaluate", "report", "explain", "sample", "export", "apply"],
     "train: train what is not yet trained, evaluate, report. evaluate: measure a trained run again. report: write"
     " report.html again. explain: print what a run would do, and do nothing. sample: draw from a trained generator."
     " export: write a trained player as files of other programs, and judge each as the player is judged."
+    " apply: run a trained player that makes an image of an image on a photograph, or on a folder of them."
     " Exit code 130 after Ctrl-C and 143 after SIGTERM, when everything is saved.",
 )
 RESET = flags.DEFINE_list(
@@ -44,17 +45,35 @@ GRID = flags.DEFINE_string(
     "grid", None, "sample: the PNG that they are drawn into; grid.png in the workdir by default."
 )
 COLUMNS = flags.DEFINE_integer("columns", None, "sample: images in a row; about as many as rows by default.")
-PLAYER = flags.DEFINE_string(
-    "player", None, "sample: whose images; the last trained generator's by default. export: whose files."
+INPUT = flags.DEFINE_string("input", None, "apply: an image, or a folder of them with its sub-folders.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "apply: the file that is made, whose suffix says the format; or a folder, of PNG files."
 )
-STAGE = flags.DEFINE_string("stage", None, "sample, export: the stage that trained it; the last by default.")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "apply: replace files that are there.")
+TILE = flags.DEFINE_integer("tile", None, "apply: longest side of a tile in pixels; chosen by memory by default.")
+COLOUR = flags.DEFINE_enum(
+    "colour",
+    "luma",
+    ["luma", "channels", "grey"],
+    "apply: what a player of grey images does with colours. luma: restores the luma and keeps its colours. channels:"
+    " restores each channel. grey: makes it grey.",
+)
+STYLE = flags.DEFINE_list(
+    "style", None, "apply: of a player of several styles a class, 3, or a weight for each, 0.5,0.5,0."
+)
+PLAYER = flags.DEFINE_string(
+    "player",
+    None,
+    "sample: whose images; the last trained generator's by default. export: whose files. apply: who runs.",
+)
+STAGE = flags.DEFINE_string("stage", None, "sample, export, apply: the stage that trained it; the last by default.")
 ARM = flags.DEFINE_string(
     "arm",
     None,
-    "sample: the arm of that stage; the last by default. export: likewise, to be named where several have it.",
+    "sample: the arm of that stage; the last by default. export, apply: of several that have it the best by validation.",
 )
 MEMBER = flags.DEFINE_integer(
-    "member", None, "sample, export: the seed of the run that trained it; the first by default."
+    "member", None, "sample, export, apply: the seed of the run that trained it; the first by default."
 )
 FORMAT = flags.DEFINE_list(
     "format", None, "export: of onnx, stablehlo, litert, safetensors, msgpack and page those to write; onnx by default."
@@ -67,7 +86,7 @@ QUANTISE = flags.DEFINE_string(
 BATCH = flags.DEFINE_integer("batch", None, "export: examples of a call, of a LiteRT file; 1 by default.")
 OUT = flags.DEFINE_string("out", None, "export: the folder of the files; exported/ in the workdir by default.")
 NORMALISE = flags.DEFINE_bool("normalise", True, "export: files take pixels as they are; else (pixel/255 - mean)/std.")
-BEST = flags.DEFINE_bool("best", False, "export: the parameters that were best on the validation split.")
+BEST = flags.DEFINE_bool("best", False, "export, apply: the parameters that were best on the validation split.")
 UNFINISHED = flags.DEFINE_bool("unfinished", False, "export: take a player whose training is not finished, too.")
 JUDGE = flags.DEFINE_bool("judge", True, "export: run each file on the test split, for which the data are loaded.")
 SEED = flags.DEFINE_integer("seed", 0, "sample: of the noise.")
@@ -108,6 +127,11 @@ def main(arguments) -> None:
         normalise=NORMALISE.value, best=BEST.value, unfinished=UNFINISHED.value, judge=JUDGE.value,
         player=PLAYER.value, stage=STAGE.value, arm=ARM.value, member=MEMBER.value,
     )  # fmt: skip
+    apply = functools.partial(
+        modes.apply, source=INPUT.value, target=OUTPUT.value, tile=TILE.value, colour=COLOUR.value, style=STYLE.value,
+        overwrite=OVERWRITE.value, best=BEST.value, player=PLAYER.value, stage=STAGE.value, arm=ARM.value,
+        member=MEMBER.value,
+    )  # fmt: skip
     accept: dict[str, Any] = {"accept_changed_inputs": ACCEPT_CHANGED_INPUTS.value}
     run: dict[str, Callable] = {
         "train": functools.partial(modes.train, reset=RESET.value, **accept),
@@ -116,6 +140,7 @@ def main(arguments) -> None:
         "explain": functools.partial(modes.explain, reset=RESET.value, **accept),
         "sample": sample,
         "export": export,
+        "apply": apply,
     }
     try:
         run[MODE.value](CONFIG.value, workdir)

@@ -114,7 +114,8 @@ class Result:
         """`predict(images) -> logits` of a player; `arm`, `member`, ... as `kdgan.load` takes them."""
         from kdgan.run import prediction
 
-        return prediction.load(self.workdir, player=player, models=self.models, **which)
+        predict: Any = prediction.load(self.workdir, player=player, models=self.models, **which)
+        return predict
 
 
 def compare(

@@ -1,6 +1,7 @@
 """The run: configs and files. Everything that reads a config or touches a workdir lives here.
 
-`run.load(workdir, player=..., arm=...)` gives a trained classifier as a function of images (`run/prediction.py`);
+`run.load(workdir, player=..., arm=...)` gives a trained classifier as a function of images (`run/prediction.py`), or a
+player that makes an image of an image as one of photographs of any size (`run/restoring.py`);
 `run.sampling.load` a trained generator; `run.export.export` writes either as files of other programs, and judges them.
 """
 

@@ -1,4 +1,4 @@
-"""What `--mode` names: train, evaluate, report, explain, sample and export, each on a config, a workdir, or both."""
+"""What `--mode` names: train, evaluate, report, explain, sample, export and apply, each on a config, a workdir, or both."""
 
 import math
 import pathlib
@@ -178,6 +178,42 @@ def export(config: Any, workdir: pathlib.Path | None, *, out: pathlib.Path | Non
         print(f"{artefact.path} ({artefact.bytes:,} bytes)")
     if exported.table:
         print(f"\n{exported.table}\n\ntable: {exported.artefacts[0].path.parent / exports.TABLE}")
+
+
+def apply(
+    config: Any, workdir: pathlib.Path | None, *, source: str | None, target: str | None, style: Sequence[str] | None,
+    tile: int | None, colour: str, overwrite: bool, player: str | None, stage: str | None, arm: str | None, **which: Any,
+) -> None:  # fmt: skip
+    """Run a trained player that makes an image of an image on a file, or on a folder of them.
+
+    Raises:
+      ConfigError: no such player; what cannot be read or written; of a folder once all other files are done.
+    """
+    if workdir is None:
+        raise ConfigError("--mode=apply needs --workdir: the folder of a trained run")
+    if not source or not target:
+        missing = "output" if source else "input"
+        raise ConfigError(
+            f"--{missing} is missing: an image, or a folder of them, as --input=photo.jpg --output=out.png"
+        )
+    if not _is_writer():
+        return
+    from kdgan.run import claim, progress, restoring
+    from kdgan.run.export import chosen_arm
+
+    claim.remembered(workdir)  # says what is no workdir of a run
+    keep_compiled(recorded_config(workdir))
+    chosen = chosen_arm(workdir, player, stage) if arm is None else None
+    arm = arm if chosen is None else chosen.arm
+    restore = restoring.load(workdir, player=player, stage=stage, arm=arm, **which)
+    why = "" if chosen is None or chosen.of < 2 else f" ({chosen.words}, of {chosen.of} arms)"
+    print(f"{restore.about}{why}", flush=True)
+    is_folder = files.folder(source).is_dir()
+    shown = progress.choose(unit="files" if is_folder else "tiles")
+    made = restore.apply(
+        source, target, style=restoring.style_of(style), tile=tile, colour=colour, overwrite=overwrite, progress=shown
+    )
+    print(f"{len(made)} files: {target}" if is_folder else f"{made[0]}")
 
 
 def recorded_config(workdir: pathlib.Path | None) -> Any:

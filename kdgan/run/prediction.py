@@ -19,9 +19,10 @@ from kdgan.data.batches import normalise
 from kdgan.data.fields import Field
 from kdgan.data.layout import looks_channels_first
 from kdgan.export import Artefact
-from kdgan.run import build, exportables, trained
+from kdgan.run import build, exportables, restoring, trained
 from kdgan.run.config import ConfigError
 from kdgan.run.program import Variables
+from kdgan.run.restoring import Restorer
 from kdgan.run.totals import make_apply
 from kdgan.run.trained import Wanted
 
@@ -198,8 +199,9 @@ def load(
     workdir: str | pathlib.Path, *, player: str | None = None, stage: str | None = None, arm: str | None = None,
     member: int | None = None, average: bool = True, best: bool = False, batch_size: int = 64,
     models: Mapping[str, Any] | None = None,
-) -> Predictor:  # fmt: skip
-    """`predict(images) -> logits` of a classifier that a run trained. The data set is not needed.
+) -> Predictor | Restorer:  # fmt: skip
+    """`predict(images) -> logits` of a classifier that a run trained; of a player that makes an image of an image, and is
+    judged so, a `kdgan.run.restoring.Restorer`, `restore(image) -> image`. The data set is not needed.
 
     Of a run that is not finished the last checkpoint is taken, with a warning.
 
@@ -222,6 +224,8 @@ def load(
     own = trained.find(
         workdir, WANTED, player=player, stage=stage, arm=arm, member=member, average=average, best=best, models=models
     )
+    if trained.restores(own.record):
+        return restoring.of(own, exportables.kept(own, average=average, best=best))
     return Predictor(
         class_names=tuple(own.data["class_names"]),
         inputs=own.inputs,

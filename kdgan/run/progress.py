@@ -8,12 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 from tqdm.std import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
+STEPS = "steps"  # what is counted
 BAR = "{desc} {n:,}/{total:,} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}, {remaining} left{postfix}"
 
 
 @runtime_checkable
 class Progress(Protocol):
-    """One stage after another, counted in steps of all members."""
+    """One stage after another, counted in steps of all members; or one file after another, in tiles."""
 
     def start(self, name: str, total: int, done: int) -> None:
         """A stage of `total` steps begins, `done` of them having been done before."""
@@ -38,14 +39,14 @@ class TerminalBar(tqdm):
 class Bar:
     """A tqdm bar."""
 
-    def __init__(self, bar: Any, stream: Any):
-        self._class, self._stream, self._bar = bar, stream, None
+    def __init__(self, bar: Any, stream: Any, unit: str = STEPS):
+        self._class, self._stream, self._bar, self._unit = bar, stream, None, unit
         self._values: dict[str, float] = {}
 
     def start(self, name: str, total: int, done: int) -> None:
         self.end()
         self._bar = self._class(
-            desc=name, total=total, initial=done, unit=" steps", file=self._stream, bar_format=BAR,
+            desc=name, total=total, initial=done, unit=f" {self._unit}", file=self._stream, bar_format=BAR,
             mininterval=0.2, miniters=1, smoothing=0.1, **_size(self._stream),
         )  # fmt: skip
 
@@ -83,8 +84,8 @@ def _size(stream: Any) -> dict[str, Any]:
 class Lines:
     """A line every so many seconds, and one at the end."""
 
-    def __init__(self, stream: Any, seconds: float = SECONDS_BETWEEN_LINES):
-        self._stream, self._seconds = stream, seconds
+    def __init__(self, stream: Any, seconds: float = SECONDS_BETWEEN_LINES, unit: str = STEPS):
+        self._stream, self._seconds, self._unit = stream, seconds, unit
         self._name: str | None = None
 
     def start(self, name: str, total: int, done: int) -> None:
@@ -122,7 +123,7 @@ class Lines:
     def _print(self, now: float, time_text: str) -> None:
         line = f"{self._name} {self._done:,}/{self._total:,} {100 * self._done / max(self._total, 1):.0f}%"
         if made := self._done - self._first:
-            parts = [f"{made / max(now - self._started, 1e-9):.1f} steps/s", time_text, describe(self._values)]
+            parts = [f"{made / max(now - self._started, 1e-9):.1f} {self._unit}/s", time_text, describe(self._values)]
             line += f": {', '.join(filter(None, parts))}"
         print(line, file=self._stream, flush=True)
 
@@ -142,17 +143,17 @@ class Silent:
         print(text, flush=True)
 
 
-def choose(stream: Any = None) -> Progress:
-    """What suits the place where stderr goes to: a notebook, a terminal, or a file or pipe."""
+def choose(stream: Any = None, unit: str = STEPS) -> Progress:
+    """What suits the place where stderr goes to: a notebook, a terminal, or a file or pipe; it counts in `unit`."""
     stream = sys.stderr if stream is None else stream
     if in_notebook():
         try:
             import ipywidgets  # noqa: F401 - the notebook's bar is made of it
             from tqdm.notebook import tqdm_notebook
         except ImportError:
-            return Lines(stream)
-        return Bar(type("NotebookBar", (tqdm_notebook,), {"monitor_interval": 0}), None)
-    return Bar(TerminalBar, stream) if stream.isatty() else Lines(stream)
+            return Lines(stream, unit=unit)
+        return Bar(type("NotebookBar", (tqdm_notebook,), {"monitor_interval": 0}), None, unit)
+    return Bar(TerminalBar, stream, unit) if stream.isatty() else Lines(stream, unit=unit)
 
 
 def in_notebook() -> bool:

@@ -27,6 +27,8 @@ from kdgan.run.players import build_module, sizes_of
 from kdgan.run.program import AVERAGE, Program, Variables, program_of
 from kdgan.run.schema import Arm, Data, Player, Run, Stage
 
+IMAGES = "images"  # what evaluators say that a player gives (`Evaluator.gives`)
+
 
 class Trained(NamedTuple):
     """One trained player.
@@ -136,6 +138,7 @@ def about_player(program: Program, name: str, inputs: Inputs) -> dict[str, Any]:
         "inputs": list(program.inputs_of(name)),
         "sizes": sizes_of(inputs.train.fields, program.inputs_of(name)),
         **({"any_size": True} if _takes_any_size(program, inputs) else {}),
+        **({"gives": IMAGES} if drawn is None and any(one.gives == IMAGES for one in several) else {}),
         **({} if drawn is None else {"draws": dict(drawn)}),
     }
 
@@ -152,6 +155,13 @@ def _takes_any_size(program: Program, inputs: Inputs) -> bool:
 def predicts(about: Mapping[str, Any]) -> bool:
     """Whether a player of players.json is called with data: something judges it, and no images are drawn from it."""
     return bool(about["evaluators"]) and "draws" not in about
+
+
+def restores(about: Mapping[str, Any]) -> bool:
+    """Whether a player of players.json makes an image of an image, as its evaluators say."""
+    return about.get("gives") == IMAGES or (
+        predicts(about) and "restorer" in about["evaluators"]
+    )  # of earlier versions
 
 
 def makes_images(about: Mapping[str, Any]) -> bool:
