@@ -90,7 +90,7 @@ def _resample(image: Any, scale: int, enlarge: bool) -> Any:
 Taps = tuple[tuple[int, float], ...]  # of an output pixel: (offset of an input pixel, its weight)
 
 
-def _pass(size: int, scale: int, enlarge: bool) -> tuple[int, int, tuple[Taps, ...]]:
+def _pass(size: Any, scale: int, enlarge: bool) -> tuple[Any, int, tuple[Taps, ...]]:
     """(output pixels, stride, taps of each phase): output k·phases + p takes input pixels k·stride + offset."""
     if scale != int(scale) or scale < 1:
         raise ValueError(f"bicubic: scale must be a whole number of at least 1, got {scale}")
@@ -110,25 +110,23 @@ def _taps(centre: float, width: int) -> Taps:
 
 
 def _along(image: Any, axis: int, scale: int, enlarge: bool) -> Any:
-    """One pass along an axis; the few shifted slices of it cost less than a product with `weights`."""
+    """One pass along an axis, whose size may be a symbol of an exported program.
+
+    The few shifted slices of it cost less than a product with `weights`.
+    """
     library: Any = np if isinstance(image, np.ndarray) else jnp
     axis += image.ndim
     count, stride, phases = _pass(image.shape[axis], scale, enlarge)
     offsets = [offset for taps in phases for offset, _ in taps]
-    before, steps = -min(0, *offsets), count // len(phases)
-    after = max(0, max(offsets) + (steps - 1) * stride + 1 - image.shape[axis])
-    if isinstance(image.shape[axis], int):
-        around = [(before, after) if i == axis else (0, 0) for i in range(image.ndim)]
-        padded = library.pad(image, around, mode="symmetric")
-    else:
-        padded = _mirrored(image, axis, before, after)
+    padded = _mirrored(library, image, axis, -min(0, *offsets), max(0, max(offsets) + 1 - stride))
+
+    first, length = -min(0, *offsets), (count // len(phases) - 1) * stride + 1
 
     def shifted(offset: int) -> Any:
-        first = before + offset
-        last = first + (steps - 1) * stride + 1
-        if library is jnp:
-            return jax.lax.slice_in_dim(padded, first, last, stride, axis)
-        return padded[tuple(slice(first, last, stride) if i == axis else slice(None) for i in range(image.ndim))]
+        start = first + offset
+        if library is np:
+            return padded[(*[slice(None)] * axis, slice(start, start + length, stride))]
+        return jax.lax.slice_in_dim(padded, start, start + length, stride, axis)
 
     outputs = [sum(np.asarray(weight, image.dtype) * shifted(offset) for offset, weight in taps) for taps in phases]
     if len(outputs) == 1:
@@ -137,9 +135,13 @@ def _along(image: Any, axis: int, scale: int, enlarge: bool) -> Any:
     return library.stack(outputs, axis + 1).reshape(shape)
 
 
-def _mirrored(image: Any, axis: int, before: int, after: int) -> Any:
-    """`jnp.pad` of mode "symmetric" along a side that is a symbol, while a program for any size is exported."""
-    turned = jax.lax.rev(image, (axis,))
+def _mirrored(library: Any, image: Any, axis: int, before: int, after: int) -> Any:
+    """The image with so many pixels of its mirror image at both ends of an axis."""
+    if isinstance(image.shape[axis], int):
+        around = [(before, after) if i == axis else (0, 0) for i in range(image.ndim)]
+        return library.pad(image, around, mode="symmetric")
+    # Dynamic slices, since a fixed one of a side that is a symbol is not known to lie inside; ONNX has them, too.
     row = lambda array, i: jax.lax.dynamic_slice_in_dim(array, i, 1, axis)
-    first, last = [row(image, i) for i in range(before)], [row(turned, i) for i in range(after)]
-    return jax.lax.concatenate([*first[::-1], image, *last], axis)
+    turned = jax.lax.rev(image, (axis,))
+    start, end = [row(image, i) for i in reversed(range(before))], [row(turned, i) for i in range(after)]
+    return jax.lax.concatenate([*start, image, *end], axis)
