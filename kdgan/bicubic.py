@@ -137,11 +137,11 @@ def _along(image: Any, axis: int, scale: int, enlarge: bool) -> Any:
 
 def _mirrored(library: Any, image: Any, axis: int, before: int, after: int) -> Any:
     """The image with so many pixels of its mirror image at both ends of an axis."""
-    size = image.shape[axis]
-    if isinstance(size, int) and size < max(before, after):  # mirrored more than once
+    if isinstance(image.shape[axis], int):
         around = [(before, after) if i == axis else (0, 0) for i in range(image.ndim)]
         return library.pad(image, around, mode="symmetric")
-    # Looked up, since a slice of a side that is a symbol is not known to be as long as it should.
-    start = library.take(image, np.arange(before)[::-1], axis, mode="clip")
-    end = library.take(library.flip(image, axis), np.arange(after), axis, mode="clip")
-    return library.concatenate([start, image, end], axis)
+    # Dynamic slices, since a fixed one of a side that is a symbol is not known to lie inside; ONNX has them, too.
+    row = lambda array, i: jax.lax.dynamic_slice_in_dim(array, i, 1, axis)
+    turned = jax.lax.rev(image, (axis,))
+    start, end = [row(image, i) for i in reversed(range(before))], [row(turned, i) for i in range(after)]
+    return jax.lax.concatenate([*start, image, *end], axis)

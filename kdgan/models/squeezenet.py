@@ -58,8 +58,9 @@ class SqueezeNet(nn.Module):
                 x = _pooled(x)
             x = Fire(squeezed, (expanded, expanded), name=f"fire{i}")(x)
         Tap(name="embedding")(global_mean(x))
-        padding = ((1, 1), (1, 1))  # of a 1×1 convolution, as published: a border of biases
-        scores = nn.Conv(self.num_classes, (1, 1), padding=padding, kernel_init=_INIT, name="conv_final")(x)
+        # A 1×1 convolution of padding 1, as published: a border of biases.
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        scores = nn.Conv(self.num_classes, (1, 1), kernel_init=_INIT, name="conv_final")(x)
         return Tap(name="head")(global_mean(nn.relu(scores)))
 
 
@@ -88,6 +89,9 @@ def _as_caffe(x: Float[Array, "b h w c"]) -> Float[Array, "b h w 3"]:
 
 
 def _pooled(x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
-    """Maxima of 3×3 pixels by steps of 2, the last ones over what is left of them (Caffe's rounding up)."""
-    padding = tuple((0, (side - 1) % 2) for side in x.shape[1:3])
-    return nn.max_pool(x, (3, 3), (2, 2), padding)
+    """Maxima of 3×3 pixels by steps of 2, the last ones over what is left of them (Caffe's rounding up).
+
+    Behind a relu zeros are as good a padding as the least number, and ONNX files of it are right.
+    """
+    rows, columns = ((side - 1) % 2 for side in x.shape[1:3])
+    return nn.max_pool(jnp.pad(x, ((0, 0), (0, rows), (0, columns), (0, 0))), (3, 3), (2, 2))
