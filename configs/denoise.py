@@ -4,13 +4,14 @@ pip install -e ".[images]"
 python -m kdgan.main --config=configs/denoise.py --workdir=runs/denoise
 python -m kdgan.main --config=configs/denoise.py:data=folder:~/photos --workdir=runs/mine
 
-Without `data` the photographs that scikit-image and scikit-learn ship, grey, divided by image. Noise is Gaussian, of `sigma` 25
-of 255. With `teacher` (a file of weights of DnCNN, 17 layers of 64) nothing trains before the students; without it a small DnCNN.
+Without `data` the photographs that scikit-image and scikit-learn ship, grey, divided by image. Noise is Gaussian, of
+`sigma` 25 of 255. With `teacher` (a file of weights of DnCNN, 17 layers of 64) nothing trains before the students;
+without it a small DnCNN.
 
 Two stages train the same student of 17 k parameters. `clean`: every training image is there without noise. `unlabelled`:
-`clean` of them are (three by default), the others are there with noise only. What is learned from these is the teacher's output
-(`teacher`), the same image with another noise (`noise2noise`) or, to compare with, the clean image (`clean_all`); `few` learns
-from the clean ones alone. All students see eight fixed noises of each image.
+`clean` of them are (three by default), the others are there with noise only. What is learned from these is the teacher's
+output (`teacher`), the same image with another noise (`noise2noise`) or, to compare with, the clean image (`clean_all`);
+`few` learns from the clean ones alone. All students see eight fixed noises of each image.
 """
 
 from kdgan import config as common

@@ -1,19 +1,84 @@
-"""Style transfer by a small network: content and Gram losses teach a large one, and its outputs teach one of 1/8 of its operations.
+"""Style transfer: content and Gram losses teach a network, and its outputs teach one of an eighth of its operations.
 
 pip install -e ".[images]"
 python -m kdgan.main --config=configs/style.py --workdir=runs/style
-python -m kdgan.main --mode=apply --workdir=runs/style --player=student --arm=distilled --input=photo.jpg --output=painted.png
+python -m kdgan.main --mode=apply --workdir=runs/style --arm=distilled --input=photo.jpg --output=painted.png
 python -m kdgan.main --config=configs/style.py:teacher=~/multistyle26.npz,critic=~/squeezenet.npz --workdir=runs/style26
 
-Without `teacher` and `critic` nothing is downloaded: the critic, by whose features content and style are measured, is trained to tell
-the photographs that scikit-image ships apart by patches, and the teacher on its features, in two styles. With them the teacher is the
-published network of 26 styles, of which the student learns two, and the critic SqueezeNet.
+Without `teacher` and `critic` nothing is downloaded: the critic, by whose features content and style are compared, learns
+first to tell the photographs that scikit-image ships apart by patches, and the teacher is trained on its features. With them
+the teacher is the published network of 26 styles, of which the student learns one, and the critic SqueezeNet.
+
+The student learns from the losses that its teacher had (`losses`), from its teacher's images (`distilled`), from both, or
+from its teacher's images and a discriminator that takes them for real (`adversarial`).
 """
 
 from kdgan import config as common
 
-STYLES = ("skimage:ihc", "skimage:gravel")
-LAYERS = {"resnet8": ("stage1", "stage2", "stage3"), "squeezenet": ("fire2", "fire3", "fire5")}
+STYLE = "skimage:ihc"
+# By critic: its layers, and λ of content and style, whose scale is that of its features.
+RESNET = dict(content=("stage2",), style=("stage1", "stage2", "stage3")), dict(content=1.0, style=10.0)
+SQUEEZENET = dict(content=("fire3",), style=("fire2", "fire3", "fire5")), dict(content=1e-5, style=1e-8)
 
 
-def get_config(arguments=""): ...
+def get_config(arguments=""):
+    given = common.arguments(
+        arguments, data="skimage:photographs", train="train", test="test", image=STYLE, teacher="", number="0", critic="",
+        steps="600", seeds="3",
+    )  # fmt: skip
+    config = common.get_config()
+    config.seed, config.population.seeds = 0, int(given["seeds"])
+    config.data.name, config.data.train, config.data.test = given["data"], given["train"], given["test"]
+    config.data.channels, config.data.validation = 3, 2
+    config.data.augment = common.named(crop=dict(size=64), flip=dict())
+    config.evaluate.batch_size, config.evaluate.every = 1, int(given["steps"])
+
+    layers, λ = SQUEEZENET if given["critic"] else RESNET
+    published = dict(model="multistyle26", model_args=dict(style=int(given["number"])), weights=given["teacher"])
+    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine")
+    critic = dict(model="squeezenet", weights=given["critic"]) if given["critic"] else dict(model="resnet8")
+    network = critic if given["critic"] else None  # None: that of evaluate.extractor
+    judge = dict(name="stylist", images=(given["image"],), size=128, network=network, **layers)
+    johnson = lambda **fields: dict(model="johnson", model_args=fields, optimizer=cosine(2e-3), evaluate=judge)
+    config.players = common.named(
+        critic=dict(**critic, optimizer=cosine(2e-3)),
+        teacher=dict(**published, evaluate=judge) if given["teacher"] else johnson(contract=(16, 32, 64), blocks=3),
+        student=johnson(contract=(8, 12, 24), blocks=2, outer=3),
+        style_images=dict(model="style_images", model_args=dict(images=(given["image"],), size=128)),
+        discriminator=dict(model="patch_critic", model_args=dict(features=(32, 64)), optimizer=cosine(5e-4)),
+        unpainted=dict(model="identity", evaluate=judge),
+    )
+    config.stage.batch_size, config.stage.steps, config.stage.beside = 4, int(given["steps"]), ("unpainted",)
+    painted = lambda terms, **method: dict(method=dict(name="style", **method), lambdas=terms)
+    start = {} if given["critic"] else dict(critic="critic")
+    stages = dict(
+        critic=dict(
+            data=dict(name="configs.sets.patches", train="train", test="test", args=dict(size=64), validation=0, augment={}),
+            method=dict(name="supervised", player="critic"),
+            lambdas=dict(critic=dict(ce=1.0)),
+            batch_size=64,
+            steps=300,
+            beside=(),
+        ),
+        teacher=dict(start=start, **painted(dict(teacher=λ), player="teacher", **layers)),
+        distill=dict(
+            start=start if given["teacher"] else dict(teacher="teacher", **start),
+            arms=common.named(
+                losses=painted(dict(student=λ), **layers),
+                distilled=painted(dict(student=dict(teacher=1.0)), pixel="l1"),
+                both=painted(dict(student=dict(teacher=1.0, **{name: 0.1 * value for name, value in λ.items()})), pixel="l1", **layers),
+                adversarial=painted(
+                    dict(student=dict(teacher=1.0, adv=0.01), discriminator=dict(real=1.0, fake=1.0)),
+                    pixel="l1", adversarial="nonsaturating",
+                ),
+            ),
+        ),
+    )  # fmt: skip
+    if given["critic"]:
+        del stages["critic"]
+    else:
+        config.evaluate.extractor = dict(stage="critic", player="critic", layer="embedding")
+    if given["teacher"]:
+        del stages["teacher"]
+    config.stages = common.named(**stages)
+    return config

@@ -5,14 +5,15 @@ python -m kdgan.main --config=configs/super_resolution.py --workdir=runs/sr     
 python -m kdgan.main --config=configs/super_resolution.py:scale=3 --workdir=runs/sr3
 python -m kdgan.main --config=configs/super_resolution.py:data=folder:~/photos --workdir=runs/mine
 
-Small images are made by MATLAB's bicubic, as in published tables. PSNR and SSIM are of the luma, without `scale` pixels on every
-side. Without `data` the photographs that scikit-image and scikit-learn ship, divided by image. With `teacher` (a file of VDSR's
-weights) nothing trains before the students; without it a small IMDN.
+Small images are made by MATLAB's bicubic, as in published tables. PSNR and SSIM are of the luma, without `scale` pixels
+on every side. Without `data` the photographs that scikit-image and scikit-learn ship, divided by image. With `teacher` (a
+file of VDSR's weights) nothing trains before the students; without it a small IMDN.
 
-Three stages train the same student. `sharp`: every training image is there in full size. `unlabelled`: `sharp` of them are (three
-by default), of the others there is the small image only; what is learned from it is the teacher's output, or the image itself from
-its half (`own`). `eye`: pixels, features of a network that was trained to tell the photographs apart, and a discriminator of
-patches, at four weights of the latter: the more it counts, the lower PSNR, and what it buys.
+Three stages train the same student. `sharp`: every training image is there in full size. `unlabelled`: `sharp` of them
+are (three by default), of the others there is the small image only; what is learned from it is the teacher's output, or
+the image itself from its half (`own`). `eye`: pixels, features of a network that was trained to tell the photographs
+apart, and a discriminator of patches, at four weights of the latter: the more it counts, the lower PSNR, and what it
+buys.
 """
 
 from kdgan import config as common
