@@ -48,7 +48,7 @@ $(VENV)/.bench: $(VENV)/.made requirements.txt benchmarks/requirements.txt $(wil
 	touch $(VENV)/.run $@
 
 $(VENV)/.extras: $(VENV)/.dev pyproject.toml $(wildcard requirements-export*.txt) $(wildcard constraints/*)
-	$(INSTALL) -e ".[pytorch,safetensors,onnx,quantise]" -r requirements-export.txt
+	$(INSTALL) -e ".[pytorch,safetensors,onnx,quantise,images]" -r requirements-export.txt
 	$(INSTALL) --no-deps -r requirements-export-no-deps.txt
 	-$(BIN)/python -m kdgan.export.onnxruntime_web
 	touch $@

@@ -129,7 +129,7 @@ def _sst2(split: str, folder: pathlib.Path) -> tuple[list[list[str]], list[int],
 
 
 def patches(split: str, *, size: int = 40, count: int = 120) -> Dataset:
-    """Patches of the photographs that scikit-image ships; `label`: of which. A network that learns it has features to judge by.
+    """Patches of the photographs that scikit-image ships; `label`: of which. Who learns it has features.
 
     Args:
       split: "train", of the left four fifths of each photograph, or "test", of the rest.

@@ -50,6 +50,7 @@ def get_config(arguments=""):
     )
     config.stage.batch_size, config.stage.steps, config.stage.beside = 4, int(given["steps"]), ("unpainted",)
     painted = lambda terms, **method: dict(method=dict(name="style", **method), lambdas=terms)
+    tenth = {name: 0.1 * value for name, value in λ.items()}
     start = {} if given["critic"] else dict(critic="critic")
     stages = dict(
         critic=dict(
@@ -66,7 +67,7 @@ def get_config(arguments=""):
             arms=common.named(
                 losses=painted(dict(student=λ), **layers),
                 distilled=painted(dict(student=dict(teacher=1.0)), pixel="l1"),
-                both=painted(dict(student=dict(teacher=1.0, **{name: 0.1 * value for name, value in λ.items()})), pixel="l1", **layers),
+                both=painted(dict(student=dict(teacher=1.0, **tenth)), pixel="l1", **layers),
                 adversarial=painted(
                     dict(student=dict(teacher=1.0, adv=0.01), discriminator=dict(real=1.0, fake=1.0)),
                     pixel="l1", adversarial="nonsaturating",
