@@ -34,7 +34,7 @@ def get_config(arguments=""):
     config.data.degrade = common.named(bicubic=dict(scale=scale, trim=True))
     config.data.augment = common.named(crop=dict(size=20), flip=dict(), turn=dict())
 
-    judge = dict(name="restorer", channels="luma", border=scale)
+    judge = dict(name="restorer", channels="luma", rounded=True, border=scale)
     cosine = lambda rate: dict(learning_rate=rate, schedule="cosine")
     published = dict(model="vdsr", model_args=dict(scale=scale), weights=given["teacher"])
     small = dict(model="imdn", model_args=dict(scale=scale, width=32, blocks=4), optimizer=cosine(1e-3))

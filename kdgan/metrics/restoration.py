@@ -63,13 +63,16 @@ def gradient_error(image: Float[Array, "b h w c"], other: Float[Array, "b h w c"
     return total_variation(image - other) / 2
 
 
-def compared(image: Float[Array, "b h w c"], *, channels: str = "rgb", border: int = 0) -> Float[Array, "b i j d"]:
+def compared(
+    image: Float[Array, "b h w c"], *, channels: str = "rgb", border: int = 0, rounded: bool = False
+) -> Float[Array, "b i j d"]:
     """What of images in [0, 1] is compared: clipped to that range, the border cropped, the luma where it is asked for.
 
     Args:
         image: [b, h, w, c]; luma of one channel is that channel as it is.
         channels: "rgb" (all of them, grey too) or "luma".
         border: pixels cropped on every side.
+        rounded: whether images are rounded to multiples of 1/255, and their luma is again, as MATLAB does with bytes.
 
     Raises:
         ValueError: channels or border that do not fit.
@@ -81,8 +84,9 @@ def compared(image: Float[Array, "b h w c"], *, channels: str = "rgb", border: i
         raise ValueError(f"channels is 'luma', which images of 1 or 3 channels have; these have {c}")
     if not 0 <= border < min(h, w) / 2:
         raise ValueError(f"border is {border}; images of {h}×{w} pixels accept 0 to {(min(h, w) - 1) // 2}")
-    image = jnp.clip(at_least_float32(image), 0, 1)[:, border : h - border, border : w - border]
-    return luma(image) if channels == "luma" and c == 3 else image
+    to_bytes = lambda image: jnp.round(255 * image) / 255 if rounded else image
+    image = to_bytes(jnp.clip(at_least_float32(image), 0, 1)[:, border : h - border, border : w - border])
+    return to_bytes(luma(image)) if channels == "luma" and c == 3 else image
 
 
 def sums(
@@ -92,6 +96,7 @@ def sums(
     *,
     channels: str = "rgb",
     border: int = 0,
+    rounded: bool = False,
     similarity: bool = True,
     edges: bool = False,
 ) -> dict[str, Array]:
@@ -103,6 +108,7 @@ def sums(
         mask: [b], 0 or False for padding.
         channels: "rgb" or "luma".
         border: pixels cropped on every side.
+        rounded: whether both are rounded to 8 bits: see `compared`.
         similarity: whether SSIM is measured, too, for which h and w must be 11 or more.
         edges: whether the error of gradients is.
 
@@ -115,7 +121,7 @@ def sums(
     if images.shape != targets.shape:
         raise ValueError(f"images of shape {images.shape} cannot be compared with targets of shape {targets.shape}")
     keep = mask != 0
-    images, targets = (compared(x, channels=channels, border=border) for x in (images, targets))
+    images, targets = (compared(x, channels=channels, border=border, rounded=rounded) for x in (images, targets))
     values = {"psnr": psnr(images, targets)}
     if similarity:
         values["ssim"] = ssim(images, targets)

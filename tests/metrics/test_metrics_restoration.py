@@ -13,7 +13,7 @@ TRUE = RNG.uniform(size=(3, 20, 17, 3)).astype(np.float32)
 RESTORED = np.clip(TRUE + np.array([0.02, 0.1, 0.3])[:, None, None, None] * RNG.normal(size=TRUE.shape), 0, 1).astype(
     np.float32
 )
-jitted = jax.jit(restoration.sums, static_argnames=("channels", "border", "similarity"))
+jitted = jax.jit(restoration.sums, static_argnames=("channels", "border", "similarity", "rounded"))
 
 
 def values(restored, true, **settings):
@@ -74,6 +74,19 @@ def test_luma_and_border_are_what_is_compared():
     assert [v["psnr"] for v in found] == pytest.approx(
         [expected(r, t) for r, t in zip(RESTORED, TRUE, strict=True)], rel=1e-4
     )
+
+
+def test_bytes_are_compared_where_images_are_rounded():
+    made, true = np.float32([[0.5004, 0.2], [0.9, 0.1]]), np.float32([[0.5, 0.2], [0.9, 0.1]])
+    colour = lambda image: np.broadcast_to(image[None, ..., None], (1, 2, 2, 3))
+    assert values(colour(made), colour(true), similarity=False)[0]["psnr"] < 100
+    assert values(colour(made), colour(true), similarity=False, rounded=True)[0]["psnr"] == 100
+    # A difference of one level of red is 0.257 levels of luma: none where luma is rounded, from 50 to 51.
+    red = lambda level: np.broadcast_to(np.float32([level, 100, 100]) / 255, (1, 2, 2, 3))
+    ys = [np.round(16 + (65.481 * level + (128.553 + 24.966) * 100) / 255) for level in (50, 51)]
+    assert ys[0] == ys[1]
+    assert values(red(50), red(51), similarity=False, channels="luma")[0]["psnr"] < 100
+    assert values(red(50), red(51), similarity=False, channels="luma", rounded=True)[0]["psnr"] == 100
 
 
 def test_luma_of_grey_images_is_what_they_are():
