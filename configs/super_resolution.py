@@ -82,7 +82,7 @@ def get_config(arguments=""):
         eye=dict(
             start=dict(critic="critic"),
             arms=common.named(**{
-                f"adv_{λ:g}": distill(
+                f"adv_{1000 * λ:g}": distill(  # in thousandths
                     dict(student=dict(target=1.0, perceptual=0.1, adv=λ), discriminator=dict(real=1.0, fake=1.0)),
                     pixels=False, perceptual=("stage1", "stage2"), adversarial="nonsaturating",
                 )

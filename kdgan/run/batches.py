@@ -106,14 +106,15 @@ def _one_stream(
         )  # fmt: skip
         fields = tuple(inputs.train.fields)
         examples = ((rows[batch["index"]], {name: batch[name] for name in fields}) for batch in read)
+    draws = cut is not None or bool(inputs.config.degrade)  # more than an order and a key
     for step, (index, batch) in zip(range(start, steps), examples, strict=True):
         if views is None:
             place, key = position, _key_data(seed, stage, step)
         else:
             view = in_turn(len(rows), batch_size, views=views, step=step)[share]
             place, key = places(index, view, len(inputs.train)), KEY
-        number = _number(inputs, len(rows), batch_size, step, views)[share]
-        drawn = _drawn(inputs, cut, index, number, key, place)
+        number = _number(inputs, len(rows), batch_size, step, views)[share] if draws or whole else 0
+        drawn = _drawn(inputs, cut, index, number, key, place) if draws else {}
         if cut and "index" not in batch:
             batch |= {name: windows.of_rows(cut, name, batch[name], drawn["origin"]) for name in cut.scales}
         elif cut and not inputs.on_device:
@@ -136,7 +137,7 @@ def _number(inputs: Inputs, size: int, batch_size: int, step: int, views: int | 
 
 
 def _drawn(
-    inputs: Inputs, cut: Windows | None, index: np.ndarray, number: np.ndarray, key: np.ndarray, place: np.ndarray
+    inputs: Inputs, cut: Windows | None, index: np.ndarray, number: np.ndarray | int, key: np.ndarray, place: np.ndarray
 ) -> dict[str, Any]:
     """Origins of windows, and the words [b, 1 or 2, 2] of each image's noise and of that which it has under "again"."""
     drawn: dict[str, Any] = {}
@@ -189,6 +190,7 @@ def make_prepare(
         _check_mix(inputs, spec, parts)
 
     degradation = inputs.degradation
+    held = inputs.held
     one = bool(data.degrade) and degradation.scale == 1  # image and target are one array
 
     def examples(raw, arrays):
@@ -199,7 +201,7 @@ def make_prepare(
             if cut is None or n not in cut.scales
             else windows.of_array(cut, n, arrays[n], raw["index"], raw["drawn"]["origin"])
         )
-        values = {name: of(name) for name in inputs.held}
+        values = {name: of(name) for name in held}
         values |= {IMAGE: values[TARGET]} if one else {}
         return {name: values[name] for name in fields}
 

@@ -304,10 +304,11 @@ def least_squares():
 
 
 def test_every_evaluator_says_what_a_file_of_its_player_gives():
-    gives = {name: evaluators.build(name).gives for name in evaluators.BY_NAME}
+    wanted = {"stylist": dict(images="a.png", content=("conv1",), style=("conv1",))}  # what there is no default of
+    gives = {name: evaluators.build(name, **wanted.get(name, {})).gives for name in evaluators.BY_NAME}
     assert gives == {
         "classifier": "probabilities", "autoencoder": "images", "generator": "images", "tagger": "tags",
-        "regressor": "values", "language": "probabilities", "restorer": "images",
+        "regressor": "values", "language": "probabilities", "restorer": "images", "stylist": "images",
     }  # fmt: skip
 
 
