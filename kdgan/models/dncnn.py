@@ -1,6 +1,6 @@
 """DnCNN and VDSR: deep plain networks at full resolution, which give the residual to the image.
 
-Module paths to ask features for, of either:
+Module paths to ask features for:
   `conv1` .. `conv{depth}`      convolutions; the last one gives the residual
   `bn2` .. `bn{depth − 1}`      batch norms of a DnCNN, before relu
   `body`                        what the last convolution reads, [b, h, w, width]

@@ -1,6 +1,6 @@
 """ESPCN and FSRCNN: small networks of super-resolution, all but the last layer at the low resolution.
 
-Module paths to ask features for, of either:
+Module paths to ask features for:
   `conv1`, `conv2`, ...   convolutions in order, before their tanh or PReLU; of an ESPCN the last one gives pixels
   `body`                  what the last layer reads, [b, h, w, channels]
 """

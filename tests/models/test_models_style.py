@@ -50,11 +50,19 @@ def test_a_class_is_its_own_weights_and_styles_differ():
     assert np.abs(classes - forward(variables, image, jnp.asarray([1, 1]))).max() > 0.01
 
 
+def test_without_an_argument_the_style_of_the_field_is_painted():
+    module = models.Johnson(**SMALL, styles=3, style=2)
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 8, 8, 3)), jnp.float32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), image)
+    draw = lambda leaf: jnp.asarray(np.random.default_rng(1).normal(size=leaf.shape), jnp.float32)
+    variables = jax.tree.map(draw, variables)
+    np.testing.assert_array_equal(module.apply(variables, image), module.apply(variables, image, jnp.asarray([2, 2])))
+
+
 @pytest.mark.parametrize(
     ("styles", "style", "message"),
     [
         (0, ((1, 2), jnp.float32), "styles=0 got a style of shape"),
-        (2, None, "styles=2 got no style"),
         (2, ((1, 3), jnp.float32), r"got a style of shape \(1, 3\)"),
         (2, ((1,), jnp.float32), "type float32; it accepts classes"),
     ],
