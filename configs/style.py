@@ -36,7 +36,11 @@ def get_config(arguments=""):
     layers, λ = SQUEEZENET if given["critic"] else RESNET
     published = dict(model="multistyle26", model_args=dict(style=int(given["number"])), weights=given["teacher"])
     cosine = lambda rate: dict(learning_rate=rate, schedule="cosine")
-    critic = dict(model="squeezenet", weights=given["critic"]) if given["critic"] else dict(model="resnet8")
+    critic = (
+        dict(model="squeezenet", weights=given["critic"])
+        if given["critic"]
+        else dict(model="resnet8", model_args=dict(num_classes=15))
+    )
     network = critic if given["critic"] else None  # None: that of evaluate.extractor
     judge = dict(name="stylist", images=(given["image"],), size=128, network=network, **layers)
     johnson = lambda **fields: dict(model="johnson", model_args=fields, optimizer=cosine(2e-3), evaluate=judge)

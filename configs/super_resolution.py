@@ -44,7 +44,7 @@ def get_config(arguments=""):
             model="unshuffle", model_args=dict(scale=scale, luma=True), optimizer=cosine(3e-3), evaluate=judge
         ),
         bicubic=dict(model="bicubic", model_args=dict(scale=scale), evaluate=judge),
-        critic=dict(model="resnet8", optimizer=cosine(2e-3)),
+        critic=dict(model="resnet8", model_args=dict(num_classes=15), optimizer=cosine(2e-3)),
         discriminator=dict(model="patch_critic", model_args=dict(features=(32, 64)), optimizer=cosine(3e-4)),
     )
     config.evaluate.batch_size = 4

@@ -12,6 +12,7 @@ from kdgan.run.config import resolve
 
 PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search", "quickstart_search", "sets"}
 OWN_DATA = {"diabetes", "privileged", "tags", "text", "wine"}  # of no download, and not as digits are
+OF_IMAGES = {"denoise", "super_resolution", "style"}  # windows of photographs
 CONFIGS = sorted(
     {path.stem for path in (pathlib.Path(__file__).parent.parent / "configs").glob("*.py")} - PARTS_OF_CONFIGS
 )
@@ -26,6 +27,9 @@ REPEATED = {
     "tags": {"distill": ("scratch", "kd")},
     "text": {"bag": ("scratch",), "convolutional": ("scratch",)},
     "wine": {"distill": ("scratch",)},
+    "denoise": {"clean": ("clean", "teacher"), "unlabelled": ("few", "clean_all")},
+    "super_resolution": {"sharp": ("sharp", "teacher"), "unlabelled": ("few", "sharp_all"), "eye": ("adv_1", "adv_3")},
+    "style": {"distill": ("losses", "distilled")},
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
     "mnist_gan_distill": {"quarter": (), "half": ("scratch", "adversarial", "fused", "fused_init")},
     "mnist_weights": {"full": ()},
@@ -39,7 +43,13 @@ def shrunk(name):
     """A config with its own stages, arms and players, on the digits or its own data, for two steps of one seed."""
     config = importlib.import_module(f"configs.{name}").get_config()
     config.data.validation = 10
-    if name not in OWN_DATA:
+    if name in OF_IMAGES:
+        config.data.name, config.data.validation, config.data.augment.crop.size = "functions.photographs", 2, 8
+        for player in config.players.values():
+            fields = {"width": 4, "depth": 3, "blocks": 1, "contract": (2, 3), "features": (2,)}
+            given = dict(player.get("model_args", {}))
+            player.model_args = {**given, **{key: value for key, value in fields.items() if key in given}}
+    elif name not in OWN_DATA:
         config.data.name = "digits"
     if config.data.labelled:
         config.data.labelled = 20
@@ -50,7 +60,7 @@ def shrunk(name):
             if "steps" in arm:
                 arm.steps = 2
     for player in config.players.values():
-        if name != "quickstart" and str(player.get("model", "")).startswith(SLOW):
+        if name not in ("quickstart", *OF_IMAGES) and str(player.get("model", "")).startswith(SLOW):
             player.model, player.model_args = "mlp", dict(hidden=(4,))
         if "image_size" in player.get("model_args", {}):
             player.model_args.image_size = 8
@@ -80,7 +90,11 @@ def test_every_arm_of_it_is_a_valid_one(name):
 
 
 # What a config needs beyond requirements.txt.
-EXTRAS = {"phone": pytest.mark.extra("qwix")}
+EXTRAS = {
+    "phone": pytest.mark.extra("qwix"),
+    "style": pytest.mark.extra("skimage"),
+    "super_resolution": pytest.mark.extra("skimage"),
+}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=EXTRAS.get(name, ())) for name in CONFIGS])

@@ -115,7 +115,7 @@ def scale_of(program: Program, name: str) -> int:
     """Sides of a player's output / sides of its image, both as the step has them; 0 where it makes no image of one."""
     output: Any
     output, given = program.inspection.outputs[name], program.example[_main(program, name)]
-    if getattr(output, "ndim", 0) != 4 or getattr(given, "ndim", 0) != 4 or output.shape[0] != given.shape[0]:
+    if getattr(output, "ndim", 0) != 4 or getattr(given, "ndim", 0) != 4:  # of another part of the batch, perhaps
         return 0
     scale = output.shape[1] // given.shape[1]
     return scale if output.shape[1:3] == (given.shape[1] * scale, given.shape[2] * scale) else 0
