@@ -31,12 +31,12 @@ def get_config(arguments=""):
     config.data.degrade = common.named(gaussian=dict(sigma=float(given["sigma"])))
     config.data.augment = common.named(crop=dict(size=40), flip=dict(), turn=dict())
 
-    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine")
+    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=100)
     published = dict(model="dncnn", model_args=dict(batch_norm=False), weights=given["teacher"])
-    small = dict(model="dncnn", model_args=dict(depth=7, width=32), optimizer=cosine(1e-3))
+    large = dict(model="unshuffle", model_args=dict(width=64, depth=8), optimizer=cosine(1e-3))
     config.players = common.named(
-        teacher=published if given["teacher"] else small,
-        student=dict(**STUDENT, optimizer=cosine(3e-3)),
+        teacher=published if given["teacher"] else large,
+        student=dict(**STUDENT, optimizer=cosine(2e-3)),
         adapter=dict(model="adapter", optimizer=cosine(3e-3)),
         noisy=dict(model="identity"),
     )

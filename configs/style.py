@@ -35,7 +35,7 @@ def get_config(arguments=""):
 
     layers, λ = SQUEEZENET if given["critic"] else RESNET
     published = dict(model="multistyle26", model_args=dict(style=int(given["number"])), weights=given["teacher"])
-    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine")
+    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=50)
     critic = (
         dict(model="squeezenet", weights=given["critic"])
         if given["critic"]

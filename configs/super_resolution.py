@@ -35,13 +35,13 @@ def get_config(arguments=""):
     config.data.augment = common.named(crop=dict(size=20), flip=dict(), turn=dict())
 
     judge = dict(name="restorer", channels="luma", rounded=True, border=scale)
-    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine")
+    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=100)
     published = dict(model="vdsr", model_args=dict(scale=scale), weights=given["teacher"])
     small = dict(model="imdn", model_args=dict(scale=scale, width=32, blocks=4), optimizer=cosine(1e-3))
     config.players = common.named(
         teacher=dict(**(published if given["teacher"] else small), evaluate=judge),
         student=dict(
-            model="unshuffle", model_args=dict(scale=scale, luma=True), optimizer=cosine(3e-3), evaluate=judge
+            model="unshuffle", model_args=dict(scale=scale, luma=True), optimizer=cosine(2e-3), evaluate=judge
         ),
         bicubic=dict(model="bicubic", model_args=dict(scale=scale), evaluate=judge),
         critic=dict(model="resnet8", model_args=dict(num_classes=15), optimizer=cosine(2e-3)),

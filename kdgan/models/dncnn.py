@@ -15,7 +15,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan.models.layers import Tap, check_fields
-from kdgan.models.pixels import check_images, conv, enlarged, restored
+from kdgan.models.pixels import AS_GIVEN, check_images, conv, enlarged, restored
 
 
 class DnCNN(nn.Module):
@@ -58,7 +58,7 @@ class DnCNN(nn.Module):
                 )(y)
             y = nn.relu(y)
         y = Tap(name="body")(y)
-        return x - conv(x.shape[-1], bias=not self.batch_norm, name=f"conv{self.depth}")(y)
+        return x - conv(x.shape[-1], bias=not self.batch_norm, init=AS_GIVEN, name=f"conv{self.depth}")(y)
 
 
 class VDSR(nn.Module):
@@ -95,7 +95,7 @@ class VDSR(nn.Module):
         for i in range(1, self.depth):
             y = nn.relu(conv(self.width, bias=False, name=f"conv{i}")(y))
         y = Tap(name="body")(y)
-        return x + conv(x.shape[-1], bias=False, name=f"conv{self.depth}")(y)
+        return x + conv(x.shape[-1], bias=False, init=AS_GIVEN, name=f"conv{self.depth}")(y)
 
     def rename_state_dict(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """A file that counts kernels from 0, and names no more than them, `conv0`, by the names of this module."""

@@ -117,6 +117,11 @@ def restored(
     return to_rgb(jnp.concatenate([network(ycc[..., :1]), enlarged(ycc[..., 1:], scale)], -1))
 
 
+# Of the last layer of a residual network, which then starts as the image itself. From a random residual, far from the image,
+# Adam's first steps at a usual rate leave units that are 0 everywhere, in some seeds all of them.
+AS_GIVEN = nn.initializers.zeros
+
+
 def conv(features: int, size: int = 3, *, bias: bool = True, groups: int = 1, init: Any = None, name: str) -> nn.Conv:
     """A square convolution of stride 1 that keeps the sides, padded with zeros, of an odd size; He-initialised."""
     return nn.Conv(

@@ -12,7 +12,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan.models.layers import Tap, check_fields
-from kdgan.models.pixels import check_images, conv, cropped, edge_padded, restored
+from kdgan.models.pixels import AS_GIVEN, check_images, conv, cropped, edge_padded, restored
 from kdgan.models.transposed import TransposedConv
 
 
@@ -59,7 +59,7 @@ class UNet(nn.Module):
             y = TransposedConv(features, kernel_size=2, stride=2, name=f"enlarge{i}")(y)
             y = TwoConvolutions(features, name=f"up{i}")(jnp.concatenate([same, y], -1))
         y = Tap(name="body")(y)
-        y = conv(channels, 1, init=nn.initializers.lecun_normal(), name="last")(y)
+        y = conv(channels, 1, init=AS_GIVEN if self.residual else nn.initializers.lecun_normal(), name="last")(y)
         y = cropped(y, h, w)
         return x + y if self.residual else y
 

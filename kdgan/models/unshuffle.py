@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from kdgan.models.layers import Tap, check_fields
 from kdgan.models.pixels import (
+    AS_GIVEN,
     check_images,
     conv,
     cropped,
@@ -23,7 +24,7 @@ from kdgan.models.pixels import (
 
 
 class Unshuffle(nn.Module):
-    """A restorer [b, h, w, c] -> [b, s·h, s·w, c]: the residual to the (bicubically enlarged) image.
+    """A restorer [b, h, w, c] -> [b, s·h, s·w, c]: the residual to the (bicubically enlarged) image, 0 at first.
 
     Pixels unshuffled by `unshuffle` (as FFDNet, Zhang et al. 2018), `depth` convolutions 3×3 of `width` channels with relu
     between them, pixels shuffled by s · `unshuffle` (as ESPCN, Shi et al. 2016). Of grey images at width 24 and depth 5 the
@@ -62,8 +63,6 @@ class Unshuffle(nn.Module):
         for i in range(1, self.depth):
             y = nn.relu(conv(self.width, name=f"conv{i}")(y))
         y = Tap(name="body")(y)
-        y = conv(channels * (self.scale * factor) ** 2, init=nn.initializers.lecun_normal(), name=f"conv{self.depth}")(
-            y
-        )
+        y = conv(channels * (self.scale * factor) ** 2, init=AS_GIVEN, name=f"conv{self.depth}")(y)
         y = pixel_shuffle(y, self.scale * factor)
         return enlarged(x, self.scale) + cropped(y, self.scale * h, self.scale * w)
