@@ -6,7 +6,7 @@ python -m kdgan.main --config=configs/denoise.py:data=folder:~/photos --workdir=
 
 Without `data` the photographs that scikit-image and scikit-learn ship, grey, divided by image. Noise is Gaussian, of
 `sigma` 25 of 255. With `teacher` (a file of weights of DnCNN, 17 layers of 64) nothing trains before the students;
-without it a small DnCNN.
+without it a larger network of the student's kind, 64 × 8, is trained first.
 
 Two stages train the same student of 17 k parameters. `clean`: every training image is there without noise. `unlabelled`:
 `clean` of them are (three by default), the others are there with noise only. What is learned from these is the teacher's

@@ -9,11 +9,11 @@ Small images are made by MATLAB's bicubic, as in published tables. PSNR and SSIM
 on every side. Without `data` the photographs that scikit-image and scikit-learn ship, divided by image. With `teacher` (a
 file of VDSR's weights) nothing trains before the students; without it a small IMDN.
 
-Three stages train the same student. `sharp`: every training image is there in full size. `unlabelled`: `sharp` of them
-are (three by default), of the others there is the small image only; what is learned from it is the teacher's output, or
-the image itself from its half (`own`). `eye`: pixels, features of a network that was trained to tell the photographs
-apart, and a discriminator of patches, at four weights of the latter: the more it counts, the lower PSNR, and what it
-buys.
+Three stages train the same student. `sharp`: every training image is there in full size; what is learned is that, the
+teacher's output, half and half, or, to compare with, the small image from its own half (`own`), which needs neither.
+`unlabelled`: `sharp` of them are (three by default), of the others there is the small image only. `eye`: pixels, features
+of a network that was trained to tell the photographs apart, and a discriminator of patches, at four weights of the latter:
+the more it counts, the lower PSNR, and what it buys.
 """
 
 from kdgan import config as common
@@ -60,6 +60,7 @@ def get_config(arguments=""):
                 sharp=restore(),
                 teacher=distill(of_student(teacher=1.0), clean=False),
                 half=distill(of_student(target=0.5, teacher=0.5)),
+                own=restore(targets="half", scale=scale),
             ),
         ),
         unlabelled=dict(

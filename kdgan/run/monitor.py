@@ -48,6 +48,7 @@ class Monitor:
         # The parts that are not wanted take every call and do nothing, so that nothing below asks.
         self._lines: Any = _Lines(workdir / METRICS) if enabled else _Nothing()
         self._events: Any = _Events(workdir / EVENTS) if enabled and tensorboard else _Nothing()
+        self._shows = enabled and progress
         self._progress: Any = _choose_progress(progress) if enabled else _Nothing()
 
     def __enter__(self) -> "Monitor":
@@ -118,6 +119,10 @@ class Monitor:
         self._progress.end()
         self._events.close()
 
+    def progress_of(self, unit: str) -> progress.Progress:
+        """A bar, or lines, of something else than steps, counted in `unit`; silent where those of steps are."""
+        return _choose_progress(self._shows, unit)
+
     def say(self, text: str) -> None:
         """Print a line without tearing the bar."""
         self._progress.say(text)
@@ -160,8 +165,8 @@ def _read_lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
                 yield raw, line
 
 
-def _choose_progress(wanted: bool) -> progress.Progress:
-    return progress.choose() if wanted else progress.Silent()
+def _choose_progress(wanted: bool, unit: str = progress.STEPS) -> progress.Progress:
+    return progress.choose(unit=unit) if wanted else progress.Silent()
 
 
 class _Nothing:

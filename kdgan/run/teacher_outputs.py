@@ -14,6 +14,7 @@ import io
 import json
 import math
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,12 +30,14 @@ from kdgan.run import build, on_host, whole_outputs
 from kdgan.run.batches import Lookup
 from kdgan.run.inputs import Inputs, rows_of
 from kdgan.run.program import Program, Variables, digest
+from kdgan.run.progress import Progress, Silent
 from kdgan.run.schema import Run
 from kdgan.run.totals import as_players_see
 from kdgan.state import variable_shapes
 from kdgan.step import make_eval_step
 
 FINGERPRINT = 1024  # images by which a set that is not in memory is known, beside all of its labels
+SILENT_SECONDS = 2.0  # tables that are made sooner show no progress
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,10 +72,11 @@ class Tables:
       run: the run.
       inputs: its data.
       folder: where tables lie that are larger than `data.memory_mb`.
+      progress: is told how far a table is that takes long; nothing is printed by default.
     """
 
-    def __init__(self, run: Run, inputs: Inputs, folder: pathlib.Path):
-        self._run, self._inputs, self._folder = run, inputs, folder
+    def __init__(self, run: Run, inputs: Inputs, folder: pathlib.Path, progress: Progress | None = None):
+        self._run, self._inputs, self._folder, self._progress = run, inputs, folder, progress or Silent()
         self._made: dict[str, Any] = {}
 
     def of(self, program: Program, variables: Mapping[int, Mapping[str, Variables]]) -> dict[int, dict[str, Lookup]]:
@@ -106,7 +110,7 @@ class Tables:
         augmented = json.dumps([program.augment, self._run.parallel.compute, *others], sort_keys=True, default=str)
         key = hashlib.sha256(f"{player} {augmented} ".encode() + places.tobytes()).hexdigest()
         if key not in self._made:
-            blocks = lambda: self._outputs(program, name, variables, places)
+            blocks = lambda: self._told(name, len(places), self._outputs(program, name, variables, places))
             shape = (len(places), *program.inspection.outputs[name].shape[1:])
             outputs = self._from_file(key, shape, blocks) if on_disk else np.concatenate(list(blocks()))
             self._made[key] = Table(places, outputs)
@@ -122,7 +126,8 @@ class Tables:
         key = hashlib.sha256(f"whole {player} {content} ".encode() + places.tobytes()).hexdigest()
         order = whole_outputs.in_order(program, self._inputs, name, places)
         if key not in self._made:
-            blocks = lambda: self._outputs_of_whole(program, name, variables, places[order])
+            whole = lambda: self._outputs_of_whole(program, name, variables, places[order])
+            blocks = lambda: (block.reshape(-1) for block in self._told(name, len(places), whole()))
             length = size(program, self._inputs, name, places) // 4
             self._made[key] = self._from_file(key, (length,), blocks) if on_disk else np.concatenate(list(blocks()))
         return whole_outputs.table(program, self._inputs, name, places, order, self._made[key])
@@ -130,7 +135,7 @@ class Tables:
     def _outputs_of_whole(
         self, program: Program, name: str, variables: Variables, places: np.ndarray
     ) -> Iterator[np.ndarray]:
-        """Outputs of whole images at the places, in this order, by batches of those of one size, each flattened."""
+        """Outputs of whole images at the places, in this order, by batches of those of one size."""
         apply, data, module = forward(self._run, program, name), self._inputs.config, program.local_modules[name]
         see = lambda raw: as_players_see(data, raw)
         see = parallel.compiled(see) if on_host.runs_outside(module) else see
@@ -139,7 +144,7 @@ class Tables:
         for raw, counting in whole_outputs.batches(program, self._inputs, name, places, count):
             outputs = np.asarray(run(own, raw), np.float32)
             on_host.check_failures([module])
-            yield outputs[:counting].reshape(-1)
+            yield outputs[:counting]
 
     def _outputs(self, program: Program, name: str, variables: Variables, places: np.ndarray) -> Iterator[np.ndarray]:
         """Outputs at the places, in order, by batches of the evaluation's size."""
@@ -157,6 +162,20 @@ class Tables:
             outputs = np.asarray(run(own, raw), np.float32)
             on_host.check_failures([module])
             yield outputs[: len(chunk)]
+
+    def _told(self, name: str, total: int, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """The blocks of outputs; where they take long, how many of `total` are made is shown."""
+        began, done, is_shown = time.monotonic(), 0, False
+        for block in blocks:
+            done += len(block)
+            if is_shown:
+                self._progress.advance(len(block))
+            elif time.monotonic() - began > SILENT_SECONDS:
+                self._progress.start(f"outputs of {name}", total, done)
+                is_shown = True
+            yield block
+        if is_shown:
+            self._progress.end()
 
     def _from_file(self, key: str, shape: tuple[int, ...], blocks: Callable[[], Iterator[np.ndarray]]) -> np.ndarray:
         """The outputs mapped from their file, which is written, whole or not at all, where there is none."""

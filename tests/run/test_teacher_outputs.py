@@ -1,6 +1,7 @@
 """Cached outputs in runs: the numbers of the uncached run whichever way members run, aligned under any order, or refused."""
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from kdgan import methods
 from kdgan.data import splits
 from kdgan.game import Method, Move
 from kdgan.run import batches as run_batches
-from kdgan.run import build, checkpoint, explain, teacher_outputs, train
+from kdgan.run import build, checkpoint, explain, progress, teacher_outputs, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
 
@@ -163,6 +164,19 @@ def test_members_of_equal_players_share_a_table_and_others_have_their_own(tmp_pa
     own = made.of(program, {0: teacher(program, 5), 1: teacher(program, 6)})
     assert own[0]["teacher"] is not own[1]["teacher"]
     assert made.of(program, {0: teacher(program, 5), 1: teacher(program, 6)})[1]["teacher"] is own[1]["teacher"]
+
+
+@pytest.mark.parametrize("memory_mb", [4096, 0])
+def test_how_far_a_table_is_shows_where_it_takes_long(memory_mb, tmp_path, monkeypatch, capsys):
+    run, inputs, program = parts(config(memory_mb=memory_mb))
+    make = lambda number: teacher_outputs.Tables(run, inputs, tmp_path, progress.Lines(sys.stderr, unit="outputs")).of(
+        program, {0: teacher(program, number)}
+    )
+    make(5)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(teacher_outputs, "SILENT_SECONDS", -1.0)
+    total = len(make(6)[0]["teacher"].places)
+    assert f"outputs of teacher {total}/{total} 100%" in capsys.readouterr().err
 
 
 def test_a_file_is_used_again_for_the_same_outputs_only(tmp_path, monkeypatch):
