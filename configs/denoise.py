@@ -3,26 +3,33 @@
 pip install -e ".[images]"
 python -m kdgan.main --config=configs/denoise.py --workdir=runs/denoise
 python -m kdgan.main --config=configs/denoise.py:data=folder:~/photos --workdir=runs/mine
+python -m kdgan.main --config=configs/denoise.py:data=folder:~/photos,train=all[:80%],test=all[80%:] --workdir=runs/flat
 
-Without `data` the photographs that scikit-image and scikit-learn ship, grey, divided by image. Noise is Gaussian, of
-`sigma` 25 of 255. With `teacher` (a file of weights of DnCNN, 17 layers of 64) nothing trains before the students;
-without it a larger network of the student's kind, 64 × 8, is trained first.
+Without `data` the photographs that scikit-image and scikit-learn ship, grey, divided by image. A folder has the sub-folders
+train/ and test/, or is divided by the command as above; `validation` and `clean` are numbers of its images. Noise is Gaussian,
+of `sigma` 25 of 255. `student` is unshuffle, dncnn or unet. With `teacher` (a file of weights of DnCNN, 17 layers of 64)
+nothing trains before the students; without it a larger network, unshuffle of 64 × 8, is trained first.
 
-Two stages train the same student of 17 k parameters. `clean`: every training image is there without noise. `unlabelled`:
-`clean` of them are (three by default), the others are there with noise only. What is learned from these is the teacher's
-output (`teacher`), the same image with another noise (`noise2noise`) or, to compare with, the clean image (`clean_all`);
-`few` learns from the clean ones alone. All students see eight fixed noises of each image.
+Two stages train the same student. `clean`: every training image is there without noise. `unlabelled`: `clean` of them are,
+the others are there with noise only. What is learned from these is the teacher's output (`teacher`), the same image with
+another noise (`noise2noise`) or, to compare with, the clean image (`clean_others`); `few` learns from the clean ones alone.
+All students see eight fixed noises of each image. The teacher that is trained here has seen all of them clean: what
+`unlabelled` then shows is what its outputs are worth in place of the images, not what one gets without any.
 """
 
 from kdgan import config as common
 
-STUDENT = dict(model="unshuffle", model_args=dict(width=24, depth=5))
+STUDENTS = dict(
+    unshuffle=dict(width=24, depth=5),  # 17 k parameters
+    dncnn=dict(width=16, depth=8, batch_norm=False),
+    unet=dict(width=8, levels=3),
+)
 
 
 def get_config(arguments=""):
     given = common.arguments(
-        arguments, data="skimage:photographs", train="train", test="test", validation="2", clean="3", teacher="",
-        sigma="25", steps="1500", seeds="3",
+        arguments, data="skimage:photographs", train="train", test="test", validation="2", clean="1", teacher="",
+        student=tuple(STUDENTS), sigma="25", steps="1500", seeds="3",
     )  # fmt: skip
     config = common.get_config()
     config.seed, config.population.seeds = 0, int(given["seeds"])
@@ -36,8 +43,7 @@ def get_config(arguments=""):
     large = dict(model="unshuffle", model_args=dict(width=64, depth=8), optimizer=cosine(1e-3))
     config.players = common.named(
         teacher=published if given["teacher"] else large,
-        student=dict(**STUDENT, optimizer=cosine(2e-3)),
-        adapter=dict(model="adapter", optimizer=cosine(3e-3)),
+        student=dict(model=given["student"], model_args=STUDENTS[given["student"]], optimizer=cosine(2e-3)),
         noisy=dict(model="identity"),
     )
     config.evaluate.batch_size = 4
@@ -66,7 +72,7 @@ def get_config(arguments=""):
                 few=restore(),
                 teacher=distill(dict(teacher=1.0), clean=False, on="others"),
                 noise2noise=restore(targets="again", on="others"),
-                clean_all=restore(on="others"),
+                clean_others=restore(on="others"),
             ),
         ),
     )

@@ -3,11 +3,14 @@
 pip install -e ".[images]"
 python -m kdgan.main --config=configs/style.py --workdir=runs/style
 python -m kdgan.main --mode=apply --workdir=runs/style --arm=distilled --input=photo.jpg --output=painted.png
+python -m kdgan.main --config=configs/style.py:image=a.jpg+b.jpg --workdir=runs/two        # two styles in one network
 python -m kdgan.main --config=configs/style.py:teacher=~/multistyle26.npz,critic=~/squeezenet.npz --workdir=runs/style26
 
 Without `teacher` and `critic` nothing is downloaded: the critic, by whose features content and style are compared, learns
-first to tell the photographs that scikit-image ships apart by patches, and the teacher is trained on its features. With them
-the teacher is the published network of 26 styles, of which the student learns one, and the critic SqueezeNet.
+first to tell the training photographs apart by patches, and the teacher is trained on its features. With them the teacher
+is the published network of 26 styles, of which the student learns `number` (of several images as many: 0+7), and the critic
+SqueezeNet. `image` is what the student's pictures are judged by; several make a network of several styles, by conditional
+norm, of which `--style` picks one or mixes them.
 
 The student learns from the losses that its teacher had (`losses`), from its teacher's images (`distilled`), from both, or
 from its teacher's images and a discriminator that takes them for real (`adversarial`).
@@ -16,6 +19,9 @@ from its teacher's images and a discriminator that takes them for real (`adversa
 from kdgan import config as common
 
 STYLE = "skimage:ihc"
+TEACHER = dict(contract=(16, 32, 64), blocks=3)
+STUDENT = dict(contract=(8, 12, 24), blocks=2, outer=3)  # 1/9 of that teacher's operations
+SMALLER = dict(contract=(8, 8, 16), blocks=2, outer=3)  # 1/8.9 of those of the published network
 # By critic: its layers, and λ of content and style, whose scale is that of its features.
 RESNET = dict(content=("stage2",), style=("stage1", "stage2", "stage3")), dict(content=1.0, style=10.0)
 SQUEEZENET = dict(content=("fire3",), style=("fire2", "fire3", "fire5")), dict(content=1e-5, style=1e-8)
@@ -33,27 +39,33 @@ def get_config(arguments=""):
     config.data.augment = common.named(crop=dict(size=64), flip=dict())
     config.evaluate.batch_size, config.evaluate.every = 1, int(given["steps"])
 
+    images, numbers = tuple(given["image"].split("+")), tuple(map(int, given["number"].split("+")))
     layers, λ = SQUEEZENET if given["critic"] else RESNET
-    published = dict(model="multistyle26", model_args=dict(style=int(given["number"])), weights=given["teacher"])
+    published = dict(model="multistyle26", model_args=dict(style=numbers[0]), weights=given["teacher"])
     cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=50)
     critic = (
         dict(model="squeezenet", weights=given["critic"])
         if given["critic"]
-        else dict(model="resnet8", model_args=dict(num_classes=15))
+        else dict(model="resnet8", model_args=dict(num_classes=10))
     )
     network = critic if given["critic"] else None  # None: that of evaluate.extractor
-    judge = dict(name="stylist", images=(given["image"],), size=128, network=network, **layers)
-    johnson = lambda **fields: dict(model="johnson", model_args=fields, optimizer=cosine(2e-3), evaluate=judge)
+    several = dict(styles=len(images)) if len(images) > 1 else {}
+    judge = dict(name="stylist", images=images, size=128, network=network, **layers, **several)
+    johnson = lambda fields: dict(
+        model="johnson", model_args=dict(**fields, **several), optimizer=cosine(2e-3), evaluate=judge
+    )
     config.players = common.named(
         critic=dict(**critic, optimizer=cosine(2e-3)),
-        teacher=dict(**published, evaluate=judge) if given["teacher"] else johnson(contract=(16, 32, 64), blocks=3),
-        student=johnson(contract=(8, 12, 24), blocks=2, outer=3),
-        style_images=dict(model="style_images", model_args=dict(images=(given["image"],), size=128)),
+        teacher=dict(**published, evaluate=judge) if given["teacher"] else johnson(TEACHER),
+        student=johnson(SMALLER if given["teacher"] else STUDENT),
+        style_images=dict(model="style_images", model_args=dict(images=images, size=128)),
         discriminator=dict(model="patch_critic", model_args=dict(features=(32, 64)), optimizer=cosine(5e-4)),
         unpainted=dict(model="identity", evaluate=judge),
     )
     config.stage.batch_size, config.stage.steps, config.stage.beside = 4, int(given["steps"]), ("unpainted",)
-    painted = lambda terms, **method: dict(method=dict(name="style", **method), lambdas=terms)
+    chosen = dict(teacher_styles=numbers) if several and given["teacher"] else {}
+    painted = lambda terms, **method: dict(method=dict(name="style", **method, **several), lambdas=terms)
+    taught = lambda terms, **method: painted(terms, pixel="l1", **method, **chosen)
     tenth = {name: 0.1 * value for name, value in λ.items()}
     start = {} if given["critic"] else dict(critic="critic")
     stages = dict(
@@ -70,11 +82,11 @@ def get_config(arguments=""):
             start=start if given["teacher"] else dict(teacher="teacher", **start),
             arms=common.named(
                 losses=painted(dict(student=λ), **layers),
-                distilled=painted(dict(student=dict(teacher=1.0)), pixel="l1"),
-                both=painted(dict(student=dict(teacher=1.0, **tenth)), pixel="l1", **layers),
-                adversarial=painted(
+                distilled=taught(dict(student=dict(teacher=1.0))),
+                both=taught(dict(student=dict(teacher=1.0, **tenth)), **layers),
+                adversarial=taught(
                     dict(student=dict(teacher=1.0, adv=0.01), discriminator=dict(real=1.0, fake=1.0)),
-                    pixel="l1", adversarial="nonsaturating",
+                    adversarial="nonsaturating",
                 ),
             ),
         ),

@@ -6,25 +6,32 @@ python -m kdgan.main --config=configs/super_resolution.py:scale=3 --workdir=runs
 python -m kdgan.main --config=configs/super_resolution.py:data=folder:~/photos --workdir=runs/mine
 
 Small images are made by MATLAB's bicubic, as in published tables. PSNR and SSIM are of the luma, without `scale` pixels
-on every side. Without `data` the photographs that scikit-image and scikit-learn ship, divided by image. With `teacher` (a
-file of VDSR's weights) nothing trains before the students; without it a small IMDN.
+on every side. Without `data` the photographs that scikit-image and scikit-learn ship, divided by image. A folder has the
+sub-folders train/ and test/, or is divided by `train=all[:80%],test=all[80%:]`; `validation` and `sharp` are numbers of its
+images. `student` is unshuffle, fsrcnn, espcn or imdn. With `teacher` (a file of VDSR's weights) nothing trains before the
+students; without it a small IMDN is trained first, on all training images.
 
-Three stages train the same student. `sharp`: every training image is there in full size; what is learned is that, the
-teacher's output, half and half, or, to compare with, the small image from its own half (`own`), which needs neither.
-`unlabelled`: `sharp` of them are (three by default), of the others there is the small image only. `eye`: pixels, features
-of a network that was trained to tell the photographs apart, and a discriminator of patches, at four weights of the latter:
-the more it counts, the lower PSNR, and what it buys.
+Four stages train the same student. `sharp`: every training image is there in full size; what is learned is that, the
+teacher's output, half and half, or, to compare with, the small image from its own half (`half_scale`), which needs neither.
+`features`: half and half, and beside it the teacher's features behind an adapter, or their affinity (FAKD). `unlabelled`: `sharp` of them are there, of the
+others there is the small image only. `eye`: pixels, features of a network that was trained to tell the training photographs
+apart, and a discriminator of patches, at four weights of the latter: the more it counts, the lower PSNR, and what that buys
+in a distance between features of that same network, by layers of its own.
 """
 
 from kdgan import config as common
 
+STUDENTS = dict(
+    unshuffle=dict(luma=True), fsrcnn=dict(luma=True), espcn=dict(luma=True), imdn=dict(width=16, blocks=2)
+)
 ADVERSARIAL = (0.0, 1e-3, 3e-3, 1e-2)
+FAKD = 10 / 255  # its λ of the affinity is for pixels in 0..255
 
 
 def get_config(arguments=""):
     given = common.arguments(
-        arguments, scale=(2, 3, 4), data="skimage:photographs", train="train", test="test", validation="2", sharp="3",
-        teacher="", steps="1500", seeds="3",
+        arguments, scale=(2, 3, 4), data="skimage:photographs", train="train", test="test", validation="2", sharp="1",
+        teacher="", student=tuple(STUDENTS), steps="1500", seeds="3",
     )  # fmt: skip
     scale, steps = given["scale"], int(given["steps"])
     config = common.get_config()
@@ -32,35 +39,51 @@ def get_config(arguments=""):
     config.data.name, config.data.train, config.data.test = given["data"], given["train"], given["test"]
     config.data.channels, config.data.validation = 3, int(given["validation"])
     config.data.degrade = common.named(bicubic=dict(scale=scale, trim=True))
-    config.data.augment = common.named(crop=dict(size=20), flip=dict(), turn=dict())
+    config.data.augment = common.named(crop=dict(size=21 if scale == 3 else 20), flip=dict(), turn=dict())
 
-    judge = dict(name="restorer", channels="luma", rounded=True, border=scale)
+    judge = dict(name="restorer", channels="luma", rounded=True, border=scale, perceptual=None)
     cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=100)
-    published = dict(model="vdsr", model_args=dict(scale=scale), weights=given["teacher"])
+    published = dict(model="vdsr", model_args=dict(scale=scale, luma=True), weights=given["teacher"])
     small = dict(model="imdn", model_args=dict(scale=scale, width=32, blocks=4), optimizer=cosine(1e-3))
     config.players = common.named(
         teacher=dict(**(published if given["teacher"] else small), evaluate=judge),
         student=dict(
-            model="unshuffle", model_args=dict(scale=scale, luma=True), optimizer=cosine(2e-3), evaluate=judge
+            model=given["student"], model_args=dict(scale=scale, **STUDENTS[given["student"]]), optimizer=cosine(2e-3),
+            evaluate=judge,
         ),
         bicubic=dict(model="bicubic", model_args=dict(scale=scale), evaluate=judge),
-        critic=dict(model="resnet8", model_args=dict(num_classes=15), optimizer=cosine(2e-3)),
+        adapter=dict(model="adapter", optimizer=cosine(2e-3)),
+        critic=dict(model="resnet8", model_args=dict(num_classes=10), optimizer=cosine(2e-3)),
         discriminator=dict(model="patch_critic", model_args=dict(features=(32, 64)), optimizer=cosine(3e-4)),
-    )
+    )  # fmt: skip
     config.evaluate.batch_size = 4
-    config.stage.batch_size, config.stage.steps = 8, steps
+    config.evaluate.extractor = dict(stage="critic", player="critic", layer="embedding")
+    config.stage.batch_size, config.stage.steps, config.stage.beside = 8, steps, ("bicubic",)
     restore = lambda **method: dict(method=dict(name="restore", **method), lambdas=dict(student=dict(pixel=1.0)))
     distill = lambda λ, **method: dict(method=dict(name="restore_distill", **method), lambdas=λ)
     of_student = lambda **λ: dict(student=λ)
     stages = dict(
+        critic=dict(
+            data=dict(name="configs.sets.patches", args=dict(size=40), train="train", test="test", degrade={}, validation=0),
+            method=dict(name="supervised", player="critic"),
+            lambdas=dict(critic=dict(ce=1.0)),
+            batch_size=64,
+            steps=300,
+            beside=(),
+        ),
         sharp=dict(
             cached=("teacher",),
-            beside=("bicubic",),
             arms=common.named(
                 sharp=restore(),
                 teacher=distill(of_student(teacher=1.0), clean=False),
                 half=distill(of_student(target=0.5, teacher=0.5)),
-                own=restore(targets="half", scale=scale),
+                half_scale=restore(targets="half", scale=scale),
+            ),
+        ),
+        features=dict(
+            arms=common.named(
+                adapted=distill(of_student(target=0.5, teacher=0.5, adapted=0.1), features=("body",)),
+                affinity=distill(of_student(target=0.5, teacher=0.5, relations=FAKD), relations=("body",)),
             ),
         ),
         unlabelled=dict(
@@ -69,19 +92,13 @@ def get_config(arguments=""):
             arms=common.named(
                 few=restore(),
                 teacher=distill(of_student(teacher=1.0), clean=False, on="others"),
-                own=restore(targets="half", on="others", scale=scale),
-                sharp_all=restore(on="others"),
+                half_scale=restore(targets="half", on="others", scale=scale),
+                sharp_others=restore(on="others"),
             ),
-        ),
-        critic=dict(
-            data=dict(name="configs.sets.patches", args=dict(size=40), train="train", test="test", degrade={}, validation=0),
-            method=dict(name="supervised", player="critic"),
-            lambdas=dict(critic=dict(ce=1.0)),
-            batch_size=64,
-            steps=300,
         ),
         eye=dict(
             start=dict(critic="critic"),
+            players=dict(student=dict(evaluate=judge | dict(perceptual=dict(layers=("stage1", "stage2", "stage3"))))),
             arms=common.named(**{
                 f"adv_{1000 * λ:g}": distill(  # in thousandths
                     dict(student=dict(target=1.0, perceptual=0.1, adv=λ), discriminator=dict(real=1.0, fake=1.0)),
@@ -89,11 +106,14 @@ def get_config(arguments=""):
                 )
                 for λ in ADVERSARIAL
             }),
+            steps=max(1, steps // 3),  # each of which takes ten times as long as one of `sharp`
         ),
     )  # fmt: skip
-    if not given["teacher"]:
+    if given["teacher"]:
+        del stages["features"]["arms"]["adapted"]  # VDSR's features have the sides of what is made
+    else:
         trained = dict(method=dict(name="restore", player="teacher"), lambdas=dict(teacher=dict(pixel=1.0)))
-        for name in ("sharp", "unlabelled"):
+        for name in ("sharp", "features", "unlabelled"):
             stages[name]["start"] = dict(teacher="teacher")
         stages = dict(teacher=trained, **stages)
     config.stages = common.named(**stages)
