@@ -85,7 +85,8 @@ def restore_distill(
     With clean=False no clean image is looked at. With pixels=False and neither features nor relations, on the batch alone,
     the teacher is not called: with `perceptual` and `adversarial` that is SRGAN.
 
-    FAKD's weights are ½ and ½ of `target` and `teacher` with L1, 10 of `relations`.
+    FAKD's λ's are ½ and ½ of `target` and `teacher` with L1, and 10 of `relations` for pixels in 0..255: 10/255 here, where
+    they are in [0, 1].
 
     Args:
       loss: of `target` and `teacher`: "l1", "l2" or "charbonnier".
