@@ -24,6 +24,9 @@ def restorer(
 ) -> Evaluator:  # fmt: skip
     """PSNR in dB and SSIM, means over images: whole images, of one size or of several.
 
+    Images are clipped to [0, 1] first, a noisy input too, whose PSNR is then higher than the published one of noise that is
+    not clipped: 20.17 dB for σ 25.
+
     Args:
       channels: "rgb", all channels of the image; or "luma", the Y of its Y'CbCr, as tables of super-resolution have it.
       border: pixels that are left out on every side; "scale": as many as the target's sides are times the given image's, as
