@@ -1,6 +1,6 @@
 """A trained player that makes an image of an image, on photographs of any size: in Python, and on files.
 
-restore = kdgan.run.load("runs/denoise", player="student", arm="distilled")
+restore = kdgan.run.load("runs/denoise", player="student", arm="teacher")
 image = restore(noisy)                                  # uint8 [h, w, c] -> uint8 [s·h, s·w, d]; or floats in [0, 1]
 restore.apply("photographs", "restored")                # a file, or a folder of them
 """
@@ -54,12 +54,13 @@ class Restorer:
         Args:
           image: [h, w, c] or several of one size [n, h, w, c]: uint8, which gives uint8; or floating point, pixels in
             [0, 1], which noise may leave, which gives float32 in [0, 1].
-          style: of a player of several styles a class, or a weight for each.
+          style: of a player of several styles a class, or a weight for each; by default what the player itself paints
+            where it is given none, as `Johnson.style` says.
           tile: the longest side of a tile in pixels; chosen by memory by default.
 
         Raises:
-          ValueError: another shape, type or range; an image that the player cannot take, or not in tiles; a style that is
-            missing or not wanted.
+          ValueError: another shape, type or range; an image that the player cannot take, or not in tiles; a style that there
+            is not.
         """
         array = np.asarray(image)
         if array.ndim not in (3, 4) or array.shape[-1] != self.channels or not array.size:
@@ -135,10 +136,6 @@ class Restorer:
         """
         if tile is not None and tile < 1:
             raise ValueError(f"tile = {tile}: pixels of a side, at least 1, are accepted")
-        if style is None and self._styles is not None:
-            raise ValueError(
-                f"style is missing: {self._trained.name} has {self._styles} styles; a class, or as many weights, is accepted"
-            )
         name = self._trained.name
         try:
             return self.tiler(style).plan(size, tile)
