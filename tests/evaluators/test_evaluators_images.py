@@ -239,6 +239,25 @@ def test_pictures_are_the_window_in_which_neighbours_differ_most_with_psnr_of_th
     assert figure.about["values"][0] == pytest.approx(expected, abs=0.05)
 
 
+def test_the_numbers_below_pictures_are_those_of_the_table():
+    """Of the luma, without the border, rounded: all channels of an image whose colours are wrong have another PSNR."""
+    target = RNG.integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    raw = {"image": target[:, ::2, ::2], "target": target, "mask": np.array([True, True])}
+    made = np.clip(see(raw)["target"] + RNG.normal(0, 0.1, (2, 1, 1, 3)), -0.1, 1.1).astype(np.float32)
+    made[:, 0] = 0  # within the border
+    mine = evaluators.build("restorer", channels="luma", border="scale", rounded=True)
+    fields = {name: Field("image", (None, None, 3)) for name in FIELDS}
+    player = Judged("student", DIMMED, {}, ((), {}), None, lambda variables, batch: jnp.asarray(made))
+    (figure,) = mine.pictures(setting([raw], fields), player)
+    batch = {**see(raw), "mask": jnp.asarray(raw["mask"])}
+    table = mine.summarise(jax.device_get(mine.sums(lambda v, b: jnp.asarray(made), {}, batch, None, {})))
+    assert np.mean(figure.about["values"]) == pytest.approx(table["psnr"], abs=1e-3)
+    bytes_of = lambda image: np.round(255 * np.clip(image[:, 2:-2, 2:-2], 0, 1))
+    y = lambda image: np.round(bytes_of(image) @ np.array([65.481, 128.553, 24.966]) / 255 + 16)
+    error = np.square(y(made) - y(target / 255)).mean((1, 2)) / 255**2
+    np.testing.assert_allclose(figure.about["values"], -10 * np.log10(error), atol=0.02)
+
+
 def test_pictures_of_a_stylist_have_no_true_image(paintings):
     mine = evaluators.build("stylist", images=paintings[0], content=["last"], style=["last"], size=S, channels=1)
     (figure,) = mine.pictures(setting(), judged(DIMMED))
