@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from kdgan.layer_pairs import Features, Weights, matched
 from kdgan.losses import images
-from kdgan.losses.features import Features, Weights, matched
 from kdgan.losses.logits import at_least_float32
 
 SMALLEST = 1e-7  # norm up to which a vector counts as 0

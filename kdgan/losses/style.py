@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from kdgan.losses.features import Features, Weights, matched
+from kdgan.layer_pairs import Features, Weights, matched
 from kdgan.losses.logits import at_least_float32
 
 
