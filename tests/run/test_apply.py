@@ -1,5 +1,7 @@
 """`--mode=apply` and `restore.apply`: a trained restorer on photographs and folders of them."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ import kdgan
 import tiny
 from configs import common
 from kdgan import data, run
+from kdgan.data import tree as trees
 from kdgan.game import Method, Move
 from kdgan.losses import images as image_losses
 from kdgan.run import modes, restoring
@@ -203,6 +206,34 @@ def test_a_folder_goes_on_over_a_broken_file_and_says_so_at_the_end(colours, tmp
     assert (target / "one.png").read_bytes() == b"another's"
     apply(colours, source, target, overwrite=True)
     assert opened(target / "one.png").shape == (7, 1, 3)
+
+
+def test_folders_that_systems_leave_behind_and_links_in_a_circle_are_passed_by(colours, tmp_path, monkeypatch):
+    source, target = tmp_path / "in", tmp_path / "out"
+    for name in (
+        "a.png",
+        "more/b.png",
+        ".cache/c.png",
+        "__MACOSX/d.png",
+        "more/@eaDir/e.png",
+        ".f.png",
+        "closed/g.png",
+    ):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photograph(6, 6)).save(source / name)
+    (source / "more" / "above").symlink_to(source)
+    scandir = trees.os.scandir
+
+    def scan(path):
+        if pathlib.Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(trees.os, "scandir", scan)
+    with pytest.raises(ConfigError, match=r"1 of 3 files could not be made, .*closed: a folder that may not be listed"):
+        apply(colours, source, target)
+    made = sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
+    assert made == ["a.png", "more/b.png"]
 
 
 @pytest.mark.parametrize(
