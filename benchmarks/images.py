@@ -43,6 +43,7 @@ def distilled(piece: work.Work) -> Contestant:
         method, modules, rules, example, key=jax.random.key(0), lambdas={"student": {"target": 0.5, "teacher": 0.5}},
         params={"teacher": {}},
     )  # fmt: skip
+    state = state.replace(params=ours.filled(state.params))
     step, kept = parallel.jit(make_train_step(method, modules, rules)), [jax.tree.map(jnp.copy, state)]
     on_device, done = jax.device_put(batches), [0]
 

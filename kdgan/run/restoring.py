@@ -182,25 +182,29 @@ def style_of(words: Sequence[str] | None) -> Style:
         ) from error
 
 
-def of(own: trained.Trained, parameters: str) -> Restorer:
+def of(player: trained.Trained, parameters: str) -> Restorer:
     """A trained player as a restorer.
 
     Raises:
       ConfigError: it takes other fields than one image.
     """
-    ((name, field), *others) = own.inputs.items()
+    ((name, field), *others) = player.inputs.items()
     if others or field.kind != "image" or field.shape[-1] is None:
-        raise ConfigError(f"{own.name} takes the fields {', '.join(own.inputs)}; one image is what can be given here")
-    compute = build.COMPUTE[own.run.parallel.compute]
+        raise ConfigError(
+            f"{player.name} takes the fields {', '.join(player.inputs)}; one image is what can be given here"
+        )
+    compute = build.COMPUTE[player.run.parallel.compute]
     channels, close = int(field.shape[-1]), CLOSE if compute is None else IN_BFLOAT16
-    tiler = Tiler(_function(own, compute, name), {"player": own.variables}, channels, close=close)
-    return Restorer(f"{own.name}: {own.where}", channels, tiler, own, parameters)
+    tiler = Tiler(_function(player, compute, name), {"player": player.variables}, channels, close=close)
+    return Restorer(f"{player.name}: {player.where}", channels, tiler, player, parameters)
 
 
-def _function(own: trained.Trained, compute: Any, field: str) -> Callable[[Any, Any], Any]:
+def _function(player: trained.Trained, compute: Any, field: str) -> Callable[[Any, Any], Any]:
     """`function(variables, image in [0, 1]) -> image in [0, 1]`, as the data of its stage are normalised."""
-    forward = make_apply(own.module, compute, (field,))
-    mean, std = (np.asarray(value, np.float32).reshape(1, 1, 1, -1) for value in (own.config.mean, own.config.std))
+    forward = make_apply(player.module, compute, (field,))
+    mean, std = (
+        np.asarray(value, np.float32).reshape(1, 1, 1, -1) for value in (player.config.mean, player.config.std)
+    )
 
     def function(variables, image):
         more = {"style": variables["style"]} if "style" in variables else {}
@@ -216,5 +220,7 @@ def load(
     member: int | None = None, average: bool = True, best: bool = False,
 ) -> Restorer:  # fmt: skip
     """A trained player that makes an image of an image; args and errors as `kdgan.run.load`."""
-    own = trained.find(workdir, WANTED, player=player, stage=stage, arm=arm, member=member, average=average, best=best)
-    return of(own, exportables.kept(own, average=average, best=best))
+    chosen = trained.find(
+        workdir, WANTED, player=player, stage=stage, arm=arm, member=member, average=average, best=best
+    )
+    return of(chosen, exportables.kept(chosen, average=average, best=best))

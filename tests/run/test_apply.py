@@ -154,9 +154,13 @@ def test_a_player_of_grey_images_restores_the_luma_of_colours_or_each_channel_or
     luma, blue, red = np.moveaxis(np.asarray(Image.fromarray(image).convert("YCbCr")), -1, 0)
     restored = np.round(255 * by_hand(grey, luma[..., None] / 255)).astype(np.uint8)[..., 0]
     whole = Image.merge("YCbCr", [Image.fromarray(plane) for plane in (restored, blue, red)]).convert("RGB")
-    each = [by_hand(grey, image[..., i : i + 1] / 255) for i in range(3)]
+    channels = [by_hand(grey, image[..., i : i + 1] / 255) for i in range(3)]
     as_grey = by_hand(grey, np.asarray(Image.fromarray(image).convert("L"))[..., None] / 255)
-    expected = {"luma": np.asarray(whole), "channels": 255 * np.concatenate(each, -1), "grey": 255 * as_grey[..., 0]}
+    expected = {
+        "luma": np.asarray(whole),
+        "channels": 255 * np.concatenate(channels, -1),
+        "grey": 255 * as_grey[..., 0],
+    }
     for colour, values in expected.items():
         apply(grey, tmp_path / "in.png", tmp_path / f"{colour}.png", colour=colour)
         made = opened(tmp_path / f"{colour}.png").astype(float)
