@@ -86,13 +86,13 @@ def stylist(
             return grams([seen[path] for path in style])
 
         def compare(variables, made, batch, matrices):
-            painted = known.features(variables, made, layers)
+            own = known.features(variables, made, layers)
             image = known.features(variables, batch["image"], layers)
             of = lambda features, paths: [features[path] for path in paths]
             seen = of(image, content)
             return {
-                "content": feature_l2(of(painted, content), seen) / feature_l2(seen, [0 * feature for feature in seen]),
-                "style": style_distance(of(painted, style), matrices) / style_distance(of(image, style), matrices),
+                "content": feature_l2(of(own, content), seen) / feature_l2(seen, [0 * feature for feature in seen]),
+                "style": style_distance(of(own, style), matrices) / style_distance(of(image, style), matrices),
             }
 
         matrices = targets(known.variables, jnp.asarray(paintings().pixels, jnp.float32) / 255)
