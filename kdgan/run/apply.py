@@ -1,5 +1,7 @@
 """`--mode=apply`: a trained player on files, a photograph or a folder of them; each is written whole or not at all."""
 
+import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -10,6 +12,7 @@ from kdgan import files
 from kdgan.data import picture_files
 from kdgan.data.images import SUFFIXES
 from kdgan.data.picture_files import FORMATS, UNREADABLE, Canvas, Picture
+from kdgan.data.tree import Tree, scan
 from kdgan.run.config import ConfigError
 from kdgan.run.progress import Progress
 from kdgan.tiling import Plan, Tiler
@@ -47,7 +50,7 @@ def apply(
         restorer.tiler(style)
         inputs, outputs = files.folder(source), files.folder(target)
         is_folder = inputs.is_dir()
-        jobs = _of_folder(inputs, outputs) if is_folder else [_of_file(inputs, outputs, str(target))]
+        jobs, closed = _of_folder(inputs, outputs) if is_folder else ([_of_file(inputs, outputs, str(target))], [])
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from error
     there = [] if overwrite else [job for job in jobs if job.target.exists()]
@@ -55,7 +58,7 @@ def apply(
         raise ConfigError(f"--output={jobs[0].target} is there; another name, or --overwrite, is accepted")
     if there:
         progress.say(f"{len(there)} of {len(jobs)} files are there and left as they are; --overwrite makes them again")
-    written, failed = [], []
+    written, failed = [], [f"{folder}: a folder that may not be listed" for folder in closed]
     left = {job.target for job in there}
     if is_folder:
         progress.start(inputs.name, len(jobs), len(there))
@@ -77,9 +80,8 @@ def apply(
     if failed and not is_folder:
         raise ConfigError(failed[0])
     if failed:
-        raise ConfigError(
-            f"{len(failed)} of {len(jobs)} files could not be made, the others are written: {'; '.join(failed)}"
-        )
+        of = f"{len(failed)} of {len(jobs) + len(closed)} files"
+        raise ConfigError(f"{of} could not be made, the others are written: {'; '.join(failed)}")
     return tuple(written)
 
 
@@ -100,10 +102,11 @@ def _of_file(source: pathlib.Path, target: pathlib.Path, given: str) -> Job:
     return Job(source, target)
 
 
-def _of_folder(source: pathlib.Path, target: pathlib.Path) -> list[Job]:
-    """The files that are made of a folder's images, at the same places below `target`, as PNG.
+def _of_folder(source: pathlib.Path, target: pathlib.Path) -> tuple[list[Job], list[pathlib.Path]]:
+    """The files that are made of a folder's images, at the same places below `target`, as PNG; folders that are closed.
 
-    Images that differ in their suffix alone keep it: a.jpg.png, a.tif.png.
+    Images that differ in their suffix alone keep it: a.jpg.png, a.tif.png. Hidden and system files and folders are passed
+    by, as in data sets.
 
     Raises:
       ConfigError: there is no image, or `target` is a file or the same folder.
@@ -112,7 +115,10 @@ def _of_folder(source: pathlib.Path, target: pathlib.Path) -> list[Job]:
         raise ConfigError(f"--output={target} is a file, and --input={source} a folder; a folder is accepted")
     if target.exists() and target.samefile(source):
         raise ConfigError(f"--output={target} is the folder of the inputs; another one is accepted")
-    names = sorted(path.relative_to(source) for path in _images(source, target))
+    tree = scan(source)
+    names, closed = sorted(_images(tree, source, target)), [source / name for name in tree.closed]
+    if closed and not names:
+        raise ConfigError(f"--input={source} has no images; {closed[0]} may not be listed")
     if not names:
         raise ConfigError(f"--input={source} has no images; files that end in {', '.join(sorted(SUFFIXES))} are read")
     same: dict[str, int] = {}
@@ -125,7 +131,7 @@ def _of_folder(source: pathlib.Path, target: pathlib.Path) -> list[Job]:
             made = made.with_name(f"{made.stem}_.png")
         taken.add(str(made).lower())
         jobs.append(Job(source / name, target / made))
-    return jobs
+    return jobs, closed
 
 
 def _key(name: pathlib.Path) -> str:
@@ -133,13 +139,16 @@ def _key(name: pathlib.Path) -> str:
     return str(name.with_suffix("")).lower()
 
 
-def _images(folder: pathlib.Path, without: pathlib.Path) -> Iterator[pathlib.Path]:
-    for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            if not (without.exists() and path.samefile(without)):
-                yield from _images(path, without)
-        elif path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            yield path
+def _images(tree: Tree, source: pathlib.Path, target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The images of a folder, relative to it, but those of `target` where that lies in it."""
+
+    @functools.cache
+    def is_made(folder: pathlib.Path) -> bool:
+        return folder.name != "" and ((source / folder).samefile(target) or is_made(folder.parent))
+
+    for name in map(pathlib.Path, (*tree.loose, *itertools.chain(*tree.classes.values()))):
+        if not (target.exists() and is_made(name.parent)):
+            yield name
 
 
 def _make(
