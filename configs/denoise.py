@@ -5,10 +5,10 @@ python -m kdgan.main --config=configs/denoise.py --workdir=runs/denoise
 python -m kdgan.main --config=configs/denoise.py:data=folder:~/photos --workdir=runs/mine
 python -m kdgan.main --config=configs/denoise.py:data=folder:~/photos,train=all[:80%],test=all[80%:] --workdir=runs/flat
 
-Without `data` the photographs that scikit-image and scikit-learn ship, grey, divided by image. A folder has the sub-folders
-train/ and test/, or is divided by the command as above; `validation` and `clean` are numbers of its images. Noise is Gaussian,
-of `sigma` 25 of 255. `student` is unshuffle, dncnn or unet. With `teacher` (a file of weights of DnCNN, 17 layers of 64)
-nothing trains before the students; without it a larger network, unshuffle of 64 × 8, is trained first.
+Without `data` the photographs that scikit-image and scikit-learn ship, grey, divided by image. A folder has sub-folders
+train/ and test/, or is divided by the command as above; `validation` and `clean` are numbers of its images. Noise is
+Gaussian, of `sigma` 25 of 255. `student` is unshuffle, dncnn or unet. With `teacher` (a file of weights of DnCNN, 17 layers
+of 64) nothing trains before the students; without it a larger network, unshuffle of 64 × 8, is trained first.
 
 Two stages train the same student. `clean`: every training image is there without noise. `unlabelled`: `clean` of them are,
 the others are there with noise only. What is learned from these is the teacher's output (`teacher`), the same image with
@@ -31,6 +31,7 @@ def get_config(arguments=""):
         arguments, data="skimage:photographs", train="train", test="test", validation="2", clean="1", teacher="",
         student=tuple(STUDENTS), sigma="25", steps="1500", seeds="3",
     )  # fmt: skip
+    steps = int(given["steps"])
     config = common.get_config()
     config.seed, config.population.seeds = 0, int(given["seeds"])
     config.data.name, config.data.train, config.data.test = given["data"], given["train"], given["test"]
@@ -38,7 +39,7 @@ def get_config(arguments=""):
     config.data.degrade = common.named(gaussian=dict(sigma=float(given["sigma"])))
     config.data.augment = common.named(crop=dict(size=40), flip=dict(), turn=dict())
 
-    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=100)
+    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=min(100, steps // 10))
     published = dict(model="dncnn", model_args=dict(batch_norm=False), weights=given["teacher"])
     large = dict(model="unshuffle", model_args=dict(width=64, depth=8), optimizer=cosine(1e-3))
     config.players = common.named(
@@ -47,7 +48,7 @@ def get_config(arguments=""):
         noisy=dict(model="identity"),
     )
     config.evaluate.batch_size = 4
-    config.stage.batch_size, config.stage.steps, config.stage.beside = 8, int(given["steps"]), ("noisy",)
+    config.stage.batch_size, config.stage.steps, config.stage.beside = 8, steps, ("noisy",)
 
     restore = lambda **method: dict(
         method=dict(name="restore", loss="l2", **method), lambdas=dict(student=dict(pixel=1.0))

@@ -32,17 +32,18 @@ def get_config(arguments=""):
         arguments, data="skimage:photographs", train="train", test="test", image=STYLE, teacher="", number="0", critic="",
         steps="600", seeds="3",
     )  # fmt: skip
+    steps = int(given["steps"])
     config = common.get_config()
     config.seed, config.population.seeds = 0, int(given["seeds"])
     config.data.name, config.data.train, config.data.test = given["data"], given["train"], given["test"]
     config.data.channels, config.data.validation = 3, 2
     config.data.augment = common.named(crop=dict(size=64), flip=dict())
-    config.evaluate.batch_size, config.evaluate.every = 1, int(given["steps"])
+    config.evaluate.batch_size, config.evaluate.every = 1, steps
 
     images, numbers = tuple(given["image"].split("+")), tuple(map(int, given["number"].split("+")))
     layers, λ = SQUEEZENET if given["critic"] else RESNET
     published = dict(model="multistyle26", model_args=dict(style=numbers[0]), weights=given["teacher"])
-    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=50)
+    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=min(50, steps // 10))
     critic = (
         dict(model="squeezenet", weights=given["critic"])
         if given["critic"]
@@ -62,7 +63,7 @@ def get_config(arguments=""):
         discriminator=dict(model="patch_critic", model_args=dict(features=(32, 64)), optimizer=cosine(5e-4)),
         unpainted=dict(model="identity", evaluate=judge),
     )
-    config.stage.batch_size, config.stage.steps, config.stage.beside = 4, int(given["steps"]), ("unpainted",)
+    config.stage.batch_size, config.stage.steps, config.stage.beside = 4, steps, ("unpainted",)
     chosen = dict(teacher_styles=numbers) if several and given["teacher"] else {}
     painted = lambda terms, **method: dict(method=dict(name="style", **method, **several), lambdas=terms)
     taught = lambda terms, **method: painted(terms, pixel="l1", **method, **chosen)

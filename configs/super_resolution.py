@@ -9,21 +9,21 @@ Small images are made by MATLAB's bicubic, as in published tables. PSNR and SSIM
 on every side. Without `data` the photographs that scikit-image and scikit-learn ship, divided by image. A folder has the
 sub-folders train/ and test/, or is divided by `train=all[:80%],test=all[80%:]`; `validation` and `sharp` are numbers of its
 images. `student` is unshuffle, fsrcnn, espcn or imdn. With `teacher` (a file of VDSR's weights) nothing trains before the
-students; without it a small IMDN is trained first, on all training images.
+students, and there are the stages `sharp` and `unlabelled` alone: VDSR beside a student at every step would take a hundred
+times as long. Without it a small IMDN is trained first, on all training images.
 
 Four stages train the same student. `sharp`: every training image is there in full size; what is learned is that, the
 teacher's output, half and half, or, to compare with, the small image from its own half (`half_scale`), which needs neither.
-`features`: half and half, and beside it the teacher's features behind an adapter, or their affinity (FAKD). `unlabelled`: `sharp` of them are there, of the
-others there is the small image only. `eye`: pixels, features of a network that was trained to tell the training photographs
-apart, and a discriminator of patches, at four weights of the latter: the more it counts, the lower PSNR, and what that buys
-in a distance between features of that same network, by layers of its own.
+`features`: half and half, and beside it the teacher's features behind an adapter, or their affinity (FAKD). `unlabelled`:
+`sharp` of them are there, of the others there is the small image only. `eye`: pixels, features of a network that was
+trained to tell the training photographs apart, and a discriminator of patches, at four weights of the latter: the more it
+counts, the lower PSNR, and what that buys in a distance of that network's features.
 """
 
 from kdgan import config as common
 
-STUDENTS = dict(
-    unshuffle=dict(luma=True), fsrcnn=dict(luma=True), espcn=dict(luma=True), imdn=dict(width=16, blocks=2)
-)
+LUMA = dict(luma=True)
+STUDENTS = dict(unshuffle=LUMA, fsrcnn=LUMA, espcn=LUMA, imdn=dict(width=16, blocks=2))
 ADVERSARIAL = (0.0, 1e-3, 3e-3, 1e-2)
 FAKD = 10 / 255  # its λ of the affinity is for pixels in 0..255
 
@@ -42,7 +42,7 @@ def get_config(arguments=""):
     config.data.augment = common.named(crop=dict(size=21 if scale == 3 else 20), flip=dict(), turn=dict())
 
     judge = dict(name="restorer", channels="luma", rounded=True, border=scale, perceptual=None)
-    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=100)
+    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=min(100, steps // 10))
     published = dict(model="vdsr", model_args=dict(scale=scale, luma=True), weights=given["teacher"])
     small = dict(model="imdn", model_args=dict(scale=scale, width=32, blocks=4), optimizer=cosine(1e-3))
     config.players = common.named(
@@ -57,7 +57,6 @@ def get_config(arguments=""):
         discriminator=dict(model="patch_critic", model_args=dict(features=(32, 64)), optimizer=cosine(3e-4)),
     )  # fmt: skip
     config.evaluate.batch_size = 4
-    config.evaluate.extractor = dict(stage="critic", player="critic", layer="embedding")
     config.stage.batch_size, config.stage.steps, config.stage.beside = 8, steps, ("bicubic",)
     restore = lambda **method: dict(method=dict(name="restore", **method), lambdas=dict(student=dict(pixel=1.0)))
     distill = lambda λ, **method: dict(method=dict(name="restore_distill", **method), lambdas=λ)
@@ -110,11 +109,12 @@ def get_config(arguments=""):
         ),
     )  # fmt: skip
     if given["teacher"]:
-        del stages["features"]["arms"]["adapted"]  # VDSR's features have the sides of what is made
+        stages = {name: stages[name] for name in ("sharp", "unlabelled")}
     else:
         trained = dict(method=dict(name="restore", player="teacher"), lambdas=dict(teacher=dict(pixel=1.0)))
         for name in ("sharp", "features", "unlabelled"):
             stages[name]["start"] = dict(teacher="teacher")
+        config.evaluate.extractor = dict(stage="critic", player="critic", layer="embedding")
         stages = dict(teacher=trained, **stages)
     config.stages = common.named(**stages)
     return config

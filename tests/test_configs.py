@@ -4,10 +4,15 @@ import importlib
 import pathlib
 import re
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import serialization
 
 import tiny
-from kdgan.run import train
+from kdgan import models
+from kdgan.run import prepare, train
 from kdgan.run.config import resolve
 
 PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search", "quickstart_search", "sets"}
@@ -27,8 +32,12 @@ REPEATED = {
     "tags": {"distill": ("scratch", "kd")},
     "text": {"bag": ("scratch",), "convolutional": ("scratch",)},
     "wine": {"distill": ("scratch",)},
-    "denoise": {"clean": ("clean", "teacher"), "unlabelled": ("few", "clean_all")},
-    "super_resolution": {"sharp": ("sharp", "teacher"), "unlabelled": ("few", "sharp_all"), "eye": ("adv_1", "adv_3")},
+    "denoise": {"clean": ("clean", "teacher"), "unlabelled": ("few", "clean_others")},
+    "super_resolution": {
+        "sharp": ("sharp", "teacher", "half_scale"),
+        "unlabelled": ("few", "sharp_others"),
+        "eye": ("adv_1", "adv_3"),
+    },
     "style": {"distill": ("losses", "distilled")},
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
     "mnist_gan_distill": {"quarter": (), "half": ("scratch", "adversarial", "fused", "fused_init")},
@@ -39,13 +48,16 @@ REPEATED = {
 }
 
 
-def shrunk(name):
+def shrunk(name, arguments=""):
     """A config with its own stages, arms and players, on the digits or its own data, for two steps of one seed."""
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = importlib.import_module(f"configs.{name}").get_config(*filter(None, [arguments]))
     config.data.validation = 10
     if name in OF_IMAGES:
-        config.data.name, config.data.validation, config.data.augment.crop.size = "functions.photographs", 2, 8
+        config.data.name, config.data.validation = "functions.photographs", 2
+        config.data.augment.crop.size = 9 if config.data.augment.crop.size % 2 else 8
         for player in config.players.values():
+            if "warmup" in player.get("optimizer", {}):
+                player.optimizer.warmup = 0
             fields = {"width": 4, "depth": 3, "blocks": 1, "contract": (2, 3), "features": (2,)}
             given = dict(player.get("model_args", {}))
             player.model_args = {**given, **{key: value for key, value in fields.items() if key in given}}
@@ -67,7 +79,8 @@ def shrunk(name):
     if isinstance(config.data.mean, tuple):  # of three channels
         config.data.mean, config.data.std = 0.5, 0.25
     config.report.published = {}
-    for stage, arms in REPEATED.get(name, {}).items():
+    repeated = REPEATED.get(name, {})
+    for stage, arms in ((stage, repeated[stage]) for stage in repeated if stage in config.stages):
         if not arms:
             del config.stages[stage]
         for arm in arms:
@@ -107,6 +120,31 @@ def test_it_runs_and_a_classifiers_and_a_generators_stop_and_resume(name, tmp_pa
     assert list(summary["stages"]) == [stage.name for stage in run.stages]
     for stage in run.stages:
         assert list(summary["stages"][stage.name]["arms"]) == [arm.name for arm in stage.arms]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("denoise", "student=dncnn"),
+        ("denoise", "student=unet,teacher=dncnn"),
+        pytest.param("super_resolution", "scale=3,student=espcn", marks=EXTRAS["super_resolution"]),
+        pytest.param("super_resolution", "scale=4,student=imdn", marks=EXTRAS["super_resolution"]),
+        pytest.param("super_resolution", "student=fsrcnn,teacher=vdsr", marks=EXTRAS["super_resolution"]),
+        pytest.param("style", "image=skimage:ihc+skimage:grass", marks=EXTRAS["style"]),
+    ],
+)
+def test_images_arguments_make_runs_that_can_start(name, arguments, tmp_path):
+    made = {"dncnn": dict(batch_norm=False), "vdsr": dict(luma=True)}
+    for model, fields in made.items():
+        if f"teacher={model}" in arguments:
+            module = models.build(model, **fields)
+            variables = jax.eval_shape(lambda module=module: module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1))))
+            (tmp_path / model).write_bytes(serialization.to_bytes(jax.tree.map(lambda x: np.zeros(x.shape), variables)))
+            arguments = arguments.replace(f"teacher={model}", f"teacher={tmp_path / model}")
+    config = shrunk(name, arguments)
+    config.data.args = dict(side=48)
+    run, prepared = resolve(config), prepare.prepare(config, None)
+    assert set(prepared.programs) == {stage.name for stage in run.stages}
 
 
 @pytest.mark.shared
