@@ -163,6 +163,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     judged_by = evaluators.of_players(
         run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute], given, example
     )
+    inspection = evaluators.on_data(inspection, judged_by, local_modules, given, example)
     for name in inspection.inputs:
         has_parameters = variable_shapes(local_modules[name], inspection.inputs[name]).get("params")
         brings = getattr(innermost(local_modules[name]), "brings_parameters", False)

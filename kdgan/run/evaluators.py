@@ -6,7 +6,7 @@ Every mistake is found from shapes alone, before anything compiles.
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -59,12 +59,47 @@ def of_players(
         several = _named(name, arm.players[name].evaluate)
         if several is None:
             several = default(name, inspection.inputs[name], output, fields)
-        for evaluator in several:
-            _check(evaluator, name, inspection, modules[name], inputs, compute_dtype, given.get(name, (MAIN,)), fields)
         if several:
             chosen[name] = several
+    inspection = on_data(inspection, chosen, modules, given, example)
+    for name, several in chosen.items():
+        for evaluator in several:
+            _check(evaluator, name, inspection, modules[name], inputs, compute_dtype, given.get(name, (MAIN,)), fields)
     _check_measures(chosen)
     return chosen
+
+
+def on_data(
+    inspection: Inspection, judged: Collection[str], modules: Mapping[str, nn.Module], given: Mapping[str, Sequence[str]],
+    example: Mapping[str, Any],
+) -> Inspection:  # fmt: skip
+    """The inspection with images of the data for players image -> image that their method calls with others.
+
+    A method may train a player on smaller images than it is measured on, and used for. What it costs is then asked of the
+    size that the data have.
+    """
+    inputs, outputs = dict(inspection.inputs), dict(inspection.outputs)
+    for name in judged:
+        (args, kwargs), fields = inputs[name], given.get(name, (MAIN,))
+        first, image = next(iter(args), None), example.get(fields[0])
+        ranks = [getattr(array, "ndim", 0) for array in (first, image, outputs[name])]
+        if ranks == [4, 4, 4] and first.shape[1:3] != image.shape[1:3]:
+            batch = {
+                field: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+                for field, leaf in example.items()
+                if field in fields
+            }
+            apply = make_apply(modules[name], None, fields)
+            outputs[name] = jax.eval_shape(apply, variables_of(modules[name], inputs[name]), batch)
+            inputs[name] = (batch[fields[0]], *args[1:]), kwargs
+    return dataclasses.replace(inspection, inputs=inputs, outputs=outputs)
+
+
+def variables_of(module: nn.Module, called: Any) -> dict[str, Any]:
+    """Shapes of a player's variables, as its functions take them."""
+    variables = variable_shapes(module, called)
+    state = {kind: tree for kind, tree in variables.items() if kind != "params"}
+    return {"params": variables.get("params", {}), "model_state": state}
 
 
 def fields_of(inputs: Inputs, example: Mapping[str, Any]) -> dict[str, Field]:
@@ -137,11 +172,7 @@ def _check(
         return
     noise = "test" if inputs.degradation.is_random else ""
     (raw,) = run_batches.evaluation_batches(inputs.test, np.arange(1), 1, noise=noise)
-    variables = variable_shapes(module, inspection.inputs[player])
-    split = {
-        "params": variables.get("params", {}),
-        "model_state": {k: v for k, v in variables.items() if k != "params"},
-    }
+    split = variables_of(module, inspection.inputs[player])
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
     images = {name: field for name, field in inputs.test.fields.items() if field.kind == "image"}
     # Whether whole images have another size than what is trained on.

@@ -397,3 +397,17 @@ def test_a_player_trained_for_another_noise_is_refused_unless_its_range_contains
                 ConfigError, match="stage 'teacher': it was trained for Gaussian noise of σ 50, here it is 25"
             ):
                 build.all_programs(run, inputs)
+
+
+def test_a_player_that_learns_at_half_the_scale_is_judged_and_counted_at_the_size_of_the_data():
+    made = config(degrade={"bicubic": {"scale": 2}})
+    made.players = common.named(student=dict(model="unshuffle", model_args=dict(scale=2), evaluate="restorer"))
+    made.stages = common.named(
+        main=dict(method=dict(name="restore", targets="half"), lambdas=dict(student=dict(pixel=1.0)), steps=2)
+    )
+    made.stage.augment = {"crop": {"size": 4}}
+    sets = {"train": clean(), "test": clean(3)}  # of one size, which is known beforehand
+    run = resolve(run_inputs.handed_over(made, sets))
+    (program,) = build.all_programs(run, run_inputs.load(run, sets))["main"]
+    assert program.inspection.inputs["student"][0][0].shape[1:] == (4, 4, 1)  # its method gives it 2×2
+    assert program.inspection.outputs["student"].shape[1:] == (8, 8, 1)
