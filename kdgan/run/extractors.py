@@ -27,11 +27,10 @@ WHERE = "config.evaluate.extractor"
 INCEPTION_FEATURES = 2048
 
 
-def needed(program: Program) -> bool:
-    """Whether some player of a program is measured by features of an extractor."""
-    return any(
-        evaluator.samples or evaluator.critic for several in program.evaluators.values() for evaluator in several
-    )
+def needed(program: Program, players: Sequence[str] | None = None) -> bool:
+    """Whether some player of a program, or of these of it, is measured by features of an extractor."""
+    names = program.evaluators if players is None else players
+    return any(evaluator.samples or evaluator.critic for name in names for evaluator in program.evaluators[name])
 
 
 def _draws(programs: Mapping[str, Sequence[Program]]) -> bool:
