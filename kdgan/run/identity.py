@@ -1,9 +1,8 @@
 """What the numbers of a stage's arm follow from, field by field: configs that agree in it may share what was trained.
 
 Everything is compared as a config is resolved, with its defaults merged, so that an equal config written in another way is
-equal. Left out is what changes no number that training makes: how members run, workers, paths, what is logged and reported, players
-beside a method.
-The contents behind paths are compared by `run/fingerprints.py`.
+equal. Left out is what changes no number that training makes: how members run, workers, paths, what is logged and
+reported, and players beside a method. The contents behind paths are compared by `run/fingerprints.py`.
 """
 
 import dataclasses

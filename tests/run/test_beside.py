@@ -124,6 +124,10 @@ def test_a_style_is_learned_and_judged_by_a_classifier_of_the_run(tmp_path):
             steps=3,
         ),
     )
+    wrong = config.copy_and_resolve_references()
+    wrong.players.student.evaluate.content = ("nonsense",)
+    with pytest.raises(ConfigError, match=r"student\.evaluate = 'stylist': by config\.evaluate\.extractor.*'nonsense'"):
+        kdgan.train(wrong, tmp_path / "wrong")
     summary = kdgan.train(config, tmp_path / "run")
     players = summary["stages"]["paint"]["arms"]["main"]["players"]
     assert "style_images" not in players
