@@ -107,7 +107,7 @@ class Evaluation:
         extractor, whose = self._extractor or (None, "")
         return Setting(
             splits=splits,
-            fields=inputs.train.fields,
+            fields=inputs.fields,
             data=data.name,
             mean=data.mean,
             std=data.std,

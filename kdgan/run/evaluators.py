@@ -68,10 +68,13 @@ def of_players(
 
 
 def fields_of(inputs: Inputs, example: Mapping[str, Any]) -> dict[str, Field]:
-    """The fields of the data, those that are trained on in windows of the shape that they have in a batch."""
-    fields = dict(inputs.train.fields)
+    """The fields of the data, those that are trained on in windows of the shape that they have in a batch.
+
+    A target that only the test split has is whole.
+    """
+    fields = inputs.fields
     for name, field in fields.items():
-        if field.kind == "image" and not field.is_ragged and name in example:
+        if field.kind == "image" and not field.is_ragged and name in example and name not in inputs.lacking:
             fields[name] = dataclasses.replace(field, shape=tuple(example[name].shape[1:]))
     return fields
 

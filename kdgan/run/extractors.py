@@ -180,7 +180,7 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
         raise ConfigError(f"{WHERE}.player = {spec.player!r}: players are {', '.join(run.players)}")
     _check_inputs(spec.player, tuple(run.players[spec.player].inputs) or inputs.train.inputs)
     module = build_module(
-        spec.player, run.players[spec.player], inputs.config, sizes_of(inputs.train.fields, inputs.train.inputs)
+        spec.player, run.players[spec.player], inputs.config, sizes_of(inputs.fields, inputs.train.inputs)
     )
     image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
     try:
