@@ -11,7 +11,7 @@ import tiny
 from configs import common
 from kdgan import evaluators
 from kdgan.config import ConfigError
-from kdgan.run import build, costs, identity
+from kdgan.run import build, costs, extractors, identity, stage_data
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import resolve
 
@@ -99,6 +99,17 @@ def test_what_cannot_stand_beside_is_refused(names, words):
     config.players.other = dict(model="mlp")
     with pytest.raises(ConfigError, match=words):
         programs(config)
+
+
+def test_an_extractor_sees_pixels_as_the_data_of_its_stage_give_them():
+    config = tiny.config(seeds=1)
+    with config.unlocked(), config.ignore_type():
+        config.stages.teacher.data = dict(mean=0.5)
+    config.evaluate.extractor = dict(stage="teacher", player="teacher", layer="dense1")
+    run = resolve(config)
+    inputs = stage_data.load(run)
+    assert inputs.config.mean == 0.0
+    assert extractors.pixels_of(run, inputs, {}) == (0.5, 1.0)
 
 
 def test_a_style_is_learned_and_judged_by_a_classifier_of_the_run(tmp_path):

@@ -85,6 +85,8 @@ def test_a_student_that_nothing_judges_restores_files(tmp_path):
     )  # fmt: skip
     with Image.open(tmp_path / "out.png") as made:
         np.testing.assert_array_equal(np.asarray(made), restore(IMAGE[0])[..., 0])
+    (artefact,) = restore.export(tmp_path / "student.msgpack")
+    assert artefact.path.exists()
 
 
 @pytest.mark.parametrize(
