@@ -103,10 +103,13 @@ def variables_of(module: nn.Module, called: Any) -> dict[str, Any]:
 
 
 def fields_of(inputs: Inputs, example: Mapping[str, Any]) -> dict[str, Field]:
-    """The fields of the data, those that are trained on in windows of the shape that they have in a batch."""
-    fields = dict(inputs.train.fields)
+    """The fields of the data, those that are trained on in windows of the shape that they have in a batch.
+
+    A target that only the test split has is whole.
+    """
+    fields = inputs.fields
     for name, field in fields.items():
-        if field.kind == "image" and not field.is_ragged and name in example:
+        if field.kind == "image" and not field.is_ragged and name in example and name not in inputs.lacking:
             fields[name] = dataclasses.replace(field, shape=tuple(example[name].shape[1:]))
     return fields
 
@@ -160,29 +163,26 @@ def _check(
     given: Sequence[str], fields: Mapping[str, Field],
 ) -> None:  # fmt: skip
     output = inspection.outputs[player]
-    reason = evaluator.fits(output, fields)
-    if reason is not None:
-        said = reason.replace("{player}", f"players.{player}")
-        hint = f"; {run_inputs.no_labels(inputs)}" if not inputs.has_labels and "label" in reason else ""
-        raise ConfigError(
-            f"config.players.{player} is judged as {evaluator.name!r}: {said}{hint}; or set players.{player}.evaluate to"
-            f" {NOTHING!r}"
-        )
-    if evaluator.sums is None:
-        return
-    noise = "test" if inputs.degradation.is_random else ""
-    (raw,) = run_batches.evaluation_batches(inputs.test, np.arange(1), 1, noise=noise)
-    split = variables_of(module, inspection.inputs[player])
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
     images = {name: field for name, field in inputs.test.fields.items() if field.kind == "image"}
     # Whether whole images have another size than what is trained on.
     other = any(field.is_ragged or field.shape != fields[name].shape for name, field in images.items())
+    if evaluator.sums is None or not other:
+        _check_fits(evaluator, player, output, fields, inputs)
+    if evaluator.sums is None:
+        return
+    noise = "test" if inputs.degradation.is_random else ""
+    (raw,) = run_batches.evaluation_batches(inputs.test, [smallest(inputs)], 1, noise=noise)
+    split = variables_of(module, inspection.inputs[player])
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
     totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, given, keep=True)
     try:
         if other:
             apply = make_apply(module, compute_dtype, given)
             one = jax.eval_shape(lambda own, raw: apply(own, as_players_see(inputs.config, raw)), split, raw)
+            _check_fits(evaluator, player, one, whole_fields(inputs), inputs)
         sums, _ = jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
+    except ConfigError:
+        raise
     except Exception as error:  # whatever a function of the user's own raises
         shapes = ", ".join(
             f"{name} {list(np.shape(value)[1:])}" for name, value in raw.items() if name in inputs.test.fields
@@ -194,6 +194,34 @@ def _check(
             f" of {shapes}: {type(error).__name__}: {said}"
         ) from error
     _check_summary(f"config.players.{player}.evaluate", evaluator, sums[evaluator.name])
+
+
+def _check_fits(evaluator: Evaluator, player: str, output: Any, fields: Mapping[str, Field], inputs: Inputs) -> None:
+    reason = evaluator.fits(output, fields)
+    if reason is not None:
+        said = reason.replace("{player}", f"players.{player}")
+        hint = f"; {run_inputs.no_labels(inputs)}" if not inputs.has_labels and "label" in reason else ""
+        raise ConfigError(
+            f"config.players.{player} is judged as {evaluator.name!r}: {said}{hint}; or set players.{player}.evaluate to"
+            f" {NOTHING!r}"
+        )
+
+
+def smallest(inputs: Inputs) -> int:
+    """The row of the test split's smallest image, which asks most of what it is measured by; 0 where all have one size."""
+    name = inputs.test.image_field
+    if name is None or not inputs.test.fields[name].is_ragged:
+        return 0
+    return int(np.argmin([min(image.shape[:2]) for image in inputs.test.arrays[name]]))
+
+
+def whole_fields(inputs: Inputs) -> dict[str, Field]:
+    """The fields of the test split, images of several sizes in the sides of the smallest."""
+    row = smallest(inputs)
+    return {
+        name: dataclasses.replace(field, shape=inputs.test.arrays[name][row].shape) if field.is_ragged else field
+        for name, field in inputs.test.fields.items()
+    }
 
 
 def _check_summary(where: str, evaluator: Evaluator, sums: Any) -> None:
