@@ -88,8 +88,7 @@ def read(name: str, size: int, channels: int = 3) -> UInt8[np.ndarray, "h w c"]:
         header = images.read_header(path)
         return images.fit(images.read_pixels(path, (*header.size, channels), resize=False), (size, size))
     except images.UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"style image {name!r}: {' '.join(reason.split())}") from error
+        raise ValueError(f"style image {name!r}: {images.reason(error)}") from error
 
 
 def _shipped(name: str) -> pathlib.Path:

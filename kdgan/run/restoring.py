@@ -133,8 +133,8 @@ class Restorer:
         Raises:
           ValueError: in one line, why it cannot be restored.
         """
-        if tile is not None and tile < 1:
-            raise ValueError(f"tile = {tile}: pixels of a side, at least 1, are accepted")
+        if tile is not None and not applying.is_side(tile):
+            raise ValueError(f"tile = {tile!r}: pixels of a side, a whole number of at least 1, are accepted")
         if style is None and self._styles is not None:
             raise ValueError(
                 f"style is missing: {self._trained.name} has {self._styles} styles; a class, or as many weights, is accepted"
