@@ -135,34 +135,53 @@ def _check(
         )
     if evaluator.sums is None:
         return
-    noise = "test" if inputs.degradation.is_random else ""
-    (raw,) = run_batches.evaluation_batches(inputs.test, np.arange(1), 1, noise=noise)
     variables = variable_shapes(module, inspection.inputs[player])
     split = {
         "params": variables.get("params", {}),
         "model_state": {k: v for k, v in variables.items() if k != "params"},
     }
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
+    trained_on = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
     images = {name: field for name, field in inputs.test.fields.items() if field.kind == "image"}
     # Whether whole images have another size than what is trained on.
     other = any(field.is_ragged or field.shape != fields[name].shape for name, field in images.items())
     totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, given, keep=True)
-    try:
-        if other:
-            apply = make_apply(module, compute_dtype, given)
-            one = jax.eval_shape(lambda own, raw: apply(own, as_players_see(inputs.config, raw)), split, raw)
-        sums, _ = jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
-    except Exception as error:  # whatever a function of the user's own raises
-        shapes = ", ".join(
-            f"{name} {list(np.shape(value)[1:])}" for name, value in raw.items() if name in inputs.test.fields
-        )
-        made = jax.tree.map(lambda leaf: list(leaf.shape[1:]), output)
-        said = str(error).splitlines()[0] if str(error) else ""
-        raise ConfigError(
-            f"config.players.{player}.evaluate = {evaluator.name!r}: it cannot judge an output of {made} an example on data"
-            f" of {shapes}: {type(error).__name__}: {said}"
-        ) from error
+    for called, raw in _tried(inputs):
+        try:
+            one = trained_on
+            if other:
+                apply = make_apply(module, compute_dtype, given)
+                seen = jax.eval_shape(functools.partial(as_players_see, inputs.config), raw)
+                one = jax.eval_shape(apply, split, seen)
+            sums, _ = jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
+        except Exception as error:  # whatever a function of the user's own raises
+            shapes = ", ".join(
+                f"{name} {list(np.shape(value)[1:])}" for name, value in raw.items() if name in inputs.test.fields
+            )
+            made = jax.tree.map(lambda leaf: list(leaf.shape[1:]), output)
+            said = str(error).splitlines()[0] if str(error) else ""
+            raise ConfigError(
+                f"config.players.{player}.evaluate = {evaluator.name!r}: it cannot judge an output of {made} an example on"
+                f" data of {shapes}{called}: {type(error).__name__}: {said}"
+            ) from error
     _check_summary(f"config.players.{player}.evaluate", evaluator, sums[evaluator.name])
+
+
+def _tried(inputs: Inputs) -> list[tuple[str, Mapping[str, Any]]]:
+    """What a player is tried on: one example, or the smallest test and validation image where they differ in size.
+
+    Each with the words that name it in a message, which are none where all have one size.
+    """
+    validation = np.unique(np.concatenate([partition.validation for partition in inputs.partitions.values()]))
+    noise = "test" if inputs.degradation.is_random else ""
+    tried: list[tuple[str, Mapping[str, Any]]] = []
+    for dataset, rows in ((inputs.test, np.arange(len(inputs.test))), (inputs.train, validation)):
+        ragged = [n for n, field in dataset.fields.items() if field.kind == "image" and field.is_ragged]
+        if len(rows) and (ragged or not tried):
+            side = lambda row: min(min(dataset.arrays[name][row].shape[:2]) for name in ragged)  # noqa: B023
+            row = min(rows, key=side) if ragged else rows[0]
+            (raw,) = run_batches.evaluation_batches(dataset, np.array([row]), 1, noise=noise)
+            tried.append((f" ({dataset.called(int(row))})" if ragged else "", raw))
+    return tried
 
 
 def _check_summary(where: str, evaluator: Evaluator, sums: Any) -> None:

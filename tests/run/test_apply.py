@@ -327,7 +327,7 @@ def test_a_damaged_file_of_the_workdir_is_one_line(colours, tmp_path):
         shutil.copytree(colours, workdir)
         for content in ("{", "[]", "{}", '{"format": 2}'):
             (workdir / name).write_text(content)
-            with pytest.raises(ConfigError, match="workdir |config.") as raised:
+            with pytest.raises(ConfigError, match=r"workdir |config\.") as raised:
                 apply(workdir, tmp_path / "in.png", tmp_path / "out.png")
             assert "\n" not in str(raised.value)
 
