@@ -110,6 +110,7 @@ def _of_file(source: pathlib.Path, target: pathlib.Path, given: str) -> Job:
 
 
 def is_side(tile: Any) -> bool:
+    """Whether a tile's side is a whole number of at least 1."""
     return isinstance(tile, numbers.Integral) and not isinstance(tile, bool) and int(tile) >= 1
 
 
