@@ -43,6 +43,7 @@ def distilled(piece: work.Work) -> Contestant:
         method, modules, rules, example, key=jax.random.key(0), lambdas={"student": {"target": 0.5, "teacher": 0.5}},
         params={"teacher": {}},
     )  # fmt: skip
+    state = state.replace(params=ours.filled(state.params))
     step, kept = parallel.jit(make_train_step(method, modules, rules)), [jax.tree.map(jnp.copy, state)]
     on_device, done = jax.device_put(batches), [0]
 
@@ -62,21 +63,22 @@ def inference(piece: work.Work, setting: Setting, say: Callable[[str], None]) ->
     variables = ours.variables_of(ours.make_state(piece))
     image = np.random.default_rng(5).integers(0, 256, (side, side, piece.image[2]), np.uint8)
     restore = in_kdgan(piece, variables)
-    expected = restore(image)
+    with rivals.in_full(setting):
+        expected = restore(image)
     made: dict[str, Callable] = {"jax": by_hand(piece, variables)}
     module = rivals.pytorch(setting.device)
     for way in module.ways(piece, setting.device) if module else ():
         made[way] = module.make_restorer(piece, way, setting.device, variables)
-    found: dict[str, Any] = {"title": piece.title, "side": side, "rivals": {}}
+    compared: dict[str, Any] = {}
     for name, other in made.items():
         try:
             with rivals.in_full(setting):
                 check(expected, other(image), name)
-            found["rivals"][name] = compare(contestant(restore, image), contestant(other, image), setting.effort)
+            compared[name] = compare(contestant(restore, image), contestant(other, image), setting.effort)
         except Exception as error:  # a way that this machine lacks is a row of its own
-            found["rivals"][name] = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        say(f"{piece.name:10s} {name:22s} {steps.tell(found['rivals'][name])}")
-    return found
+            compared[name] = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+        say(f"{piece.name:10s} {name:22s} {steps.tell(compared[name])}")
+    return {"title": piece.title, "side": side, "rivals": compared}
 
 
 def in_kdgan(piece: work.Work, variables: Any) -> Callable[[np.ndarray], np.ndarray]:
@@ -93,14 +95,14 @@ def in_kdgan(piece: work.Work, variables: Any) -> Callable[[np.ndarray], np.ndar
 
 
 def by_hand(piece: work.Work, variables: Any) -> Callable[[np.ndarray], np.ndarray]:
-    module, own = bare_models.modules(piece)["student"], jax.device_put(variables["student"])
+    module, on_device = bare_models.modules(piece)["student"], jax.device_put(variables["student"])
 
     @jax.jit
-    def restored(own, image):
-        made = module.apply(own, image[None].astype(jnp.float32) / 255)[0]
+    def restored(variables, image):
+        made = module.apply(variables, image[None].astype(jnp.float32) / 255)[0]
         return jnp.round(255 * jnp.clip(made, 0, 1)).astype(jnp.uint8)
 
-    return lambda image: np.asarray(restored(own, image))
+    return lambda image: np.asarray(restored(on_device, image))
 
 
 def contestant(restore: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> Contestant:

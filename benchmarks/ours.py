@@ -63,11 +63,29 @@ def make_state(
 ) -> TrainState:
     """The state before the first step; `rules` other than the work's optimizers."""
     frozen = frozen_players(work)
-    return TrainState.create(
+    state = TrainState.create(
         make_method(work), modules(work), rules or optimizers(work), example(work), key=jax.random.key(seed),
         lambdas=work.lambdas, params={name: own["params"] for name, own in frozen.items()},
         model_state={name: rest for name, own in frozen.items() if (rest := _without_params(own))},
     )  # fmt: skip
+    return state if work.game != "restore" else state.replace(params=filled(state.params, seed))
+
+
+def filled(params: Any, seed: int = 0) -> Any:
+    """Parameters whose kernels of zeros are random numbers.
+
+    A restorer starts as the image itself, by a last kernel of zeros: then all networks give the same output, and every
+    gradient before it is 0, so that nothing could be seen to differ. The residual stays small, for pixels beyond [0, 1]
+    become the same bytes whatever the network makes of them.
+    """
+    generator = np.random.default_rng(seed)  # on the host: what a fresh process compiles is the step alone
+
+    def fill(leaf):
+        if leaf.ndim < 2 or np.any(leaf):
+            return leaf
+        return jnp.asarray(generator.normal(0, 0.1 / np.prod(leaf.shape[:-1]) ** 0.5, leaf.shape), leaf.dtype)
+
+    return jax.tree.map(fill, params)
 
 
 def _without_params(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ What people start with stands here, and is imported when it is asked for: `impor
 | `get_config`, `named` | a config with every default; players, stages or arms by name (`kdgan.config`) |
 | `train` | train a config in a workdir, print its table, write its report (`kdgan.run.modes`) |
 | `compare` | a student learned in several ways from a teacher, with what is at hand in Python (`kdgan.direct.compare`) |
-| `load` | a trained classifier as a function of images (`kdgan.run.prediction`) |
+| `load` | a trained player as a function: predictions, or of a restorer images (`kdgan.run.prediction`, `restoring`) |
 | `Method`, `Move` | what a method of one's own returns (`kdgan.game`) |
 | `ConfigError` | what `train` raises for a mistake in a config, its data or its workdir |
 | `weights` | `weights.load(path, module)`: variables from a file of PyTorch, Flax or Orbax (`kdgan.weights`) |

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from kdgan import calls
+
 Interval = tuple[float, float]
 ANYTHING: Interval = (-math.inf, math.inf)
 DEEPEST = 8  # nested choices that are looked at together; their paths are up to two to this power
@@ -77,9 +79,9 @@ def _apply(equation: core.JaxprEqn, given: list[_Value]) -> list[_Value]:
         return [_Value(_known(_OF_VALUES[name](given)), name, tuple(given))]
     if name in _OF_PROGRAMS:
         return _OF_PROGRAMS[name](given, equation)
-    inner = [params[field] for field in _CALLED if field in params]
-    if name in _CALLS and inner and len(getattr(inner[0], "jaxpr", inner[0]).invars) == len(given):
-        return _called(inner[0], given)
+    inner = calls.inner(equation)
+    if name in calls.PRIMITIVES and inner is not None and len(getattr(inner, "jaxpr", inner).invars) == len(given):
+        return _called(inner, given)
     return [_Value(ANYTHING) for _ in equation.outvars]
 
 
@@ -87,10 +89,6 @@ def _known(interval: Interval) -> Interval:
     """∞ − ∞ and 0·∞ are not known."""
     low, high = interval
     return -math.inf if math.isnan(low) else low, math.inf if math.isnan(high) else high
-
-
-_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call")
-_CALLED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
 def _branches(given: list[_Value], equation: core.JaxprEqn) -> list[_Value]:

@@ -170,23 +170,23 @@ class Tiler:
         for other, divided, known in self._known:
             if divided == cut and all((a - b) % known.period == 0 for a, b in zip(size, other, strict=True)):
                 return known
-        found = reach.find(self.function, self.variables, self.channels, size, cut, close=self.close)
-        self._check(found, size, cut)
-        self._known.append((size, cut, found))
-        return found
+        known = reach.find(self.function, self.variables, self.channels, size, cut, close=self.close)
+        self._check(known, size, cut)
+        self._known.append((size, cut, known))
+        return known
 
-    def _check(self, found: Reach, size: tuple[int, int], cut: tuple[bool, bool]) -> None:
+    def _check(self, known: Reach, size: tuple[int, int], cut: tuple[bool, bool]) -> None:
         """Compare tiles with one pass, on a small image of random pixels with sides congruent to those of `size`.
 
         Raises:
           CannotTileError: they differ.
         """
-        period, axes = found.period, []
+        period, axes = known.period, []
         for n, of in zip(size, cut, strict=True):
-            least = 2 * found.margin + max(period, 16) + period
+            least = 2 * known.margin + max(period, 16) + period
             side = least + (n - least) % period
-            axes.append(_axis(side + 2 * (side - side % period - 2 * found.margin), side, found) if of else _one(n))
-        plan = Plan(axes[0], axes[1], found.scale, found)
+            axes.append(_axis(side + 2 * (side - side % period - 2 * known.margin), side, known) if of else _one(n))
+        plan = Plan(axes[0], axes[1], known.scale, known)
         shape = plan.rows.edges[-1], plan.columns.edges[-1], self.channels
         image = np.random.default_rng(1).uniform(size=shape).astype(np.float32)
         expected = np.asarray(parallel.compiled(self.function)(self.variables, image[None])[0], np.float32)
@@ -194,9 +194,9 @@ class Tiler:
         for rows, columns, block in self.blocks(plan, lambda rows, columns: image[rows, columns], np.float32):
             apart = max(apart, float(np.abs(block - np.clip(expected[rows, columns], 0, 1)).max()))
         # A statistic is summed up in another order, and then divided by its own small spread.
-        if not apart <= self.close * (10 if found.statistics else 1) * max(1.0, float(np.abs(expected).max())):
+        if not apart <= self.close * (10 if known.statistics else 1) * max(1.0, float(np.abs(expected).max())):
             raise CannotTileError(
-                f"its tiles, which overlap by {found.margin} pixels, differ from one pass by up to {apart:.2g}"
+                f"its tiles, which overlap by {known.margin} pixels, differ from one pass by up to {apart:.2g}"
             )
 
     def _pass(

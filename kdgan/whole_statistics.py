@@ -15,14 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from kdgan import calls
+
 Program = core.ClosedJaxpr
 # (place of a reduction among all, its equation, operand, level of the operand) -> (value, its level)
 Visit = Callable[[int, core.JaxprEqn, Any, int], tuple[Any, int]]
 # (an operation, its operands, its results) -> its results
 Watch = Callable[[core.JaxprEqn, list[Any], list[Any]], list[Any]]
-
-_CALLED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call")
 
 
 class _Kind(NamedTuple):
@@ -271,8 +270,8 @@ def _through(
     for equation in program.eqns:
         given = [read(atom) for atom in equation.invars]
         level = max((one for _, one in given), default=0)
-        inner = next((equation.params[name] for name in _CALLED if name in equation.params), None)
-        if equation.primitive.name in _CALLS and inner is not None:
+        inner = calls.inner(equation)
+        if equation.primitive.name in calls.PRIMITIVES and inner is not None:
             results = _through(
                 getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), given, visit, places, watch
             )

@@ -21,7 +21,9 @@ def test_every_name_is_in_a_row_with_a_sentence_and_its_arguments():
         for argument in inspect.signature(make).parameters:
             assert f"`{argument}=" in of_methods[name]
     assert all(f"`{name}`" in text for name in models.MODELS)
-    assert {"cross_entropy", "feature_l2", "r1", "gan_loss"} <= {name for name, _ in rows}
+    names = {name for name, _ in rows}
+    assert {"cross_entropy", "feature_l2", "r1", "gan_loss"} <= names
+    assert "matched" not in names  # pairs layers, and is no loss
     for name, row in rows:
         assert len(row.split(" | ")[0]) >= 30, f"{name}: its first paragraph says too little"
 

@@ -124,8 +124,8 @@ def test_the_radius_is_that_of_the_kernels_and_strides():
     """Kernels 5 and 3 reach 2 + 1 pixels; of half the sides 3 and 3 reach 4 pixels, and the phase of a pixel one more."""
     for module, least, most in ((Plain(), 3, 3), (Phases(), 4, 5)):
         variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
-        found = reach.find(module.apply, variables, 1, (400, 8), (True, False))
-        assert least <= found.radius <= most
+        known = reach.find(module.apply, variables, 1, (400, 8), (True, False))
+        assert least <= known.radius <= most
 
 
 def test_an_image_that_is_no_larger_than_a_tile_is_one_pass_and_is_not_probed(monkeypatch):

@@ -177,21 +177,21 @@ def of(spec: str | Mapping[str, Any]) -> Degradation:
 @functools.lru_cache(maxsize=64)
 def _made(text: str) -> Degradation:
     spec = json.loads(text)
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if "bicubic" in spec:
-        found["scale"] = _whole("bicubic.scale", spec["bicubic"].get("scale"))
-        found["trim"] = spec["bicubic"].get("trim", False)
-        if not isinstance(found["trim"], bool):
-            raise ValueError(f"degrade.bicubic.trim = {found['trim']!r}: True or False is accepted")
+        fields["scale"] = _whole("bicubic.scale", spec["bicubic"].get("scale"))
+        fields["trim"] = spec["bicubic"].get("trim", False)
+        if not isinstance(fields["trim"], bool):
+            raise ValueError(f"degrade.bicubic.trim = {fields['trim']!r}: True or False is accepted")
     if "poisson" in spec:
-        found["peak"] = _number("poisson.peak", spec["poisson"].get("peak"), LARGEST_PEAK, "photons of a white pixel")
+        fields["peak"] = _number("poisson.peak", spec["poisson"].get("peak"), LARGEST_PEAK, "photons of a white pixel")
     if "gaussian" in spec:
-        found["sigma"] = _range(spec["gaussian"].get("sigma"))
+        fields["sigma"] = _range(spec["gaussian"].get("sigma"))
     if FUNCTION in spec:
         arguments = dict(spec[FUNCTION])
-        found["name"] = arguments.pop("name", None)
-        found["function"], found["arguments"] = _imported(found["name"], arguments), arguments
-    return Degradation(**found)
+        fields["name"] = arguments.pop("name", None)
+        fields["function"], fields["arguments"] = _imported(fields["name"], arguments), arguments
+    return Degradation(**fields)
 
 
 _KNOWN: Mapping[str, tuple[str, ...] | None] = {

@@ -1,14 +1,15 @@
 """Fifteen photographs that scikit-image and scikit-learn ship, as "skimage:photographs": nothing is downloaded.
 
-Their sides are 300 to 1,000 pixels; five are grey. They are divided by image: "train" has ten, "test" five, of which two are
+Their sides are 300 to 1,000 pixels; six are grey. They are divided by image: "train" has ten, "test" five, of which two are
 a stereo pair, which so stays together whatever is set apart for validation; "all" has both.
 """
 
-import importlib.util
 import pathlib
+from importlib import resources
 
 import numpy as np
 
+from kdgan import extras
 from kdgan.data import slices
 from kdgan.data.dataset import Dataset
 from kdgan.data.errors import ArgumentError
@@ -43,6 +44,10 @@ def read_photographs(name: str, split: str, *, channels: int | None = None) -> D
         chosen += known[part.name][start:stop]
     if not chosen:
         raise ValueError(f"split {split!r} of 'skimage:{NAME}' holds no images")
+    try:
+        extras.need("skimage", f"{{name}} = 'skimage:{NAME}'")
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
     images = np.empty(len(chosen), object)
     for number, file in enumerate(chosen):
         images[number] = _read(file, channels or 3)
@@ -52,12 +57,7 @@ def read_photographs(name: str, split: str, *, channels: int | None = None) -> D
 
 def _read(file: str, channels: int) -> np.ndarray:
     package, inside = ("sklearn", "datasets/images") if file in _OF_SKLEARN else ("skimage", "data")
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ArgumentError(
-            f"{{name}} = 'skimage:{NAME}' needs scikit-image, which ships them: pip install scikit-image"
-        )
-    path = pathlib.Path(next(iter(spec.submodule_search_locations))) / inside / file
+    path = pathlib.Path(str(resources.files(package))) / inside / file
     try:
         return read_pixels(path, (*read_header(path).size, channels), resize=False)
     except UNREADABLE as error:

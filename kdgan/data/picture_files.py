@@ -136,8 +136,8 @@ class Canvas:
         if self._deep is not None:
             self._deep[rows, columns] = block[..., 0]
         else:
-            own = np.ascontiguousarray(block[..., 0] if block.shape[-1] == 1 else block)
-            self._image.paste(Image.fromarray(own), (columns.start, rows.start))
+            pixels = np.ascontiguousarray(block[..., 0] if block.shape[-1] == 1 else block)
+            self._image.paste(Image.fromarray(pixels), (columns.start, rows.start))
 
     def image(self) -> Image.Image:
         return self._image if self._deep is None else Image.fromarray(self._deep)

@@ -169,8 +169,8 @@ def total(
         setting.memo[key] = parallel.compiled(sums)
     parts: list[Any] = []
     for batch in setting.splits.batches(split):
-        made = unit(setting, judged.forward(judged.variables, batch))  # type: ignore[misc]
-        seen = {name: unit(setting, value) for name, value in fields(setting, batch).items()}
+        made = unit(judged.forward(judged.variables, batch), setting.pixels)  # type: ignore[misc]
+        seen = {name: unit(value, setting.pixels) for name, value in fields(setting, batch).items()}
         parts.append(setting.memo[key](critic.variables, jnp.clip(made, 0, 1), seen, batch["mask"], *further))
     fetched = jax.device_get(parts)
     return {name: float(sum(part[name] for part in fetched)) / setting.splits.size(split) for name in fetched[0]}
@@ -183,7 +183,9 @@ def fields(setting: Setting, batch: Mapping[str, Any]) -> dict[str, Any]:
     return {name: seen[name] for name in names}
 
 
-def unit(setting: Setting, image: Any) -> jax.Array:
-    """Images in [0, 1] of those that players see: x·std + mean."""
-    mean, std = (jnp.asarray(value, jnp.float32).reshape(1, 1, 1, -1) for value in (setting.mean, setting.std))
+def unit(image: Any, pixels: Mapping[str, Any] | None) -> Any:
+    """Images in [0, 1] of those that players see: x·std + mean; without `pixels` they are in that range."""
+    if pixels is None:
+        return image
+    mean, std = (jnp.asarray(pixels[name], jnp.float32).reshape(1, 1, 1, -1) for name in ("mean", "std"))
     return jnp.asarray(image) * std + mean

@@ -135,6 +135,11 @@ class Setting:
     see: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda batch: batch
     memo: dict[Any, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def pixels(self) -> Mapping[str, Any]:
+        """How images are normalised, {"mean", "std"}, as a batch of `sums` has it."""
+        return {"mean": self.mean, "std": self.std}
+
 
 Apply = Callable[..., Any]  # apply(variables, batch, **kwargs) -> output, in evaluation mode
 Others = Mapping[str, Callable[[Mapping[str, Any]], Any]]  # name of a player of the arm -> batch -> its output

@@ -69,7 +69,7 @@ def stylist(
     def sums(apply, variables, batch, key, others):
         if TEACHER not in others:
             return {"count": jnp.sum(batch["mask"] != 0, dtype=jnp.int32)}
-        made, wanted = (_unit(x, batch.get("pixels")) for x in (apply(variables, batch), others[TEACHER](batch)))
+        made, wanted = (critic.unit(x, batch.get("pixels")) for x in (apply(variables, batch), others[TEACHER](batch)))
         return restoration.sums(made, wanted, batch["mask"], similarity=False)
 
     def summarise(sums):
@@ -143,13 +143,6 @@ def _in_style(setting: Setting, judged: Judged, style: int) -> Judged:
     return dataclasses.replace(judged, forward=forward)
 
 
-def _unit(image: Any, pixels: Mapping[str, Any] | None) -> Any:
-    if pixels is None:
-        return image
-    mean, std = (jnp.asarray(pixels[name], jnp.float32).reshape(1, 1, 1, -1) for name in ("mean", "std"))
-    return image * std + mean
-
-
 def _pictures(setting: Setting, judged: Judged) -> list[Figure]:
     """The first images of the test split, and what it makes of them: their middle."""
     if judged.forward is None:
@@ -157,7 +150,7 @@ def _pictures(setting: Setting, judged: Judged) -> list[Figure]:
     shown: list[tuple[np.ndarray, np.ndarray]] = []
     for batch in setting.splits.batches("test"):
         rows = np.flatnonzero(np.asarray(batch["mask"]))[: SHOWN - len(shown)]
-        made = np.asarray(jnp.clip(critic.unit(setting, judged.forward(judged.variables, batch)), 0, 1))
+        made = np.asarray(jnp.clip(critic.unit(judged.forward(judged.variables, batch), setting.pixels), 0, 1))
         made = np.round(255 * made).astype(np.uint8)
         shown += [(np.asarray(batch["image"])[row], made[row]) for row in rows]
         if len(shown) == SHOWN:

@@ -28,6 +28,7 @@ pulls as their λ does. K is the number of classes, n that of pixels and channel
 | `reconstruction`; `kl`, `latent` | averaged over pixels; over latent variables | n |
 | `pixel`, `mse`, `match`, `decoder`, `seen` | norms as papers write them: sums over pixels or units | 1/n |
 | `target`, `perceptual`, `content`, `tv` | the same | 1/n |
+| `pixel`, `target`, `teacher` of restorers with `l1` | pixels in 0..255 (EDSR's code, FAKD) | 1/255 |
 | `style`: of Gram matrices over h·w·c, C channels | averaged over entries (fast_neural_style) | C² |
 | | ¼ of the squared distance (Gatys et al.'s paper) | 4 |
 | `adapted` | FitNets' paper: ½‖·‖² | 2/n |

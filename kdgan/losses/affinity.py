@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from kdgan.layer_pairs import Features, Weights, matched
 from kdgan.losses import images
-from kdgan.losses.features import Features, Weights, matched
 from kdgan.losses.logits import at_least_float32
 
 SMALLEST = 1e-7  # norm up to which a vector counts as 0
@@ -44,7 +44,7 @@ def affinity(
       2.6 million entries an example: take layers of low resolution, or small windows.
     - "channel": A [c, c], the cosines between channels. Sides may differ, widths must not.
 
-    The paper's λ is 10 to 1 of its pixel terms on values in 0..255.
+    The authors' λ is 10, beside pixel terms by L1 of weights that sum to 1 on values in 0..255: 10/255 for pixels in [0, 1].
 
     Args:
         student: S_l [b, h, w, c].

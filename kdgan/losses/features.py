@@ -5,18 +5,15 @@ layer of the student meets the i-th of the teacher, whatever their names. Each i
 stops a gradient.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 from jaxtyping import Float
 
+from kdgan.layer_pairs import Features, Weights, matched
 from kdgan.losses import images
 from kdgan.losses.logits import at_least_float32
-
-Features = Mapping[str, Array] | Sequence[Array]
-Weights = Sequence[ArrayLike]
 
 
 def feature_l1(student: Features, teacher: Features, weights: Weights | None = None) -> Float[Array, " b"]:
@@ -112,38 +109,3 @@ def _weighted_sum(
             )
         terms.append(loss(s, t) * weight)
     return sum(terms[1:], terms[0])
-
-
-def matched(student: Features, teacher: Features, weights: Weights | None) -> list[tuple[str, Array, Array, ArrayLike]]:
-    """(which layers, for an error; the student's; the teacher's; weight) in order; the shapes are not compared.
-
-    Raises:
-        ValueError: no layers, other numbers of layers, names or weights.
-    """
-    (names, ours), (other_names, theirs) = _named(student), _named(teacher)
-    if not ours or len(ours) != len(theirs):
-        raise ValueError(
-            f"the student's features are {names} and the teacher's {other_names}: {len(ours)} and {len(theirs)} layers. "
-            "They are matched by their order, and there must be as many of both, at least 1"
-        )
-    if names != other_names and set(names) == set(other_names):
-        raise ValueError(
-            f"the student's features are {names} and the teacher's {other_names}: the same names in another order. They "
-            "are matched by their order; state them alike"
-        )
-    if weights is None:
-        weights = [1.0] * len(ours)
-    if len(weights) != len(ours):
-        raise ValueError(f"weights has {len(weights)} numbers for {len(ours)} layers, {names}; one a layer is wanted")
-    return [
-        (f"the features {name!r} of the student and {other!r} of the teacher", s, t, weight)
-        for name, other, s, t, weight in zip(names, other_names, ours, theirs, weights, strict=True)
-    ]
-
-
-def _named(features: Features) -> tuple[list[str | int], list[Array]]:
-    if isinstance(features, Mapping):
-        return list(features), list(features.values())
-    if hasattr(features, "shape"):  # would iterate over its examples
-        raise ValueError(f"features is one array of shape {features.shape}; a mapping or sequence of layers is wanted")
-    return list(range(len(features))), list(features)

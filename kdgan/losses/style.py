@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from kdgan.losses.features import Features, Weights, matched
+from kdgan.layer_pairs import Features, Weights, matched
 from kdgan.losses.logits import at_least_float32
 
 
@@ -46,11 +46,11 @@ def style(made: Features, wanted: Features, weights: Weights | None = None) -> F
     """
     terms = []
     for where, x, target, weight in matched(made, wanted, weights):
-        own = gram(x)
-        if target.ndim != 3 or target.shape[1:] != own.shape[1:] or target.shape[0] not in (1, own.shape[0]):
+        matrix = gram(x)
+        if target.ndim != 3 or target.shape[1:] != matrix.shape[1:] or target.shape[0] not in (1, matrix.shape[0]):
             raise ValueError(
-                f"{where}: Gram matrices of shape {own.shape} cannot be compared with {target.shape}; [b, c, c], or"
+                f"{where}: Gram matrices of shape {matrix.shape} cannot be compared with {target.shape}; [b, c, c], or"
                 " [1, c, c] for all of the batch, is accepted"
             )
-        terms.append(weight * jnp.sum(jnp.square(own - at_least_float32(target)), axis=(1, 2)))
+        terms.append(weight * jnp.sum(jnp.square(matrix - at_least_float32(target)), axis=(1, 2)))
     return jnp.sum(jnp.stack(terms), axis=0)

@@ -85,7 +85,8 @@ def restore_distill(
     With clean=False no clean image is looked at. With pixels=False and neither features nor relations, on the batch alone,
     the teacher is not called: with `perceptual` and `adversarial` that is SRGAN.
 
-    FAKD's weights are ½ and ½ of `target` and `teacher` with L1, 10 of `relations`.
+    FAKD's λ's are ½ and ½ of `target` and `teacher` with L1, and 10 of `relations` for pixels in 0..255: 10/255 here, where
+    they are in [0, 1].
 
     Args:
       loss: of `target` and `teacher`: "l1", "l2" or "charbonnier".
@@ -137,12 +138,13 @@ def restore_distill(
         if pixels:
             terms["teacher"] = distance(made.student[-len(made.teacher) :], made.teacher)
         if adapted:
-            large = {path: made.theirs[path] for path in adapted.values()}
-            small = players.adapter({path: made.own[path] for path in adapted}, large)
+            large = {path: made.teacher_features[path] for path in adapted.values()}
+            small = players.adapter({path: made.student_features[path] for path in adapted}, large)
             terms["adapted"] = feature_losses.feature_l2(small, large)
         if related:
-            own, theirs = [made.own[path] for path in related], [made.theirs[path] for path in related.values()]
-            terms["relations"] = relation_losses.affinity(own, theirs, form=relation)
+            of_student = [made.student_features[path] for path in related]
+            of_teacher = [made.teacher_features[path] for path in related.values()]
+            terms["relations"] = relation_losses.affinity(of_student, of_teacher, form=relation)
         if layers:
             terms["perceptual"] = perceived(players, made.student, made.reference, layers, seen)
         if adversary:
@@ -171,16 +173,16 @@ class Made(NamedTuple):
       student: images [n, ...] of all examples that the student sees.
       clean: the clean images of the first of them, [labelled, ...]; None: none is looked at.
       teacher: the teacher's images of the last of them, [taught, ...]; None: it is not asked.
-      own: the student's features on these last, by path.
-      theirs: the teacher's.
+      student_features: the student's features on these last, by path.
+      teacher_features: the teacher's.
       reference: [n, ...] with which a critic and a discriminator compare; None where neither does.
     """
 
     student: Any
     clean: Any
     teacher: Any
-    own: Mapping[str, Any]
-    theirs: Mapping[str, Any]
+    student_features: Mapping[str, Any]
+    teacher_features: Mapping[str, Any]
     reference: Any
 
 
@@ -209,17 +211,18 @@ class _Lesson:
         target = clean_images(batch) if self.clean else None
         first = count if self.clean and self.on == "others" else 0  # of the examples that are taught
         paths = tuple(dict.fromkeys((*self.adapted, *self.related)))
-        student, own = _with_features(players, "student", image, paths)
-        own = {path: value[first:] for path, value in own.items()}
+        student, student_features = _with_features(players, "student", image, paths)
+        student_features = {path: value[first:] for path, value in student_features.items()}
         teacher: Any = None
-        theirs: Mapping[str, Any] = {}
+        teacher_features: Mapping[str, Any] = {}
         if self.taught or (self.compared and not (self.clean and self.on == "labelled")):
             wanted = tuple(dict.fromkeys((*self.adapted.values(), *self.related.values())))
-            teacher, theirs = _with_features(players, "teacher", part_of(batch, self.on)["image"], wanted)
+            teacher, teacher_features = _with_features(players, "teacher", part_of(batch, self.on)["image"], wanted)
             check_size("student", student[first:], image, teacher, "the teacher's output")
         if target is not None:
             check_size("student", student[:count], image, target, "the target")
-        return Made(student, target, teacher, own, theirs, self._reference(target, teacher, first, count))
+        reference = self._reference(target, teacher, first, count)
+        return Made(student, target, teacher, student_features, teacher_features, reference)
 
     def _reference(self, target: Any, teacher: Any, first: int, count: int) -> Any:
         if not self.compared:
@@ -311,9 +314,9 @@ def perceived(
     players: Players, image: Any, reference: Any, layers: Sequence[str], distance: Callable[..., Any]
 ) -> jax.Array:
     """The distance [b] between the critic's features of two images."""
-    _, own = players.critic(image, features=tuple(layers))
+    _, seen = players.critic(image, features=tuple(layers))
     _, wanted = players.critic(reference, features=tuple(layers))
-    return distance(own, wanted)
+    return distance(seen, wanted)
 
 
 def of_restorer(

@@ -79,13 +79,15 @@ def style(
         made = paint(players, batch, key)
         terms: dict[str, Any] = {}
         if layers:
-            _, own = players.critic(made.image, features=layers)
+            _, features = players.critic(made.image, features=layers)
         if content:
             _, wanted = players.critic(batch["image"], features=tuple(content))
-            terms["content"] = feature_losses.feature_l2([own[path] for path in content], [wanted[p] for p in content])
+            terms["content"] = feature_losses.feature_l2(
+                [features[path] for path in content], [wanted[p] for p in content]
+            )
         if style:
             terms["style"] = style_losses.style(
-                [own[path] for path in style], _targets(players, made.style, style, styles)
+                [features[path] for path in style], _targets(players, made.style, style, styles)
             )
         if tv:
             terms["tv"] = image_losses.total_variation(made.image, squared=True)

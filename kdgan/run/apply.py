@@ -1,10 +1,12 @@
 """`--mode=apply`: a trained player on files, a photograph or a folder of them; each is written whole or not at all."""
 
+import dataclasses
 import functools
+import itertools
 import numbers
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +15,7 @@ from kdgan import files
 from kdgan.data import picture_files
 from kdgan.data.images import SUFFIXES, reason
 from kdgan.data.picture_files import FORMATS, UNREADABLE, Canvas, Picture
-from kdgan.data.tree import scan, skipped, some
+from kdgan.data.tree import Tree, scan, skipped, some
 from kdgan.run.config import ConfigError
 from kdgan.run.progress import Progress
 from kdgan.tiling import Plan, Tiler
@@ -41,6 +43,20 @@ class Job(NamedTuple):
     target: pathlib.Path
 
 
+class Listed(NamedTuple):
+    """What is to be made.
+
+    Attributes:
+      jobs: the files.
+      notes: what of a folder is passed by.
+      closed: folders that may not be listed.
+    """
+
+    jobs: list[Job]
+    notes: Sequence[str] = ()
+    closed: Sequence[pathlib.Path] = ()
+
+
 def apply(
     restorer: Restores, source: str | pathlib.Path, target: str | pathlib.Path, *, style: Any, tile: int | None,
     colour: str, overwrite: bool, progress: Progress,
@@ -54,7 +70,10 @@ def apply(
         restorer.tiler(style)
         inputs, outputs = files.folder(source), files.folder(target)
         is_folder = inputs.is_dir()
-        jobs, notes = _of_folder(inputs, outputs) if is_folder else ([_of_file(inputs, outputs, str(target))], [])
+        if is_folder:
+            jobs, notes, closed = _of_folder(inputs, outputs)
+        else:
+            jobs, notes, closed = Listed([_of_file(inputs, outputs, str(target))])
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from error
     for note in notes:
@@ -64,7 +83,7 @@ def apply(
         raise ConfigError(f"--output={jobs[0].target} is there; another name, or --overwrite, is accepted")
     if there:
         progress.say(f"{len(there)} of {len(jobs)} files are there and left as they are; --overwrite makes them again")
-    written, failed = [], []
+    written, failed = [], [f"{folder}: a folder that may not be listed" for folder in closed]
     left = {job.target for job in there}
     if is_folder:
         progress.start(inputs.name, len(jobs), len(there))
@@ -87,7 +106,8 @@ def apply(
         raise ConfigError(failed[0])
     if failed:
         raise ConfigError(
-            f"{len(failed)} of {len(jobs)} files could not be made, the others are written: {some(failed, NAMED, '; ')}"
+            f"{len(failed)} of {len(jobs) + len(closed)} files could not be made, the others are written:"
+            f" {some(failed, NAMED, '; ')}"
         )
     return tuple(written)
 
@@ -114,10 +134,11 @@ def is_side(tile: Any) -> bool:
     return isinstance(tile, numbers.Integral) and not isinstance(tile, bool) and int(tile) >= 1
 
 
-def _of_folder(source: pathlib.Path, target: pathlib.Path) -> tuple[list[Job], list[str]]:
-    """The files that are made of a folder's images, at the same places below `target`, as PNG; what is passed by.
+def _of_folder(source: pathlib.Path, target: pathlib.Path) -> Listed:
+    """The files that are made of a folder's images, at the same places below `target`, as PNG.
 
-    Images that differ in their suffix alone keep it: a.jpg.png, a.tif.png.
+    Images that differ in their suffix alone keep it: a.jpg.png, a.tif.png. Hidden and system files and folders are passed
+    by, as in data sets.
 
     Raises:
       ConfigError: there is no image; `target` is a file or the same folder; a file would replace an image that is read.
@@ -126,7 +147,11 @@ def _of_folder(source: pathlib.Path, target: pathlib.Path) -> tuple[list[Job], l
         raise ConfigError(f"--output={target} is a file, and --input={source} a folder; a folder is accepted")
     if target.exists() and target.samefile(source):
         raise ConfigError(f"--output={target} is the folder of the inputs; another one is accepted")
-    names, notes = _images(source, target)
+    tree = scan(source)
+    names, closed = sorted(_images(tree, source, target)), [source / name for name in tree.closed]
+    notes = skipped([dataclasses.replace(tree, closed=[])], loose=False)
+    if closed and not names:
+        raise ConfigError(f"--input={source} has no images; {closed[0]} may not be listed")
     if not names:
         why = "".join(f"; {note}" for note in notes)
         raise ConfigError(
@@ -143,7 +168,7 @@ def _of_folder(source: pathlib.Path, target: pathlib.Path) -> tuple[list[Job], l
         taken.add(str(made).lower())
         jobs.append(Job(source / name, target / made))
     _check_kept(jobs)
-    return jobs, notes
+    return Listed(jobs, notes, closed)
 
 
 def _key(name: pathlib.Path) -> str:
@@ -151,21 +176,16 @@ def _key(name: pathlib.Path) -> str:
     return str(name.with_suffix("")).lower()
 
 
-def _images(source: pathlib.Path, target: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
-    """The images under a folder but those under `target`, relative to it; and notes of what is passed by."""
-    tree = scan(source)
-    paths = [
-        pathlib.Path(name) for name in (*tree.loose, *(name for several in tree.classes.values() for name in several))
-    ]
+def _images(tree: Tree, source: pathlib.Path, target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The images of a folder, relative to it, but those of `target` where that lies in it."""
 
     @functools.cache
-    def is_output(place: pathlib.Path) -> bool:
-        if place == pathlib.Path():
-            return False
-        return (source / place).samefile(target) or is_output(place.parent)
+    def is_made(folder: pathlib.Path) -> bool:
+        return folder.name != "" and ((source / folder).samefile(target) or is_made(folder.parent))
 
-    there = target.exists()
-    return sorted(path for path in paths if not (there and is_output(path.parent))), skipped([tree], loose=False)
+    for name in map(pathlib.Path, (*tree.loose, *itertools.chain(*tree.classes.values()))):
+        if not (target.exists() and is_made(name.parent)):
+            yield name
 
 
 def _check_kept(jobs: Sequence[Job]) -> None:

@@ -1,6 +1,6 @@
 """A trained player that makes an image of an image, on photographs of any size: in Python, and on files.
 
-restore = kdgan.run.load("runs/denoise", player="student", arm="distilled")
+restore = kdgan.run.load("runs/denoise", player="student", arm="teacher")
 image = restore(noisy)                                  # uint8 [h, w, c] -> uint8 [s·h, s·w, d]; or floats in [0, 1]
 restore.apply("photographs", "restored")                # a file, or a folder of them
 """
@@ -54,12 +54,13 @@ class Restorer:
         Args:
           image: [h, w, c] or several of one size [n, h, w, c]: uint8, which gives uint8; or floating point, pixels in
             [0, 1], which noise may leave, which gives float32 in [0, 1].
-          style: of a player of several styles a class, or a weight for each.
+          style: of a player of several styles a class, or a weight for each; by default what the player itself paints
+            where it is given none, as `Johnson.style` says.
           tile: the longest side of a tile in pixels; chosen by memory by default.
 
         Raises:
-          ValueError: another shape, type or range; an image that the player cannot take, or not in tiles; a style that is
-            missing or not wanted.
+          ValueError: another shape, type or range; an image that the player cannot take, or not in tiles; a style that there
+            is not.
         """
         array = np.asarray(image)
         if array.ndim not in (3, 4) or array.shape[-1] != self.channels or not array.size:
@@ -135,10 +136,6 @@ class Restorer:
         """
         if tile is not None and not applying.is_side(tile):
             raise ValueError(f"tile = {tile!r}: pixels of a side, a whole number of at least 1, are accepted")
-        if style is None and self._styles is not None:
-            raise ValueError(
-                f"style is missing: {self._trained.name} has {self._styles} styles; a class, or as many weights, is accepted"
-            )
         name = self._trained.name
         try:
             return self.tiler(style).plan(size, tile)
@@ -185,25 +182,29 @@ def style_of(words: Sequence[str] | None) -> Style:
         ) from error
 
 
-def of(own: trained.Trained, parameters: str) -> Restorer:
+def of(player: trained.Trained, parameters: str) -> Restorer:
     """A trained player as a restorer.
 
     Raises:
       ConfigError: it takes other fields than one image.
     """
-    ((name, field), *others) = own.inputs.items()
+    ((name, field), *others) = player.inputs.items()
     if others or field.kind != "image" or field.shape[-1] is None:
-        raise ConfigError(f"{own.name} takes the fields {', '.join(own.inputs)}; one image is what can be given here")
-    compute = build.COMPUTE[own.run.parallel.compute]
+        raise ConfigError(
+            f"{player.name} takes the fields {', '.join(player.inputs)}; one image is what can be given here"
+        )
+    compute = build.COMPUTE[player.run.parallel.compute]
     channels, close = int(field.shape[-1]), CLOSE if compute is None else IN_BFLOAT16
-    tiler = Tiler(_function(own, compute, name), {"player": own.variables}, channels, close=close)
-    return Restorer(f"{own.name}: {own.where}", channels, tiler, own, parameters)
+    tiler = Tiler(_function(player, compute, name), {"player": player.variables}, channels, close=close)
+    return Restorer(f"{player.name}: {player.where}", channels, tiler, player, parameters)
 
 
-def _function(own: trained.Trained, compute: Any, field: str) -> Callable[[Any, Any], Any]:
+def _function(player: trained.Trained, compute: Any, field: str) -> Callable[[Any, Any], Any]:
     """`function(variables, image in [0, 1]) -> image in [0, 1]`, as the data of its stage are normalised."""
-    forward = make_apply(own.module, compute, (field,))
-    mean, std = (np.asarray(value, np.float32).reshape(1, 1, 1, -1) for value in (own.config.mean, own.config.std))
+    forward = make_apply(player.module, compute, (field,))
+    mean, std = (
+        np.asarray(value, np.float32).reshape(1, 1, 1, -1) for value in (player.config.mean, player.config.std)
+    )
 
     def function(variables, image):
         more = {"style": variables["style"]} if "style" in variables else {}
@@ -219,5 +220,7 @@ def load(
     member: int | None = None, average: bool = True, best: bool = False,
 ) -> Restorer:  # fmt: skip
     """A trained player that makes an image of an image; args and errors as `kdgan.run.load`."""
-    own = trained.find(workdir, WANTED, player=player, stage=stage, arm=arm, member=member, average=average, best=best)
-    return of(own, exportables.kept(own, average=average, best=best))
+    chosen = trained.find(
+        workdir, WANTED, player=player, stage=stage, arm=arm, member=member, average=average, best=best
+    )
+    return of(chosen, exportables.kept(chosen, average=average, best=best))

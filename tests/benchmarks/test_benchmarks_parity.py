@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import bare, ours, parity, work
+from benchmarks import bare, images, ours, parity, work
 
 PIECES = tuple(name for name in work.small_pieces() if name != "resnet8x4")  # the code of resnet20's
 LAYOUTS = ("eager", "channels_last")
@@ -50,6 +50,22 @@ def test_weights_that_pytorch_was_given_come_back_as_they_were(name):
     back = pytorch.Steps(piece, "channels_last", "cpu", variables).params()
     expected = {player: variables[player]["params"] for player in piece.trained}
     jax.tree.map(np.testing.assert_array_equal, back, expected)
+
+
+def test_a_restorer_starts_where_every_parameter_counts():
+    piece, variables, batch, draws, expected = at_start("denoise")
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(expected[1]))
+    other = jax.tree.map(np.copy, variables)
+    other["student"]["params"]["conv1"]["kernel"] *= 1.5
+    with pytest.raises(AssertionError, match="by hand: the loss of student"):
+        parity.check(expected, bare.gradients(piece, other, batch, draws), "by hand")
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 1), np.uint8)
+    made = images.in_kdgan(piece, variables)(image)
+    assert 0.3 < (made != image).mean()
+    assert 0.9 < ((made > 0) & (made < 255)).mean()
+    images.check(made, images.by_hand(piece, variables)(image), "by hand")
+    with pytest.raises(AssertionError, match="by hand"):
+        images.check(made, images.by_hand(piece, other)(image), "by hand")
 
 
 @needs_torch

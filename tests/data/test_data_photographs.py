@@ -1,6 +1,7 @@
 """Photographs that scikit-image ships; folders of images of several sizes and of pairs; images of 16 bits."""
 
 import struct
+import sys
 import zlib
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdgan.data import degrade, pairs, photographs, windows
+from kdgan.data import degrade, pairs, windows
 from kdgan.data.images import read_header
 from kdgan.data.sources import load
 
@@ -21,6 +22,8 @@ def test_photographs_are_divided_by_image():
     assert {"motorcycle_left.png", "motorcycle_right.png"} <= {*test.files}
     assert train.image_shape == (None, None, 3)
     assert min(min(image.shape[:2]) for image in (*train.image, *test.image)) >= 300
+    is_grey = lambda image: (image == image[..., :1]).all()
+    assert sum(map(is_grey, (*train.image, *test.image))) == 6
     grey = load("skimage:photographs", "test[:1]", channels=1)
     assert grey.files == ("camera.png",)
     from skimage import data
@@ -43,8 +46,9 @@ def test_mistakes_about_photographs(name, split, expected):
 
 
 def test_without_scikit_image_the_message_says_how(monkeypatch):
-    monkeypatch.setattr(photographs.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"needs scikit-image.* pip install scikit-image"):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    command = r"'skimage:photographs' needs the package skimage: pip install -e \"\.\[images\]\""
+    with pytest.raises(ValueError, match=command):
         load("skimage:photographs", "train")
 
 

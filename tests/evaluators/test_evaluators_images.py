@@ -62,10 +62,10 @@ def test_gradients_error_is_the_mean_difference_of_neighbours_in_levels():
     made, true = RNG.random((B, S, S, 1)).astype(np.float32), RNG.random((B, S, S, 1)).astype(np.float32)
     mine = evaluators.build("restorer", similarity=False)
     batch = {"image": made, "target": jnp.asarray(true), "mask": jnp.asarray(RAW["mask"])}
-    found = mine.summarise(jax.device_get(mine.sums(lambda v, b: jnp.asarray(made), {}, batch, None, {})))
+    measured = mine.summarise(jax.device_get(mine.sums(lambda v, b: jnp.asarray(made), {}, batch, None, {})))
     error = made[:2] - true[:2]
     expected = (np.abs(np.diff(error, axis=1)).mean() + np.abs(np.diff(error, axis=2)).mean()) / 2
-    assert found["edges"] == pytest.approx(expected, rel=1e-5)
+    assert measured["edges"] == pytest.approx(expected, rel=1e-5)
     measure = next(one for one in mine.measures if one.name == "edges")
     assert measure.scale == 255
     assert not measure.record["column"]
@@ -77,10 +77,10 @@ def test_the_border_is_the_scale_where_it_says_so(scale, border):
     made, true = (RNG.random((B, S, S, 1)).astype(np.float32) for _ in range(2))
     batch = {"image": np.zeros((B, S // scale, S // scale, 1)), "target": jnp.asarray(true), "mask": jnp.ones(B, bool)}
     mine = evaluators.build("restorer", border="scale", similarity=False)
-    found = mine.summarise(jax.device_get(mine.sums(lambda v, b: jnp.asarray(made), {}, batch, None, {})))
+    measured = mine.summarise(jax.device_get(mine.sums(lambda v, b: jnp.asarray(made), {}, batch, None, {})))
     inside = slice(border, S - border)
     error = np.square(made - true)[:, inside, inside].mean((1, 2, 3))
-    assert found["psnr"] == pytest.approx(np.mean(-10 * np.log10(error)), rel=1e-5)
+    assert measured["psnr"] == pytest.approx(np.mean(-10 * np.log10(error)), rel=1e-5)
     assert mine.measures[0].note == "PSNR: without as many pixels on every side as the scale"
 
 
@@ -117,9 +117,9 @@ def test_a_perceptual_distance_by_the_network_of_the_run_and_by_one_of_a_file(tm
     raw = {name: np.repeat(value, 3, -1) if value.ndim == 4 else value for name, value in RAW.items()}
     fields = {name: Field("image", (S, S, 3)) for name in FIELDS}
     assert of_file.fits(jax.ShapeDtypeStruct((1, S, S, 3), jnp.float32), fields) is None
-    found = of_file.measure(setting([raw], fields), judged(DIMMED), "test")["perceptual"]
+    measured = of_file.measure(setting([raw], fields), judged(DIMMED), "test")["perceptual"]
     rgb = lambda image: np.repeat(image, 3, -1)
-    assert found == pytest.approx(perceptual_by_numpy(rgb(0.5 * given), rgb(true), "hidden")[:2].mean(), rel=1e-4)
+    assert measured == pytest.approx(perceptual_by_numpy(rgb(0.5 * given), rgb(true), "hidden")[:2].mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_a_stylist_has_the_distances_of_the_method_freed_of_their_scale(painting
         evaluators.build, "stylist", content=["last"], style=["hidden", "last"], size=S, channels=1
     )
     mine, image = build(images=paintings[0], weight=10.0), RAW["image"] / np.float32(255)
-    found = mine.measure(setting(), judged(DIMMED), "test")
+    measured = mine.measure(setting(), judged(DIMMED), "test")
     painting = np.asarray(Image.open(paintings[0]), np.float32)[..., None] / 255
     content, style = (values[:2].mean() for values in by_numpy(0.5 * image, image, painting))
-    assert found["content"] == pytest.approx(content, rel=1e-4)
-    assert found["style"] == pytest.approx(style, rel=1e-4)
-    assert found["objective"] == pytest.approx(content + 10 * style, rel=1e-4)
+    assert measured["content"] == pytest.approx(content, rel=1e-4)
+    assert measured["style"] == pytest.approx(style, rel=1e-4)
+    assert measured["objective"] == pytest.approx(content + 10 * style, rel=1e-4)
     shape = jax.ShapeDtypeStruct((1, S, S, 1), jnp.float32)
     assert mine.fits(shape, FIELDS) is None
     assert "3 channels" in build(images=paintings[0], channels=3).fits(shape, FIELDS)
@@ -198,13 +198,13 @@ def test_each_of_several_styles_is_painted_and_measured(paintings):
     mine = evaluators.build(
         "stylist", images=paintings, styles=2, content=["last"], style=["hidden", "last"], size=S, channels=1
     )
-    found, image = mine.measure(setting(), judged(module, variables), "test"), RAW["image"] / np.float32(255)
+    measured, image = mine.measure(setting(), judged(module, variables), "test"), RAW["image"] / np.float32(255)
     several = []
     for i, path in enumerate(paintings):
         made = np.clip(module.apply(variables, image, jnp.full(B, i)), 0, 1)
         painting = np.asarray(Image.open(path), np.float32)[..., None] / 255
         several.append([values[:2].mean() for values in by_numpy(made, image, painting)])
-    np.testing.assert_allclose([found["content"], found["style"]], np.mean(several, 0), rtol=1e-4)
+    np.testing.assert_allclose([measured["content"], measured["style"]], np.mean(several, 0), rtol=1e-4)
 
 
 def test_agreement_is_psnr_to_what_the_teacher_makes(paintings):
@@ -212,9 +212,9 @@ def test_agreement_is_psnr_to_what_the_teacher_makes(paintings):
     batch = {**see(RAW), "mask": jnp.asarray(RAW["mask"])}
     made, wanted = 0.5 * batch["image"], 0.25 * batch["image"]
     apply = lambda variables, batch: made
-    found = mine.summarise(jax.device_get(mine.sums(apply, {}, batch, None, {"teacher": lambda batch: wanted})))
+    measured = mine.summarise(jax.device_get(mine.sums(apply, {}, batch, None, {"teacher": lambda batch: wanted})))
     error = np.square(made - wanted)[:2].mean((1, 2, 3))
-    assert found == {"teacher_psnr": pytest.approx(np.mean(-10 * np.log10(error)), rel=1e-5)}
+    assert measured == {"teacher_psnr": pytest.approx(np.mean(-10 * np.log10(error)), rel=1e-5)}
     assert mine.summarise(jax.device_get(mine.sums(apply, {}, batch, None, {}))) == {}
 
 
@@ -239,6 +239,25 @@ def test_pictures_are_the_window_in_which_neighbours_differ_most_with_psnr_of_th
     whole = batches[0]["target"][0].astype(float)
     expected = -10 * np.log10(np.mean(np.square(np.round(whole * 0.5) - whole)) / 255**2)
     assert figure.about["values"][0] == pytest.approx(expected, abs=0.05)
+
+
+def test_the_numbers_below_pictures_are_those_of_the_table():
+    """Of the luma, without the border, rounded: all channels of an image whose colours are wrong have another PSNR."""
+    target = RNG.integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    raw = {"image": target[:, ::2, ::2], "target": target, "mask": np.array([True, True])}
+    made = np.clip(see(raw)["target"] + RNG.normal(0, 0.1, (2, 1, 1, 3)), -0.1, 1.1).astype(np.float32)
+    made[:, 0] = 0  # within the border
+    mine = evaluators.build("restorer", channels="luma", border="scale", rounded=True)
+    fields = {name: Field("image", (None, None, 3)) for name in FIELDS}
+    player = Judged("student", DIMMED, {}, ((), {}), None, lambda variables, batch: jnp.asarray(made))
+    (figure,) = mine.pictures(setting([raw], fields), player)
+    batch = {**see(raw), "mask": jnp.asarray(raw["mask"])}
+    table = mine.summarise(jax.device_get(mine.sums(lambda v, b: jnp.asarray(made), {}, batch, None, {})))
+    assert np.mean(figure.about["values"]) == pytest.approx(table["psnr"], abs=1e-3)
+    bytes_of = lambda image: np.round(255 * np.clip(image[:, 2:-2, 2:-2], 0, 1))
+    y = lambda image: np.round(bytes_of(image) @ np.array([65.481, 128.553, 24.966]) / 255 + 16)
+    error = np.square(y(made) - y(target / 255)).mean((1, 2)) / 255**2
+    np.testing.assert_allclose(figure.about["values"], -10 * np.log10(error), atol=0.02)
 
 
 def test_pictures_of_a_stylist_have_no_true_image(paintings):

@@ -19,5 +19,5 @@ def test_total_variation_is_deep_inversions_in_value_and_gradient(shared_data_di
     x = jnp.asarray(image.transpose(0, 2, 3, 1))
     of = lambda x: images.total_variation(x, diagonals=True).mean()
     np.testing.assert_allclose(of(x), value, rtol=1e-6)
-    own = np.asarray(jax.grad(of)(x)).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(own, gradient, atol=1e-6 * np.abs(gradient).max())
+    ours = np.asarray(jax.grad(of)(x)).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(ours, gradient, atol=1e-6 * np.abs(gradient).max())

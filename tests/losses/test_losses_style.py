@@ -33,8 +33,8 @@ def test_style_by_hand_weighted_and_of_one_style_for_all():
     two = jnp.concatenate([BY_HAND, 0 * BY_HAND])
     np.testing.assert_allclose(style.style([two], [wanted]), [1.25, 4 + 0.5], rtol=1e-6)
     np.testing.assert_allclose(style.style([two, two], [wanted, wanted], weights=(1, 3)), [5.0, 18.0], rtol=1e-6)
-    own = style.grams({"a": two})
-    np.testing.assert_array_equal(style.style({"a": two}, own), [0.0, 0.0])
+    matrices = style.grams({"a": two})
+    np.testing.assert_array_equal(style.style({"a": two}, matrices), [0.0, 0.0])
 
 
 def test_style_refuses_other_channels_and_batches():

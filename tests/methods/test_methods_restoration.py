@@ -92,22 +92,22 @@ def test_methods_without_clean_images_never_look_at_them(name, hyperparameters):
     terms = game.inspect_method(method, MODULES, bare).terms
     spoilt = {**BATCH, "target": np.nan * BATCH["target"],
               "unlabelled": {**BATCH["unlabelled"], "target": np.nan * BATCH["unlabelled"]["target"]}}  # fmt: skip
-    found, _ = played(name, hyperparameters, MODULES, spoilt)
-    assert {lead: set(of) for lead, of in found.items()} == {lead: set(of) for lead, of in terms.items()}
-    assert all(np.isfinite(np.asarray(value)).all() for of in found.values() for value in of.values())
+    moves, _ = played(name, hyperparameters, MODULES, spoilt)
+    assert {lead: set(of) for lead, of in moves.items()} == {lead: set(of) for lead, of in terms.items()}
+    assert all(np.isfinite(np.asarray(value)).all() for of in moves.values() for value in of.values())
 
 
 def test_clean_images_of_the_others_are_not_looked_at_either():
     hidden = {**BATCH, "unlabelled": without(BATCH["unlabelled"], "target")}
     for on in ("others", "all"):
         terms, players = played("restore_distill", {"on": on, "perceptual": ("hidden",)}, MODULES, hidden)
-        own, taught = players.student(ALL), players.teacher(ALL)
+        made, taught = players.student(ALL), players.teacher(ALL)
         first = 3 if on == "others" else 0
         of = terms["student"]
-        np.testing.assert_allclose(of["target"], mean(np.abs(own[:3] - BATCH["target"])), rtol=1e-5)
-        np.testing.assert_allclose(of["teacher"], mean(np.abs(own - taught))[first:], rtol=1e-5)
+        np.testing.assert_allclose(of["target"], mean(np.abs(made[:3] - BATCH["target"])), rtol=1e-5)
+        np.testing.assert_allclose(of["teacher"], mean(np.abs(made - taught))[first:], rtol=1e-5)
         reference = jnp.concatenate([BATCH["target"], taught[3:]])
-        (a,), (b,) = (features(players.critic, x, "hidden") for x in (own, reference))
+        (a,), (b,) = (features(players.critic, x, "hidden") for x in (made, reference))
         np.testing.assert_allclose(of["perceptual"], mean((a - b) ** 2), rtol=1e-5)
 
 

@@ -73,17 +73,17 @@ def test_every_image_has_its_row_in_the_order_of_the_table(section):
            ("student · kd", "30.00 dB"), ("clean", "&nbsp;")]  # fmt: skip
     assert names[:6] == row
     assert [words for _, words in names[6:]] == ["&nbsp;", "31.50 dB", "31.50 dB", "31.50 dB", "31.50 dB", "&nbsp;"]
-    found = pictures_of(section)
-    np.testing.assert_array_equal(found["input, image 2"], GIVEN[1])
-    np.testing.assert_array_equal(found["student · kd, image 1"], TRUE[0] + 2)
-    np.testing.assert_array_equal(found["clean, image 1"], TRUE[0])
+    shown = pictures_of(section)
+    np.testing.assert_array_equal(shown["input, image 2"], GIVEN[1])
+    np.testing.assert_array_equal(shown["student · kd, image 1"], TRUE[0] + 2)
+    np.testing.assert_array_equal(shown["clean, image 1"], TRUE[0])
 
 
 def test_error_maps_are_the_difference_times_the_factor_that_is_said(section):
     """The worst is 4 of 255 levels, which fifty times would still not cut off."""
-    found = pictures_of(section)
+    shown = pictures_of(section)
     for name, arm in (("teacher", "teacher"), ("student · clean", "clean"), ("student · kd", "kd")):
-        np.testing.assert_array_equal(found[f"error of {name} ×50, image 1"], 50 * OFF[arm] * np.ones((8, 8)))
+        np.testing.assert_array_equal(shown[f"error of {name} ×50, image 1"], 50 * OFF[arm] * np.ones((8, 8)))
     assert "the absolute difference to the clean image, ×50; black is none" in section
 
 
@@ -103,9 +103,9 @@ def test_a_slider_lays_the_input_beside_the_arm_that_is_singled_out(section, wor
     chosen = [re.search(r"selected>([^<]*)<", select)[1] for select in selects]
     assert chosen == ["input", "student · kd"] * 2
     assert section.count('<details class="more">') == 1  # of the second image
-    found = pictures_of(section)
-    np.testing.assert_array_equal(found["input, left half of image 1"], GIVEN[0])
-    np.testing.assert_array_equal(found["student · kd, right half of image 2"], TRUE[1] + 2)
+    shown = pictures_of(section)
+    np.testing.assert_array_equal(shown["input, left half of image 1"], GIVEN[0])
+    np.testing.assert_array_equal(shown["student · kd, right half of image 2"], TRUE[1] + 2)
     page_of(workdir)  # no script, nothing from elsewhere
 
 

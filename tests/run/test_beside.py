@@ -93,9 +93,9 @@ def test_a_style_is_learned_and_judged_by_a_classifier_of_the_run(tmp_path):
     summary = kdgan.train(config, tmp_path / "run")
     players = summary["stages"]["paint"]["arms"]["main"]["players"]
     assert "style_images" not in players
-    found = {name: of["mean"] for name, of in players["student"].items()}
-    assert found["objective"] == pytest.approx(found["content"] + 2 * found["style"], rel=1e-6)
-    assert "teacher_psnr" not in found
+    means = {name: of["mean"] for name, of in players["student"].items()}
+    assert means["objective"] == pytest.approx(means["content"] + 2 * means["style"], rel=1e-6)
+    assert "teacher_psnr" not in means
     assert summary["stages"]["paint"]["cost"]["style_images"]["parameters"] == 0
     assert summary["stages"]["paint"]["cost"]["student"]["pixels"] == 64
     painted = {one["entry"]: one["kind"] for one in summary["figures"] if one["title"] == "Painted images"}

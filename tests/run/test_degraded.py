@@ -212,9 +212,9 @@ def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, 
     if scale == 2:
         made.stage.augment = {"crop": {"size": 4}, "turn": {}}
     summary = kdgan.train(made, tmp_path / "run", data=sets)
-    found = summary["stages"]["main"]["arms"]["main"]["players"]
-    assert np.isfinite(found["student"]["psnr"]["mean"])
-    assert "teacher" in found
+    players = summary["stages"]["main"]["arms"]["main"]["players"]
+    assert np.isfinite(players["student"]["psnr"]["mean"])
+    assert "teacher" in players
     # The batch's outputs are the windows, turned as the image is, of what the teacher says of whole noisy images.
     run = resolve(run_inputs.handed_over(made, sets))
     inputs = run_inputs.load(run, sets)
@@ -230,9 +230,9 @@ def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, 
     prepare, apply = jax.jit(program.prepare), jax.jit(module.apply)
     for raw in raws:
         prepared = prepare(raw, inputs.device_arrays())
-        for part, own in ((prepared, raw), (prepared["unlabelled"], raw["unlabelled"])):
+        for part, source in ((prepared, raw), (prepared["unlabelled"], raw["unlabelled"])):
             size = part["image"].shape[1]
-            for i, words in enumerate(own["drawn"]["words"]):
+            for i, words in enumerate(source["drawn"]["words"]):
                 rows = range(len(inputs.train))
                 row, number = next(
                     (r, d)
@@ -243,7 +243,7 @@ def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, 
                 assert (degrade.fixed("train", np.array([row]), 1 - number) == words[1]).all()
                 noisy = inputs.degradation.noisy(words[:1], inputs.train.arrays["image"][row][None])
                 output = np.asarray(apply({"params": variables["params"]}, noisy))[0]
-                top, left = own["drawn"]["origin"][i]
+                top, left = source["drawn"]["origin"][i]
                 given = np.asarray(noisy)[0][top : top + size, left : left + size]
                 window = output[scale * top :, scale * left :][: scale * size, : scale * size]
                 forms = [(np.rot90(given[:, ::f], k), np.rot90(window[:, ::f], k)) for f in (1, -1) for k in range(4)]
@@ -256,7 +256,7 @@ def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, 
         assert judging.ROUNDED in made_of.record["notes"]
         rows = {row["kind"]: row["measures"]["psnr"] for row in made_of.record["rows"]}
         assert rows["artefact"] == pytest.approx(rows["float"], abs=1e-3)
-        assert rows["float"] == pytest.approx(found["student"]["psnr"]["mean"], abs=0.3)
+        assert rows["float"] == pytest.approx(players["student"]["psnr"]["mean"], abs=0.3)
 
 
 def test_cached_and_uncached_arms_see_the_same_windows(tmp_path):
