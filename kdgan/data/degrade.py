@@ -346,11 +346,14 @@ def _thresholds(peak: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _counts(peak: float, image: Array, bits: Array) -> Array:
-    """Poisson counts of rate peak·level/255, by the inverse of their distribution, which a level looks up."""
+    """Poisson counts of rate peak·level/255, by the inverse of their distribution, which a level looks up.
+
+    A distribution that has reached 1 stands in the table as 2³² − 1, which no bits may reach: the largest are those below.
+    """
     first, below = _thresholds(peak)
     count = below.shape[1]
     table, level, place = jnp.asarray(below.reshape(-1)), image.astype(jnp.int32) * count, 0
-    step = count // 2
+    bits, step = jnp.minimum(bits, np.uint32(2**32 - 2)), count // 2
     while step:
         place = place + step * (bits >= table[level + place + (step - 1)]).astype(jnp.int32)
         step //= 2

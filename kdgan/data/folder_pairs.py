@@ -1,12 +1,13 @@
 """A folder of pairs: under each split a sub-folder for each field of images, with the same file names in all of them.
 
 `{"image": "noisy", "target": "clean"}` reads `root/train/noisy/1.png` and `root/train/clean/1.png`; as split "all"
-`root/noisy` and `root/clean`. Each sub-folder is read as `folder.py` reads one without classes.
+`root/noisy` and `root/clean`. Each sub-folder is read as `folder.py` reads one without classes. A training split of noisy
+images alone has `root/train/noisy` only.
 """
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -27,6 +28,7 @@ def read_pairs(
     channels: int | None = None,
     on_bad_image: str = "refuse",
     memory_limit: int = 2**31,
+    may_lack: Collection[str] = (),
 ) -> Dataset:
     """The pairs of `split` under `root`.
 
@@ -38,6 +40,7 @@ def read_pairs(
         channels: likewise.
         on_bad_image: "skip" leaves out pairs of which one cannot be read.
         memory_limit: bytes that they may take; pairs are always kept in memory.
+        may_lack: fields that are left out where the split has no sub-folder of theirs.
 
     Raises:
         ValueError: as `read_folder`; a sub-folder that is not there, an image without its counterpart, with its name; more
@@ -46,10 +49,14 @@ def read_pairs(
     root = pathlib.Path(root).expanduser()
     if not root.is_dir():
         raise ValueError(f"data set not found: no folder {root}")
+    parts = slices.parse(split)
+    there = [sub_folders(base) for part in parts if (base := _base(root, part.name)).is_dir()]
+    lacks = [name for name in may_lack if name in fields and there and not any(fields[name] in of for of in there)]
+    fields = {name: sub for name, sub in fields.items() if name not in lacks}
     images: dict[str, list[np.ndarray]] = {name: [] for name in fields}
     files: list[str] = []
-    for part in slices.parse(split):
-        base = root if part.name == "all" else root / part.name
+    for part in parts:
+        base = _base(root, part.name)
         _check_names(base, split, fields)
         bounds = f"[{part.start or ''}:{part.stop or ''}]" if part.start or part.stop else ""
         sets = {
@@ -68,6 +75,10 @@ def read_pairs(
     arrays = {name: _together(several) for name, several in images.items()}
     made = {name: Field("image", _shape(arrays[name], images[name])) for name in fields}
     return Dataset(f"folder:{root}", made, arrays, split=split, files=tuple(files))
+
+
+def _base(root: pathlib.Path, split: str) -> pathlib.Path:
+    return root if split == "all" else root / split
 
 
 def _check_names(base: pathlib.Path, split: str, fields: Mapping[str, str]) -> None:

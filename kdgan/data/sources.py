@@ -31,6 +31,7 @@ def load(
     fields: Mapping[str, str] | None = None,
     kinds: Mapping[str, str] | None = None,
     args: Mapping[str, Any] | None = None,
+    may_lack: Sequence[str] = (),
 ) -> Dataset:
     """One split of a data set.
 
@@ -69,6 +70,7 @@ def load(
             and `label_key`, or all arrays of the file.
         kinds: field -> kind, where its look says another; see `from_fields`.
         args: keyword arguments of the function that a dotted path names.
+        may_lack: of pairs in a folder the fields whose sub-folder this split need not have.
 
     Raises:
         ValueError: for a data set that is not known or not prepared (with how to prepare it), or prepared in another
@@ -100,8 +102,9 @@ def load(
             raise ArgumentError("data set 'folder' needs its path: {name}='folder:/path', or {data_dir}")
         if fields:
             return read_pairs(
-                path, split, fields, size=pair, channels=channels, on_bad_image=on_bad_image, memory_limit=memory_limit
-            )
+                path, split, fields, size=pair, channels=channels, on_bad_image=on_bad_image, memory_limit=memory_limit,
+                may_lack=may_lack,
+            )  # fmt: skip
         return read_folder(
             path, split, size=pair, channels=channels, num_classes=num_classes, class_names=class_names,
             on_bad_image=on_bad_image, memory_limit=memory_limit,

@@ -1,7 +1,8 @@
 """A network by whose features images are compared: of a file of weights, or the one that `evaluate.extractor` names.
 
 An evaluator names it by a mapping: `dict(model="squeezenet", weights="squeezenet.npz", layers=("fire2", "fire5"))`, with
-`model_args` where it has any. Without `model` it is the run's extractor, a player that an earlier stage trains, say.
+`model_args` where it has any. Without `model` it is the run's extractor, a player that an earlier stage trains, say. Where
+images are grey, a network that takes RGB is given them as three equal channels.
 """
 
 import dataclasses
@@ -14,12 +15,14 @@ import jax
 import jax.numpy as jnp
 
 from kdgan import models, parallel, weights
+from kdgan.data.fields import Field
 from kdgan.evaluators.evaluator import Judged, Setting
 from kdgan.game import call_module
 from kdgan.metrics.perceptual import linear_weights
 
 FIELDS = ("model", "weights", "model_args", "layers", "linear")
-SIDE = 96  # pixels of the image that a network is laid out with
+SIDE = 96  # pixels of the image that a network is laid out with, of data whose images differ in size
+RGB = 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,19 +34,38 @@ class Critic:
       variables: {"params": tree, ...}.
       mean: of the pixels that it sees: (pixel − mean) / std of pixels in [0, 1].
       std: likewise.
+      channels: that it takes; None: not known, images are given as they are.
     """
 
     module: Any
     variables: Any
     mean: Any = 0.0
     std: Any = 1.0
+    channels: int | None = None
+
+    @property
+    def key(self) -> tuple:
+        """What its features of an image follow from, but for its variables."""
+        return self.module, repr(self.mean), repr(self.std), self.channels
 
     def features(self, variables: Any, image: jax.Array, layers: Sequence[str]) -> Mapping[str, jax.Array]:
-        """Features by module path of images in [0, 1], in full float32 precision."""
+        """Features by module path of images [b, h, w, c] in [0, 1], in full float32 precision.
+
+        Grey ones, c = 1, are repeated to three channels where the network takes three.
+
+        Raises:
+          ValueError: there is no such layer, or images are so small that it has no features of them.
+        """
         channels = lambda value: jnp.asarray(value, jnp.float32).reshape(1, 1, 1, -1)
+        if self.channels == RGB and image.shape[-1] == 1:
+            image = jnp.repeat(image, RGB, -1)
         seen = (image - channels(self.mean)) / channels(self.std)
         with jax.default_matmul_precision("float32"):
-            return call_module(self.module, variables, seen, train=False, features=tuple(layers))[2]
+            features = call_module(self.module, variables, seen, train=False, features=tuple(layers))[2]
+        for path in layers:
+            if 0 in features[path].shape:
+                raise ValueError(f"{path!r} has no features of images of {image.shape[1]}×{image.shape[2]} pixels")
+        return features
 
 
 def check(field: str, spec: Mapping[str, Any] | None) -> None:
@@ -78,18 +100,35 @@ def called(spec: Mapping[str, Any] | None) -> str:
     return "the run's extractor" if is_of_run(spec) else str(spec["model"])  # type: ignore[index]
 
 
-def problem(spec: Mapping[str, Any] | None, layers: Sequence[str]) -> str | None:
-    """Why the file's network cannot be used, in one line; None: it can, or is the run's."""
+# (network, fields of the data) -> why its features cannot be compared, in one line, or None.
+Looks = Callable[[Critic, Mapping[str, Field]], str | None]
+
+
+def problem(spec: Mapping[str, Any] | None, field: Field, fields: Mapping[str, Field], looks: Looks) -> str | None:
+    """Why the file's network cannot be used for images of a field, in one line; None: it can, or is the run's."""
+    if is_of_run(spec):
+        return None
     try:
-        linear(spec, layers)
-        if is_of_run(spec):
-            return None
-        critic = of_file(spec)
-        image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
-        jax.eval_shape(lambda image: critic.features(critic.variables, image, layers), image)
+        network = of_file(spec, field)
     except (ValueError, TypeError, OSError) as error:
         return " ".join(str(error).split())
+    return looks(network, fields)
+
+
+def tried(function: Callable[..., Any], *arguments: Any) -> str | None:
+    """Why a function of arrays of these shapes fails, in one line; None: it does not. Nothing is computed."""
+    try:
+        jax.eval_shape(function, *arguments)
+    except (ValueError, TypeError) as error:
+        return " ".join(str(error).split())
+    except Exception as error:  # whatever a module raises
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     return None
+
+
+def images_of(field: Field, count: int = 1) -> jax.ShapeDtypeStruct:
+    """The shape [n, h, w, c] of images of a field."""
+    return jax.ShapeDtypeStruct((count, *(SIDE if side is None else side for side in field.shape)), jnp.float32)
 
 
 def linear(spec: Mapping[str, Any] | None, layers: Sequence[str]) -> list[Any] | None:
@@ -116,31 +155,41 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
             yield f"{above}{name}", value
 
 
-def of_file(spec: Mapping[str, Any] | None) -> Critic:
-    """The network of a file of weights.
+def of_file(spec: Mapping[str, Any] | None, field: Field) -> Critic:
+    """The network of a file of weights, for images of a field: of its channels, or of RGB where that is grey.
 
     Raises:
       ValueError: no such model or file, or weights that do not fit.
     """
-    return _of_file(json.dumps({name: spec[name] for name in ("model", "weights", "model_args") if name in spec}))  # type: ignore
+    given = spec or {}
+    named = {name: given[name] for name in ("model", "weights", "model_args") if name in given}
+    return _of_file(json.dumps(named), images_of(field).shape[1:])
 
 
 @functools.lru_cache(maxsize=4)
-def _of_file(spec: str) -> Critic:
+def _of_file(spec: str, shape: tuple[int, int, int]) -> Critic:
     fields = json.loads(spec)
     module = models.build(fields["model"], **fields.get("model_args", {}))
-    return Critic(module, jax.device_put(weights.load(fields["weights"], module, (1, SIDE, SIDE, 3))))
+    *sides, channels = shape
+    refused: list[ValueError] = []
+    for count in (RGB, 1) if channels == 1 else (channels,):
+        try:
+            variables = weights.load(fields["weights"], module, (1, *sides, count))
+            return Critic(module, jax.device_put(variables), channels=count)
+        except ValueError as error:
+            refused.append(error)
+    raise refused[0]
 
 
-def of(setting: Setting, spec: Mapping[str, Any] | None) -> Critic:
-    """The network that an evaluator names, once it is there."""
+def of(setting: Setting, spec: Mapping[str, Any] | None, field: str) -> Critic:
+    """The network that an evaluator names, once it is there, for images of a field of the data."""
     if not is_of_run(spec):
-        return of_file(spec)
+        return of_file(spec, setting.fields[field])
     extractor = setting.extractor
     if extractor is None or extractor.module is None:
         raise ValueError("there is no network by whose features images are compared; set evaluate.extractor")
     mean, std = setting.extractor_pixels
-    return Critic(extractor.module, extractor.variables, mean, std)
+    return Critic(extractor.module, extractor.variables, mean, std, extractor.channels)
 
 
 Compare = Callable[..., Mapping[str, jax.Array]]  # (critic's variables, made, batch, ...) -> name -> [b]
@@ -157,9 +206,10 @@ def total(
       split: its name.
       critic: the network.
       compare: `(critic's variables, image made, fields as players see them in [0, 1], *further) -> name -> [b]`, pure.
-      key: under which its compiled form is kept.
+      key: all that `compare` follows from but for what it is given and the network: its compiled form is kept by both.
       further: arrays that it is given.
     """
+    key = (key, critic.key)
     if key not in setting.memo:
 
         def sums(variables, made, batch, mask, *further):

@@ -167,6 +167,8 @@ class Evaluator:
         `jax.ShapeDtypeStruct`, `fields` name -> `kdgan.data.Field`. "{player}" in the reason becomes players.<name>.
       samples: whether distributions are compared, by the features of `evaluate.extractor`.
       critic: whether features of `evaluate.extractor` are looked at image by image, for which a few images are enough.
+      looks: `(critic, fields) -> None or why features of evaluate.extractor cannot be compared so`, by shapes: `critic` is a
+        `kdgan.evaluators.critic.Critic` of shapes, `fields` those of the test split in the sides of its smallest image.
       draws: `(given, output) -> {"latent", "conditional", "method"}`: how images are drawn from the player, where they are.
       watch: `(setting, judged) -> Figure or None`: images that are written while the player trains, of the first seed.
       pictures: `(setting, judged) -> figures`, of every arm's first seed.
@@ -189,6 +191,7 @@ class Evaluator:
     fits: Callable[[Any, Mapping[str, Any]], str | None]
     samples: bool
     critic: bool
+    looks: Callable[[Any, Mapping[str, Any]], str | None] | None
     draws: Callable[[tuple, Any], Mapping[str, Any]] | None
     watch: Callable[[Setting, Judged], Figure | None] | None
     pictures: Callable[[Setting, Judged], Sequence[Figure]] | None
@@ -211,6 +214,7 @@ class Evaluator:
         fits: Callable[[Any, Mapping[str, Any]], str | None] = lambda output, fields: None,
         samples: bool = False,
         critic: bool = False,
+        looks: Callable | None = None,
         draws: Callable | None = None,
         watch: Callable | None = None,
         pictures: Callable | None = None,

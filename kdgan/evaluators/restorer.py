@@ -103,22 +103,42 @@ def restorer(
     def summarise(sums):
         return {name: float(value) for name, value in restoration.summarise(sums).items()}
 
+    def compare_by(network):
+        def compare(variables, made, batch, linear):
+            of_made, wanted = (network.features(variables, x, layers) for x in (made, batch[TARGET]))
+            first, second = ([features[path] for path in layers] for features in (of_made, wanted))
+            return {"perceptual": distance(first, second, linear)}
+
+        return compare
+
     def measure(setting, judged, split):
-        network = critic.of(setting, perceptual)
-        linear = critic.linear(perceptual, layers)
+        network, linear = critic.of(setting, perceptual, TARGET), critic.linear(perceptual, layers)
+        key = "perceptual", layers
+        return critic.total(setting, judged, split, network, compare_by(network), key, linear)
 
-        def compare(variables, made, batch):
-            own, wanted = (network.features(variables, x, layers) for x in (made, batch[TARGET]))
-            return {"perceptual": distance([own[path] for path in layers], [wanted[path] for path in layers], linear)}
-
-        return critic.total(setting, judged, split, network, compare, ("perceptual", network.module, layers))
+    def looks(network, fields):
+        target = critic.images_of(fields[TARGET])
+        try:
+            linear = critic.linear(perceptual, layers)
+        except (ValueError, OSError) as error:
+            return " ".join(str(error).split())
+        compare = lambda variables, target, linear: compare_by(network)(variables, target, {TARGET: target}, linear)
+        return critic.tried(compare, network.variables, target, linear)
 
     def fits(output, fields):
-        return _fits(output, fields) or (None if perceptual is None else critic.problem(perceptual, layers))
+        reason = _fits(output, fields)
+        if reason is not None or perceptual is None:
+            return reason
+        try:
+            critic.linear(perceptual, layers)
+        except (ValueError, OSError) as error:
+            return " ".join(str(error).split())
+        return critic.problem(perceptual, fields[TARGET], fields, looks)
 
     return Evaluator(
         *measures, sums=sums, summarise=summarise, measure=None if perceptual is None else measure, fits=fits,
-        critic=perceptual is not None and critic.is_of_run(perceptual), pictures=pictures, gives="images",
+        critic=perceptual is not None and critic.is_of_run(perceptual), looks=None if perceptual is None else looks,
+        pictures=pictures, gives="images",
     )  # fmt: skip
 
 

@@ -9,10 +9,12 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kdgan import parallel
+from kdgan.data.fields import IMAGE
 from kdgan.evaluators import critic
 from kdgan.evaluators.evaluator import Evaluator, Judged, Measure, Setting
 from kdgan.evaluators.figures import Figure, restored
@@ -75,35 +77,49 @@ def stylist(
     def summarise(sums):
         return {"teacher_psnr": float(sums["psnr"] / sums["count"])} if "psnr" in sums else {}
 
-    def measure(setting, judged, split):
-        known = critic.of(setting, network)
-        kept = ("stylist", known.module, layers, paintings().content)
-
+    def targets_of(network):
         def targets(variables, pictures):
-            seen = known.features(variables, pictures, style)
+            seen = network.features(variables, pictures, style)
             return grams([seen[path] for path in style])
 
+        return targets
+
+    def compare_by(network):
         def compare(variables, made, batch, matrices):
-            own = known.features(variables, made, layers)
-            image = known.features(variables, batch["image"], layers)
+            of_made = network.features(variables, made, layers)
+            image = network.features(variables, batch["image"], layers)
             of = lambda features, paths: [features[path] for path in paths]
             seen = of(image, content)
             return {
-                "content": feature_l2(of(own, content), seen) / feature_l2(seen, [0 * feature for feature in seen]),
-                "style": style_distance(of(own, style), matrices) / style_distance(of(image, style), matrices),
+                "content": feature_l2(of(of_made, content), seen) / feature_l2(seen, [0 * feature for feature in seen]),
+                "style": style_distance(of(of_made, style), matrices) / style_distance(of(image, style), matrices),
             }
 
-        matrices = targets(known.variables, jnp.asarray(paintings().pixels, jnp.float32) / 255)
+        return compare
+
+    def measure(setting, judged, split):
+        known = critic.of(setting, network, IMAGE)
+        matrices = targets_of(known)(known.variables, jnp.asarray(paintings().pixels, jnp.float32) / 255)
         parts = []
         for i in range(styles):
             chosen = judged if styles == 1 else _in_style(setting, judged, i)
             of_style = [matrix[i : i + 1] for matrix in matrices]
-            parts.append(critic.total(setting, chosen, split, known, compare, kept, of_style))
+            key = "stylist", content, style
+            parts.append(critic.total(setting, chosen, split, known, compare_by(known), key, of_style))
         means = {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
         return {"objective": means["content"] + weight * means["style"], **means}
 
+    def looks(known, fields):
+        image = critic.images_of(fields[IMAGE])
+        pictures = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+
+        def distances(variables, image, pictures):
+            return compare_by(known)(variables, image, {IMAGE: image}, targets_of(known)(variables, pictures))
+
+        return critic.tried(distances, known.variables, image, pictures)
+
     def fits(output, fields):
-        image = fields.get("image")
+        image = fields.get(IMAGE)
         shape = tuple(getattr(output, "shape", ()))
         if image is None or image.kind != "image" or shape[-1:] != image.shape[-1:] or shape[-1] != channels:
             return (
@@ -113,7 +129,7 @@ def stylist(
             paintings()
         except ValueError as error:
             return str(error)
-        return critic.problem(network, layers)
+        return critic.problem(network, image, fields, looks)
 
     return Evaluator(
         Measure("objective", f"content + {weight:g}·style", higher_is_better=False, digits=3, bounds=(0, None)),
@@ -121,7 +137,7 @@ def stylist(
         Measure("style", "style", higher_is_better=False, digits=3, bounds=(0, None), note=_SCALE),
         Measure("teacher_psnr", "PSNR to teacher", unit="dB", digits=2, note=_NOTE),
         sums=sums, summarise=summarise, others=(TEACHER,), measure=measure, fits=fits,
-        critic=critic.is_of_run(network), pictures=_pictures, gives="images",
+        critic=critic.is_of_run(network), looks=looks, pictures=_pictures, gives="images",
     )  # fmt: skip
 
 

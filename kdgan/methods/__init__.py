@@ -58,6 +58,10 @@ BY_NAME: dict[str, Callable[..., Method]] = {
 }
 
 
+# Of images in [0, 1] alone: their players' published weights, images of styles and starting points are.
+OF_UNIT_PIXELS = ("restore", "restore_distill", "style")
+
+
 def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparameters: Any) -> Method:
     """The method of that name (or dotted path), with these hyper-parameters.
 

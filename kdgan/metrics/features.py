@@ -44,6 +44,7 @@ class Extractor:
       run: `batch of images -> (features, probabilities or None)`, compiled.
       module: the network; None: there is nothing but `run`.
       variables: of the network.
+      channels: of the images that it takes; None: of one or three, or not known.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Extractor:
     run: Callable[[Any], tuple[Any, Any]] = dataclasses.field(repr=False, compare=False)
     module: Any = dataclasses.field(default=None, repr=False, compare=False)
     variables: Any = dataclasses.field(default=None, repr=False, compare=False)
+    channels: int | None = None
 
     def __call__(self, images: Images) -> dict[str, np.ndarray | None]:
         """Features of any number of images, in batches of one shape; the last is filled up and the filling dropped.

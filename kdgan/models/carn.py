@@ -50,6 +50,8 @@ class CARN(nn.Module):
     width: int = 64
     groups: int = 4
 
+    unit_pixels = True
+
     def __post_init__(self):
         check_fields(self, positive=("width", "groups"))
         if self.scale not in SCALES:

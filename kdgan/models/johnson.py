@@ -49,6 +49,8 @@ class Johnson(nn.Module):
     outer: int = 9
     style: int = 0
 
+    unit_pixels = True
+
     def __post_init__(self):
         check_fields(self, positive=("contract", "blocks", *(("expand",) if self.expand is not None else ())))
         check_width(self)

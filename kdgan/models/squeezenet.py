@@ -46,6 +46,11 @@ class SqueezeNet(nn.Module):
         check_fields(self, positive=("num_classes",))
         super().__post_init__()
 
+    @property
+    def unit_pixels(self) -> bool:
+        """Whether it takes pixels in [0, 1] and no others."""
+        return self.bgr
+
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b k"]:
         check_images(self, x, min_size=SMALLEST)

@@ -36,6 +36,7 @@ class StyleImages(nn.Module):
 
     brings_parameters = True
     frozen_only = "a set of style images"
+    unit_pixels = True
 
     @nn.compact
     def __call__(self) -> Float32[Array, "k h w c"]:

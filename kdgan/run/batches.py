@@ -82,10 +82,11 @@ def windows_of(inputs: Inputs, spec: Mapping[str, Any], first: bool = False) -> 
     Raises:
       ValueError: there is none, and images differ in size; images that it does not fit.
     """
-    return windows.chosen(_by_field(inputs, spec), inputs.train, first=first or bool(inputs.config.degrade))
+    return windows.chosen(by_field(inputs, spec), inputs.train, first=first or bool(inputs.config.degrade))
 
 
-def _by_field(inputs: Inputs, spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def by_field(inputs: Inputs, spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The augmentation of each field of images (`kdgan/data/alike.py`)."""
     return alike.by_field(spec, inputs.train.fields, together=bool(inputs.config.degrade))
 
 
@@ -175,7 +176,7 @@ def make_prepare(
     fields, data = inputs.train.fields, inputs.config
     try:
         augment.make_augment(spec)  # refuses the whole of it, whatever fields it names
-        parts = _by_field(inputs, spec)
+        parts = by_field(inputs, spec)
         cut = windows_of(inputs, spec, first)
         rest = {
             name: {k: v for k, v in p.items() if cut is None or name not in cut.scales or k != "crop"}

@@ -17,12 +17,12 @@ import optax
 from kdgan import game, methods, optim, parallel
 from kdgan.around import innermost
 from kdgan.data import augment
-from kdgan.data.fields import Field
+from kdgan.data.fields import TARGET
 from kdgan.data.views import MOST_PLACES
 from kdgan.methods.labels import kind_of
 from kdgan.norms import Norm
 from kdgan.run import batches as run_batches
-from kdgan.run import checkpoint, evaluators, extractors, on_host, ranges, starts, trained_for, whole_outputs
+from kdgan.run import checkpoint, evaluators, extractors, on_host, pixels, ranges, starts, trained_for, whole_outputs
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -134,7 +134,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         raise ConfigError(f"config.data: {error}") from error
     try:
         hyperparameters = {name: _hyperparameter(name, value, arm.steps) for name, value in arm.method.items()}
-        method = methods.build(of_data={"label_kind": kind_of(inputs.train.fields)}, **hyperparameters)
+        method = methods.build(of_data={"label_kind": kind_of(inputs.fields)}, **hyperparameters)
         # Modules without an axis name: shapes are traced outside of any device axis.
         inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}
@@ -149,15 +149,23 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         optimizers = {name: _optimizer(arm, method, name) for name in method.trained}
     except (ValueError, TypeError, game.MissingPlayerError) as error:
         missing = f" ({run_inputs.no_labels(inputs)})" if "has no 'label'" in str(error) else ""
+        if "has no 'target'" in str(error) and TARGET in inputs.lacking:
+            missing = f" ({run_inputs.only_in_test(inputs, TARGET)})"
         raise ConfigError(f"{where}: {error}{missing}") from error
     except KeyError as error:
+        if error.args == (TARGET,) and TARGET not in inputs.train.fields:
+            there = f"their fields are {', '.join(inputs.train.fields)}"
+            why = run_inputs.only_in_test(inputs, TARGET) if TARGET in inputs.lacking else there
+            raise ConfigError(
+                f"{where}.method = {arm.method.get('name')!r} learns from the field {TARGET!r} of the data; {why}"
+            ) from error
         if inputs.has_labels or error.args != ("label",):
             raise
         raise ConfigError(
             f"{where}.method = {arm.method.get('name')!r} learns from labels; {run_inputs.no_labels(inputs)}"
         ) from error
     _check_norms(run, arm, inputs, where, inspection.norms)
-    _check_renormalised(arm, inspection, {n: [inputs.train.fields[f] for f in own] for n, own in given.items()})
+    pixels.check(arm, where, inspection, local_modules, inputs, given)
     if inputs.train.image_field is not None:
         ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
     judged_by = evaluators.of_players(
@@ -275,28 +283,6 @@ def _check_cached(program: Program, where: str) -> None:
         game.inspect_method(program.method, program.local_modules, program.step_example, inputs=program.inputs)
     except ValueError as error:
         raise ConfigError(f"{where}.cached = {program.cached}: {error}") from error
-
-
-def _check_renormalised(arm: Arm, inspection: game.Inspection, inputs: Mapping[str, Sequence[Field]]) -> None:
-    """A mean, std or size of its own is of the images that a player is given; those that it makes lie as the data's do."""
-    for name, (args, kwargs) in inspection.inputs.items():
-        player, output = arm.players[name], inspection.outputs[name]
-        changed = {field: getattr(player, field) for field in ("mean", "std", "image_size")}
-        given = {field: value for field, value in changed.items() if value is not None}
-        if not given:
-            continue
-        field, value = next(iter(given.items()))
-        where = f"config.players.{name}.{field} = {value}"
-        if isinstance(output, Mapping):
-            raise ConfigError(
-                f"{where}: {name} decodes images, which lie where the data's pixels lie; set data.{field}"
-            )
-        others = [one for one in inputs.get(name, ()) if one.kind != "image" and len(one.shape) == 3]
-        if others:
-            raise ConfigError(f"{where}: it is given a {others[0]}, which has the shape of images; leave {field} out")
-        if not any(getattr(leaf, "ndim", 0) == 4 for leaf in jax.tree.leaves((args, kwargs))):
-            shapes = ", ".join(str(tuple(leaf.shape)) for leaf in jax.tree.leaves((args, kwargs)))
-            raise ConfigError(f"{where}: {name} is given no images, but {shapes}; leave {field} out")
 
 
 def _check_norms(run: Run, arm: Arm, inputs: Inputs, where: str, norms: Mapping[str, Sequence[Norm]]) -> None:

@@ -78,7 +78,13 @@ class Comparison:
         old, _ = self._stages(stage)
         if old is None:
             return set()
-        starts = [start for arm in old.arms if arm.name in portion.arms for start in arm.start.values()]
+        starts = [
+            start
+            for arm in old.arms
+            if arm.name in portion.arms
+            for name, start in arm.start.items()
+            if name not in self._beside(stage, arm.name)
+        ]
         places = {(s.stage, s.arm or "", seed) for s in starts if s.stage is not None for seed in portion.seeds}
         name, _, arm_name = (self._before.evaluate.extractor.stage or "").partition("/")
         source = _stage(self._before, name)
@@ -98,6 +104,7 @@ class Comparison:
         sources = [
             (f"stages.{new.name}.start.{name}.checkpoint", before, after)
             for name, before, after in self._starts(old, new, arm)
+            if name not in self._beside(new.name, arm)
         ]
         sources += [("evaluate.extractor", before, after) for before, after in self._extractors(new.name)]
         lines += [
@@ -110,6 +117,11 @@ class Comparison:
             if before != after:
                 lines.append(f"dimension of the noise that all generators share: {before} -> {after}")
         return lines
+
+    def _beside(self, stage: str, arm: str) -> tuple[str, ...]:
+        """The players that an arm of the run measures and its method does not call: no member was made from them."""
+        several = self._programs.get(stage, ())
+        return next((program.beside for program in several if arm in program.arms), ())
 
     def _had(self, stage: str, arm: str) -> bool:
         old, _ = self._stages(stage)

@@ -24,7 +24,6 @@ from kdgan.run.totals import as_players_see, make_forward, make_totals
 from kdgan.state import TrainState
 
 KEYS = {"training": 0, "validation": 1, "test": 2}  # of the random numbers that an evaluator may draw
-INCEPTION_PIXELS = (0.5, 0.5)  # mean and std by which Inception's images are normalised
 
 Outputs = list[Any]  # of each evaluation batch
 
@@ -106,10 +105,9 @@ class Evaluation:
     def _make_setting(self, inputs: Inputs, splits: Splits) -> Setting:
         data, run = inputs.config, self._run
         extractor, whose = self._extractor or (None, "")
-        inception = run.evaluate.extractor.inception is not None
         return Setting(
             splits=splits,
-            fields=inputs.train.fields,
+            fields=inputs.fields,
             data=data.name,
             mean=data.mean,
             std=data.std,
@@ -117,7 +115,7 @@ class Evaluation:
             latent=self._latent,
             extractor=extractor,
             extractor_from=whose,
-            extractor_pixels=INCEPTION_PIXELS if inception else (data.mean, data.std),
+            extractor_pixels=extractors.pixels_of(run, self._inputs, self._programs),
             training=(inputs.train.fetch, next(iter(inputs.partitions.values())).train),
             compute_dtype=self._compute,
             cache=cache_dir(),
@@ -132,7 +130,8 @@ class Evaluation:
             return
         program = program_of(self._programs[stage], arm)
         variables = finished[arm or program.arms[0]][self._run.seed][spec.player]
-        extractor = extractors.of_player(self._run, program.local_modules[spec.player], variables)
+        channels = program.inspection.inputs[spec.player][0][0].shape[-1]
+        extractor = extractors.of_player(self._run, program.local_modules[spec.player], variables, channels)
         self._extractor = extractor, f"{spec.player} of stage {spec.stage}, seed {self._run.seed}"
         self._known = {
             place: on._replace(setting=self._make_setting(on.inputs, on.splits)) for place, on in self._known.items()

@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 
 from kdgan import evaluators
+from kdgan.data.dataset import Dataset
 from kdgan.data.fields import Field
 from kdgan.evaluators import Evaluator
 from kdgan.evaluators.check import check_measures
@@ -68,10 +69,13 @@ def of_players(
 
 
 def fields_of(inputs: Inputs, example: Mapping[str, Any]) -> dict[str, Field]:
-    """The fields of the data, those that are trained on in windows of the shape that they have in a batch."""
-    fields = dict(inputs.train.fields)
+    """The fields of the data, those that are trained on in windows of the shape that they have in a batch.
+
+    A target that only the test split has is whole.
+    """
+    fields = inputs.fields
     for name, field in fields.items():
-        if field.kind == "image" and not field.is_ragged and name in example:
+        if field.kind == "image" and not field.is_ragged and name in example and name not in inputs.lacking:
             fields[name] = dataclasses.replace(field, shape=tuple(example[name].shape[1:]))
     return fields
 
@@ -125,14 +129,11 @@ def _check(
     given: Sequence[str], fields: Mapping[str, Field],
 ) -> None:  # fmt: skip
     output = inspection.outputs[player]
-    reason = evaluator.fits(output, fields)
-    if reason is not None:
-        said = reason.replace("{player}", f"players.{player}")
-        hint = f"; {run_inputs.no_labels(inputs)}" if not inputs.has_labels and "label" in reason else ""
-        raise ConfigError(
-            f"config.players.{player} is judged as {evaluator.name!r}: {said}{hint}; or set players.{player}.evaluate to"
-            f" {NOTHING!r}"
-        )
+    images = {name: field for name, field in inputs.test.fields.items() if field.kind == "image"}
+    # Whether whole images have another size than what is trained on.
+    other = any(field.is_ragged or field.shape != fields[name].shape for name, field in images.items())
+    if evaluator.sums is None or not other:
+        _check_fits(evaluator, player, output, fields, inputs)
     if evaluator.sums is None:
         return
     variables = variable_shapes(module, inspection.inputs[player])
@@ -141,22 +142,25 @@ def _check(
         "model_state": {k: v for k, v in variables.items() if k != "params"},
     }
     trained_on = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
-    images = {name: field for name, field in inputs.test.fields.items() if field.kind == "image"}
-    # Whether whole images have another size than what is trained on.
-    other = any(field.is_ragged or field.shape != fields[name].shape for name, field in images.items())
     totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, given, keep=True)
-    for called, raw in _tried(inputs):
+    noise = "test" if inputs.degradation.is_random else ""
+    for dataset, row in _tried(inputs):
+        (raw,) = run_batches.evaluation_batches(dataset, [row], 1, noise=noise)
         try:
             one = trained_on
             if other:
                 apply = make_apply(module, compute_dtype, given)
                 seen = jax.eval_shape(functools.partial(as_players_see, inputs.config), raw)
                 one = jax.eval_shape(apply, split, seen)
+                _check_fits(evaluator, player, one, whole_fields(dataset, row), inputs)
             sums, _ = jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
+        except ConfigError:
+            raise
         except Exception as error:  # whatever a function of the user's own raises
             shapes = ", ".join(
                 f"{name} {list(np.shape(value)[1:])}" for name, value in raw.items() if name in inputs.test.fields
             )
+            called = f" ({dataset.called(row)})" if _is_ragged(dataset) else ""
             made = jax.tree.map(lambda leaf: list(leaf.shape[1:]), output)
             said = str(error).splitlines()[0] if str(error) else ""
             raise ConfigError(
@@ -166,22 +170,46 @@ def _check(
     _check_summary(f"config.players.{player}.evaluate", evaluator, sums[evaluator.name])
 
 
-def _tried(inputs: Inputs) -> list[tuple[str, Mapping[str, Any]]]:
-    """What a player is tried on: one example, or the smallest test and validation image where they differ in size.
+def _check_fits(evaluator: Evaluator, player: str, output: Any, fields: Mapping[str, Field], inputs: Inputs) -> None:
+    reason = evaluator.fits(output, fields)
+    if reason is not None:
+        said = reason.replace("{player}", f"players.{player}")
+        hint = f"; {run_inputs.no_labels(inputs)}" if not inputs.has_labels and "label" in reason else ""
+        raise ConfigError(
+            f"config.players.{player} is judged as {evaluator.name!r}: {said}{hint}; or set players.{player}.evaluate to"
+            f" {NOTHING!r}"
+        )
 
-    Each with the words that name it in a message, which are none where all have one size.
-    """
+
+def _tried(inputs: Inputs) -> list[tuple[Dataset, int]]:
+    """What a player is tried on: the smallest image of the test split, and where they differ in size of validation."""
+    tried = [(inputs.test, smallest(inputs.test))]
     validation = np.unique(np.concatenate([partition.validation for partition in inputs.partitions.values()]))
-    noise = "test" if inputs.degradation.is_random else ""
-    tried: list[tuple[str, Mapping[str, Any]]] = []
-    for dataset, rows in ((inputs.test, np.arange(len(inputs.test))), (inputs.train, validation)):
-        ragged = [n for n, field in dataset.fields.items() if field.kind == "image" and field.is_ragged]
-        if len(rows) and (ragged or not tried):
-            side = lambda row: min(min(dataset.arrays[name][row].shape[:2]) for name in ragged)  # noqa: B023
-            row = min(rows, key=side) if ragged else rows[0]
-            (raw,) = run_batches.evaluation_batches(dataset, np.array([row]), 1, noise=noise)
-            tried.append((f" ({dataset.called(int(row))})" if ragged else "", raw))
+    if len(validation) and _is_ragged(inputs.train) and inputs.train.fields.keys() >= inputs.test.fields.keys():
+        tried.append((inputs.train, smallest(inputs.train, validation)))
     return tried
+
+
+def _is_ragged(dataset: Dataset) -> bool:
+    return dataset.image_field is not None and dataset.fields[dataset.image_field].is_ragged
+
+
+def smallest(dataset: Dataset, rows: np.ndarray | None = None) -> int:
+    """The row, of some or all, of the smallest image, which asks most of what it is measured by; the first of one size."""
+    rows = np.arange(len(dataset)) if rows is None else rows
+    name = dataset.image_field
+    if name is None or not _is_ragged(dataset):
+        return int(rows[0])
+    return int(min(rows, key=lambda row: min(dataset.arrays[name][row].shape[:2])))
+
+
+def whole_fields(dataset: Dataset, row: int | None = None) -> dict[str, Field]:
+    """The fields of a data set, images of several sizes in the sides of one of them, by default the smallest."""
+    row = smallest(dataset) if row is None else row
+    return {
+        name: dataclasses.replace(field, shape=dataset.arrays[name][row].shape) if field.is_ragged else field
+        for name, field in dataset.fields.items()
+    }
 
 
 def _check_summary(where: str, evaluator: Evaluator, sums: Any) -> None:

@@ -50,6 +50,8 @@ def _data(inputs: Inputs) -> str:
         f" train {len(partition.train):,} {chosen}, validation {len(partition.validation):,}, test {len(inputs.test):,}",
         "fields: " + ", ".join(f"{name} ({field}, {field.dtype})" for name, field in inputs.train.fields.items()),
     ]
+    if inputs.lacking:
+        rows.append(f"the test split alone has {' and '.join(inputs.lacking)}")
     if data.unlabelled_batch_size:
         rows.append(f"{len(partition.unlabelled):,} unlabelled, {data.unlabelled_batch_size} per step")
     if data.degrade:

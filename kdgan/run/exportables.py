@@ -90,9 +90,12 @@ def noise_fields(drawn: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str,
 
 
 def gives(own: Trained) -> str:
-    """What a file gives of a player's output: what the first of its evaluators says that says more than "values"."""
+    """What a file gives of a player's output: what the first of its evaluators says that says more than "values".
+
+    Of a player that nothing judges it is what players.json says.
+    """
     several = evaluators.of_record(own.name, own.player.evaluate, own.record)
-    return next((one.gives for one in several if one.gives != "values"), "values")
+    return next((one.gives for one in several if one.gives != "values"), own.record.get("gives", "values"))
 
 
 def noise(exportable: Exportable, *, seed: int = 0, latent: int | None = None) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,9 +11,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from kdgan import weights
+from kdgan.evaluators.critic import RGB, SIDE, Critic
 from kdgan.game import call_module
 from kdgan.metrics.features import Extractor, inception_extractor, make_extractor
+from kdgan.models.inception import InceptionV3
 from kdgan.player import MAIN
+from kdgan.run import evaluators as run_evaluators
 from kdgan.run import sources
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -25,13 +28,13 @@ from kdgan.state import check_same_shapes, variable_shapes
 
 WHERE = "config.evaluate.extractor"
 INCEPTION_FEATURES = 2048
+INCEPTION_PIXELS = (0.5, 0.5)  # mean and std by which Inception's images are normalised
 
 
-def needed(program: Program) -> bool:
-    """Whether some player of a program is measured by features of an extractor."""
-    return any(
-        evaluator.samples or evaluator.critic for several in program.evaluators.values() for evaluator in several
-    )
+def needed(program: Program, players: Sequence[str] | None = None) -> bool:
+    """Whether some player of a program, or of these of it, is measured by features of an extractor."""
+    names = program.evaluators if players is None else players
+    return any(evaluator.samples or evaluator.critic for name in names for evaluator in program.evaluators[name])
 
 
 def _draws(programs: Mapping[str, Sequence[Program]]) -> bool:
@@ -54,8 +57,9 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
     first = first_stage(programs)
     if first is None:
         return
-    inputs = inputs.of(first)
+    all_inputs, inputs = inputs, inputs.of(first)
     spec = run.evaluate.extractor
+    check_looks = functools.partial(_check_looks, all_inputs, programs)
     check_counts = functools.partial(_check_counts, run, inputs) if _draws(programs) else lambda features: None
     if (spec.stage, spec.checkpoint, spec.inception) == (None, None, None):
         raise ConfigError(
@@ -68,10 +72,14 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
             raise ConfigError(f"{WHERE}.{field} = {path!r}: there is no such file or folder")
     if spec.inception is not None:
         check_counts(INCEPTION_FEATURES)
+        inception = InceptionV3(head_bias=False)
+        image = jax.ShapeDtypeStruct((1, SIDE, SIDE, RGB), jnp.float32)
+        check_looks(lambda: Critic(inception, variable_shapes(inception, ((image,), {}))))
     if spec.checkpoint is not None:
         module, source = from_checkpoint(run, inputs)
         image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
         check_counts(_features(spec.layer, module, source.shapes(), image))
+        check_looks(lambda: Critic(module, source.shapes(), channels=image.shape[-1]))
     if spec.stage is None:
         return
     name, _, arm = spec.stage.partition("/")
@@ -91,7 +99,26 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
         )
     _check_inputs(spec.player, program.inputs_of(spec.player))
     module, shapes = program.local_modules[spec.player], program.inspection.inputs[spec.player]
-    check_counts(_features(spec.layer, module, variable_shapes(module, shapes), shapes[0][0]))
+    variables, image = variable_shapes(module, shapes), shapes[0][0]
+    check_counts(_features(spec.layer, module, variables, image))
+    check_looks(lambda: Critic(module, variables, channels=image.shape[-1]))
+
+
+def _check_looks(inputs: Inputs, programs: Mapping[str, Sequence[Program]], network: Callable[[], Critic]) -> None:
+    """The extractor has the layers that evaluators compare images by, of images of the size that they are given."""
+    looking = {
+        (stage, evaluator): (player, evaluator.looks)
+        for stage, several in programs.items()
+        for program in several
+        for player, of_player in program.evaluators.items()
+        for evaluator in of_player
+        if evaluator.critic and evaluator.looks is not None
+    }
+    critic = network() if looking else None
+    for (stage, evaluator), (player, looks) in looking.items():
+        reason = looks(critic, run_evaluators.whole_fields(inputs.of(stage).test))
+        if reason is not None:
+            raise ConfigError(f"config.players.{player}.evaluate = {evaluator.name!r}: by {WHERE}, {reason}")
 
 
 def _check_inputs(player: str, fields: Sequence[str]) -> None:
@@ -143,7 +170,7 @@ def from_files(run: Run, inputs: Inputs) -> tuple[Extractor, str] | None:
         return None
     module, source = from_checkpoint(run, inputs)
     whose = ", ".join(filter(None, [f"{spec.player} of {source.folder}", source.whose(spec.player)]))
-    return of_player(run, module, source.of(run.seed)), whose
+    return of_player(run, module, source.of(run.seed), int(inputs.train.image_shape[-1])), whose
 
 
 def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
@@ -153,7 +180,7 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
         raise ConfigError(f"{WHERE}.player = {spec.player!r}: players are {', '.join(run.players)}")
     _check_inputs(spec.player, tuple(run.players[spec.player].inputs) or inputs.train.inputs)
     module = build_module(
-        spec.player, run.players[spec.player], inputs.config, sizes_of(inputs.train.fields, inputs.train.inputs)
+        spec.player, run.players[spec.player], inputs.config, sizes_of(inputs.fields, inputs.train.inputs)
     )
     image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
     try:
@@ -174,13 +201,23 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
     return module, dataclasses.replace(source, taken={run.seed: run.seed if run.seed in seeds else seeds[0]})
 
 
-def of_player(run: Run, module: nn.Module, variables: Variables) -> Extractor:
-    """The extractor that a network with these variables is."""
+def pixels_of(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -> tuple[Any, Any]:
+    """(mean, std) by which the extractor's images are normalised: those of the data that it was, or is, trained on."""
+    spec, first = run.evaluate.extractor, first_stage(programs)
+    if spec.inception is not None:
+        return INCEPTION_PIXELS
+    data = inputs.of(spec.stage.partition("/")[0] if spec.stage is not None else first or "").config
+    return data.mean, data.std
+
+
+def of_player(run: Run, module: nn.Module, variables: Variables, channels: int) -> Extractor:
+    """The extractor that a network with these variables is, of images of so many channels."""
     spec = run.evaluate.extractor
-    return make_extractor(
+    extractor = make_extractor(
         module,
         {"params": variables["params"], **variables.get("model_state", {})},
         layer=spec.layer,
         name=spec.name or type(module).__name__.lower(),
         batch_size=run.evaluate.batch_size,
     )
+    return dataclasses.replace(extractor, channels=channels)

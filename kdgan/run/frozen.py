@@ -81,6 +81,8 @@ class Frozen:
             names = [
                 n for n in frozen(program) if n in program.evaluators and program.evaluators[n][0].sums is not None
             ]
+            if self._evaluation.on(program).inputs.lacking:  # nothing but the test split could judge them
+                names = []
             unjudged = [n for n in frozen(program) if n not in names and _of_probabilities(program, n) is not None]
             if unjudged:
                 state = population.states()[0]

@@ -1,8 +1,8 @@
 """What the numbers of a stage's arm follow from, field by field: configs that agree in it may share what was trained.
 
 Everything is compared as a config is resolved, with its defaults merged, so that an equal config written in another way is
-equal. Left out is what changes no number that training makes: how members run, workers, paths, what is logged and reported.
-The contents behind paths are compared by `run/fingerprints.py`.
+equal. Left out is what changes no number that training makes: how members run, workers, paths, what is logged and
+reported, and players beside a method. The contents behind paths are compared by `run/fingerprints.py`.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ def of_arm(run: Run, stage: Stage, arm: str, programs: Programs) -> dict[str, An
     program = program_of(programs[stage.name], arm)
     fields = dataclasses.asdict(next(other for other in stage.arms if other.name == arm))
     trained = program.method.trained
-    called = [name for name in program.modules if name in fields["players"]]
+    called = [name for name in program.modules if name in fields["players"] and name not in program.beside]
     own = {
         "players": {
             name: {
@@ -87,8 +87,8 @@ def _data(run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def samples(programs: Sequence[Program]) -> bool:
-    """Whether a stage has players that are measured by features of an extractor, and so depends on it."""
-    return any(map(needed, programs))
+    """Whether a stage's players are measured by features of an extractor, so that it depends on it; not those beside it."""
+    return any(needed(program, tuple(n for n in program.evaluators if n not in program.beside)) for program in programs)
 
 
 def latent(programs: Programs, arms: Callable[[str, str], bool]) -> int:

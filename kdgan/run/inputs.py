@@ -12,7 +12,7 @@ from kdgan.data import arrays, degrade, pairs, sources, splits, windows
 from kdgan.data.dataset import Dataset
 from kdgan.data.degrade import Degradation
 from kdgan.data.errors import ARGUMENTS, ArgumentError
-from kdgan.data.fields import IMAGE, LABEL, Field
+from kdgan.data.fields import IMAGE, LABEL, TARGETS, Field
 from kdgan.data.shaping import ReaderOver, matched, numbered_as, shaped
 from kdgan.data.views import MOST_PLACES
 from kdgan.run.config import ConfigError, plain
@@ -52,8 +52,22 @@ class Inputs:
         return self.stages.get(stage, self)
 
     @property
+    def lacking(self) -> tuple[str, ...]:
+        """The targets that only the test split has: what is measured by them is learned without them."""
+        return _lacking(self.train, self.test)
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """The fields of the data: those of the training split, and targets that only the test split has."""
+        return {**self.train.fields, **{name: self.test.fields[name] for name in self.lacking}}
+
+    @property
     def num_classes(self) -> int:
-        return self.train.num_classes
+        return self.fields[LABEL].size if LABEL in self.fields else 0
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.fields[LABEL].names if LABEL in self.fields else ()
 
     @property
     def has_labels(self) -> bool:
@@ -128,7 +142,7 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
         )
     try:
         if data_sets is None:
-            train = _load(data, data.train)
+            train = _load(data, data.train, may_lack=TARGETS)
             # A test split without one of the classes is numbered as the training split is.
             test = _load(data, data.test, class_names=train.class_names)
         else:
@@ -212,10 +226,25 @@ def of_config(error: Exception) -> ConfigError:
     return ConfigError(text if text.startswith("config.data") else f"config.data: {text}")
 
 
+def _lacking(train: Dataset, test: Dataset) -> tuple[str, ...]:
+    return tuple(name for name in TARGETS if name in test.fields and name not in train.fields)
+
+
 def _check_alike(data: Data, train: Dataset, test: Dataset) -> None:
-    """The test split is made of what the training split is made of, or a ConfigError names what makes it so."""
+    """The test split is made of what the training split is made of, or a ConfigError names what makes it so.
+
+    The training split may lack targets: a teacher labels it, say.
+    """
+    lacking = _lacking(train, test)
+    if lacking and data.validation:
+        raise ConfigError(
+            f"config.data.validation = {data.validation}: validation examples are drawn from split {data.train!r}, which has"
+            f" no field {lacking[0]!r}, by which split {data.test!r} is measured; 0 is accepted"
+        )
     of_both = f"split {data.train!r} has {', '.join(train.fields)}, split {data.test!r} {', '.join(test.fields)}"
     for name in dict.fromkeys([*train.fields, *test.fields]):
+        if name in lacking:
+            continue
         if name not in train.fields or name not in test.fields:
             which = data.train if name not in train.fields else data.test
             raise ConfigError(f"config.data: split {which!r} has no field {name!r}: {of_both}")
@@ -264,7 +293,7 @@ class _ConfigReader(ReaderOver):
             raise of_config(error) from error
 
 
-def _load(data: Data, split: str, class_names: Sequence[str] | None = None) -> Dataset:
+def _load(data: Data, split: str, class_names: Sequence[str] | None = None, may_lack: Sequence[str] = ()) -> Dataset:
     return sources.load(
         data.name,
         split,
@@ -280,6 +309,7 @@ def _load(data: Data, split: str, class_names: Sequence[str] | None = None) -> D
         fields=data.fields,
         kinds=data.kinds,
         args=data.args,
+        may_lack=may_lack,
     )
 
 
@@ -293,8 +323,15 @@ def rows_of(inputs: Inputs, seed: int, batch_size: int) -> list[tuple[np.ndarray
     return [(partition.train, batch_size), *([(partition.unlabelled, extra)] if extra else [])]
 
 
+def only_in_test(inputs: Inputs, name: str) -> str:
+    """That the test split alone has a target that something is to be learned from."""
+    return f"split {inputs.config.train!r} has no field {name!r}, split {inputs.config.test!r} alone has it"
+
+
 def no_labels(inputs: Inputs) -> str:
     """What is to be done about data without labels."""
+    if LABEL in inputs.lacking:
+        return only_in_test(inputs, LABEL)
     if inputs.config.name.startswith("folder:"):
         return (
             f"the images of {inputs.config.name!r} (split {inputs.config.train!r}) have no labels: put them into one"

@@ -31,9 +31,7 @@ def build_modules(run: Run, arm: Arm, inputs: Inputs, *, synchronised: bool) -> 
     modules = {}
     for name, player in arm.players.items():
         given = tuple(player.inputs) or inputs.train.inputs
-        modules[name] = build_module(
-            name, player, inputs.config, sizes_of(inputs.train.fields, given), axis_name, run.models
-        )
+        modules[name] = build_module(name, player, inputs.config, sizes_of(inputs.fields, given), axis_name, run.models)
         _check_vocabulary(name, player, given, inputs)
     return modules
 

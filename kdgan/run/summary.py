@@ -118,7 +118,7 @@ def summarise(
             "cost": _cost(run, programs[stage.name], finished[stage.name], latencies),
             **({"data": _data(inputs.stages[stage.name])} if stage.name in inputs.stages else {}),
         }
-        if inputs.of(stage.name).has_labels:
+        if "label" in inputs.of(stage.name).test.fields:
             label = "label" if stage is run.stages[-1] else f"label/{stage.name}"
             arrays[label] = evaluation.on_data_of(stage.name).splits.labels("test")
     last = run.stages[-1].name
@@ -145,7 +145,7 @@ def _data(inputs: Inputs) -> dict[str, Any]:
     partition = next(iter(inputs.partitions.values()))
     return {
         "name": inputs.config.name,
-        "class_names": list(inputs.train.class_names),
+        "class_names": list(inputs.class_names),
         "sizes": {
             "train": len(partition.train),
             "validation": len(partition.validation),

@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from kdgan import files
 from kdgan.data.fields import Field
-from kdgan.evaluators import way_of
+from kdgan.evaluators import Evaluator, way_of
 from kdgan.player import MAIN
 from kdgan.run import build, claim, evaluators, portions, stage_data
 from kdgan.run.checkpoint import Checkpoints
@@ -112,7 +112,7 @@ def _data(inputs: Inputs) -> dict[str, Any]:
     return {
         "image_shape": list(inputs.train.image_shape),
         "num_classes": inputs.num_classes,
-        "class_names": list(inputs.train.class_names),
+        "class_names": list(inputs.class_names),
         **({"degrade": plain(inputs.config.degrade)} if inputs.config.degrade else {}),
         "fields": {
             name: {"kind": field.kind, "shape": list(field.shape), "names": list(field.names), "size": field.size}
@@ -136,11 +136,27 @@ def about_player(program: Program, name: str, inputs: Inputs) -> dict[str, Any]:
         "evaluators": [one.name for one in several],
         "trained": name in program.method.trained,
         "inputs": list(program.inputs_of(name)),
-        "sizes": sizes_of(inputs.train.fields, program.inputs_of(name)),
+        "sizes": sizes_of(inputs.fields, program.inputs_of(name)),
         **({"any_size": True} if _takes_any_size(program, inputs) else {}),
-        **({"gives": IMAGES} if drawn is None and any(one.gives == IMAGES for one in several) else {}),
+        **({"gives": IMAGES} if drawn is None and _gives_images(program, name, several) else {}),
         **({} if drawn is None else {"draws": dict(drawn)}),
     }
+
+
+def _gives_images(program: Program, name: str, several: Sequence[Evaluator]) -> bool:
+    """Whether a player makes an image of an image: its evaluators say so, or, where nothing judges it, its shapes do."""
+    if several:
+        return any(one.gives == IMAGES for one in several)
+    output: Any
+    output, place = program.inspection.outputs[name], program.places_of_inputs(name)
+    if name.startswith((*evaluators.NOT_MEASURED, *evaluators.IF_IT_FITS)) or not place:
+        return False
+    given = program.inspection.inputs[name][0][place[0]]
+    if len(place) > 1 or getattr(output, "ndim", 0) != 4 or given.ndim != 4:
+        return False
+    scale = output.shape[1] // given.shape[1]
+    sided = scale >= 1 and output.shape[1:3] == (scale * given.shape[1], scale * given.shape[2])
+    return sided and output.shape[3] in (1, 3, given.shape[3])
 
 
 def _takes_any_size(program: Program, inputs: Inputs) -> bool:
@@ -153,12 +169,12 @@ def _takes_any_size(program: Program, inputs: Inputs) -> bool:
 
 
 def predicts(about: Mapping[str, Any]) -> bool:
-    """Whether a player of players.json is called with data: something judges it, and no images are drawn from it."""
-    return bool(about["evaluators"]) and "draws" not in about
+    """Whether a player of players.json is called with data: it is judged or makes images of images, and draws none."""
+    return (bool(about["evaluators"]) or about.get("gives") == IMAGES) and "draws" not in about
 
 
 def restores(about: Mapping[str, Any]) -> bool:
-    """Whether a player of players.json makes an image of an image, as its evaluators say."""
+    """Whether a player of players.json makes an image of an image."""
     return about.get("gives") == IMAGES or (
         predicts(about) and "restorer" in about["evaluators"]
     )  # of earlier versions

@@ -64,8 +64,9 @@ def _of_workdir(workdir: pathlib.Path, stage: str, player: str) -> Mapping[str, 
     try:
         record = files.read_json(workdir / formats.PLAYERS)
         arms = record["stages"].get(stage, {})
-        judged = any(players.get(player, {}).get("evaluators") for players in arms.values())
-        return record.get("stage_data", {}).get(stage, record["data"]).get("degrade", {}) if judged else {}
+        several = [players.get(player, {}) for players in arms.values()]
+        restores = any(about.get("evaluators") or about.get("gives") for about in several)
+        return record.get("stage_data", {}).get(stage, record["data"]).get("degrade", {}) if restores else {}
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
         return {}  # of an earlier version, or no run's
 

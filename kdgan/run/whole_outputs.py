@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from kdgan.data import degrade
-from kdgan.data.windows import is_window
+from kdgan.data.windows import Windows, is_window
 from kdgan.run import batches as run_batches
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
@@ -38,7 +38,7 @@ class Whole:
       starts: int64 [n]: where in `outputs` that of each place begins.
       shapes: of each place's output.
       outputs: float32, all of them, one after the other; in memory, or mapped from a file.
-      scale: sides of an output / sides of its image; 0 where it is no image.
+      scale: sides of an output / sides of the field in whose pixels windows are given; 0 where it is no image.
     """
 
     places: np.ndarray
@@ -107,8 +107,30 @@ def check(program: Program, inputs: Inputs, where: str) -> None:
             f"{field}: {where}.augment = {dict(program.augment)} makes other images at every step; set"
             f" {where}.views to the number of fixed forms of each example, or augment to {{}}"
         )
+    cut = _windows(program, inputs)
     for name in program.cached:
         _check_sizes(program, inputs, name, field)
+        if moved and image_like:
+            _check_moved(program, inputs, name, cut, field, where)
+
+
+def _windows(program: Program, inputs: Inputs) -> Windows | None:
+    """The windows that are cut of whole images."""
+    return run_batches.windows_of(inputs, program.augment, program.windows_first)
+
+
+def _check_moved(program: Program, inputs: Inputs, name: str, cut: Windows | None, field: str, where: str) -> None:
+    """What a player is given is cut, flipped and turned as the batch is, as its outputs will be."""
+    given, parts = _field(program, inputs, name), run_batches.by_field(inputs, program.augment)
+    left = [
+        move for move in run_batches.MOVES if program.augment.get(move) is not None and move not in parts.get(given, {})
+    ]
+    left += ["crop"] if cut is not None and given not in cut.scales else []
+    if left:
+        raise ConfigError(
+            f"{field}: {name} is given the field {given!r}, which {where}.augment.{left[0]} leaves as it is, and its outputs"
+            f" are changed with the images; add {given!r} to {where}.augment.{left[0]}.fields"
+        )
 
 
 def scale_of(program: Program, name: str) -> int:
@@ -123,6 +145,12 @@ def scale_of(program: Program, name: str) -> int:
 
 def _main(program: Program, name: str) -> str:
     return program.inputs_of(name)[0]
+
+
+def _field(program: Program, inputs: Inputs, name: str) -> str:
+    """The field of the data that a player is given first, also where it comes under the name of the main input."""
+    field = _main(program, name)
+    return field if field in inputs.train.fields else inputs.train.inputs[0]
 
 
 def _check_sizes(program: Program, inputs: Inputs, name: str, field: str) -> None:
@@ -145,10 +173,11 @@ def _output_on(program: Program, name: str, sides: Shape) -> Any:
     module = program.local_modules[name]
     variables = variable_shapes(module, program.inspection.inputs[name])
     rest = {kind: tree for kind, tree in variables.items() if kind != "params"}
-    batch = {}
+    batch, main = {}, program.example[_main(program, name)]
     for field in program.inputs_of(name):
         leaf = program.example[field]
-        shape = (*sides, leaf.shape[3]) if leaf.ndim == 4 else leaf.shape[1:]
+        own = (side * have // of for side, have, of in zip(sides, leaf.shape[1:3], main.shape[1:3], strict=False))
+        shape = (*own, leaf.shape[3]) if leaf.ndim == 4 else leaf.shape[1:]
         batch[field] = jax.ShapeDtypeStruct((1, *shape), leaf.dtype)
     apply = make_apply(module, None, program.inputs_of(name))
     return jax.eval_shape(apply, {"params": variables.get("params", {}), "model_state": rest}, batch)
@@ -156,8 +185,7 @@ def _output_on(program: Program, name: str, sides: Shape) -> Any:
 
 def image_sides(program: Program, inputs: Inputs, name: str) -> list[tuple[int, int]]:
     """(h, w) of each whole training image that a player is given, or of all that have one size once."""
-    field = _main(program, name)
-    field = field if field in inputs.train.fields else inputs.train.inputs[0]
+    field = _field(program, inputs, name)
     if inputs.train.fields[field].is_ragged:
         return [image.shape[:2] for image in inputs.train.arrays[field]]
     shape = inputs.train.fields[field].shape
@@ -222,4 +250,7 @@ def table(
     lengths = np.array([math.prod(shape) for shape in computed])
     back = np.argsort(order)
     starts = (np.cumsum(lengths) - lengths)[back]
-    return Whole(places, starts, tuple(computed[i] for i in back), outputs, scale_of(program, name))
+    cut, scale = _windows(program, inputs), scale_of(program, name)
+    if cut is not None and scale:
+        scale *= cut.scales[_field(program, inputs, name)]
+    return Whole(places, starts, tuple(computed[i] for i in back), outputs, scale)

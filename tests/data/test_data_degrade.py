@@ -48,6 +48,16 @@ def test_poisson_noise_counts_photons(peak):
             assert np.abs(shares - stats.poisson.cdf(at, rate)).max() < 2 / np.sqrt(counts.size)
 
 
+@pytest.mark.parametrize("peak", [0.5, 30.0, 2_000.0])
+def test_the_last_words_of_bits_are_quantiles_of_the_distribution_like_all_others(peak):
+    levels = np.arange(256)
+    for word in (1, 2**31, 2**32 - 2, 2**32 - 1):
+        counts = degrade._counts(peak, jnp.asarray(levels, jnp.uint8), jnp.full(256, word, jnp.uint32))
+        expected = stats.poisson.ppf((min(word, 2**32 - 2) + 1) / 2**32, peak * levels / 255)
+        np.testing.assert_array_equal(counts, expected)
+        assert counts[0] == 0
+
+
 @pytest.mark.parametrize(
     "spec",
     [

@@ -1,6 +1,8 @@
 """Restorers and stylists: their measures against NumPy, by networks of a file and of a run, and their pictures."""
 
+import dataclasses
 import functools
+import re
 import types
 
 import jax
@@ -13,8 +15,10 @@ import players as small
 from kdgan import evaluators
 from kdgan.data.fields import Field
 from kdgan.evaluators import Judged, Setting
+from kdgan.evaluators.critic import Critic
 from kdgan.metrics.features import make_extractor
 from kdgan.models import Function
+from kdgan.models.squeezenet import SqueezeNet
 
 RNG = np.random.default_rng(0)
 B, S = 3, 16
@@ -151,6 +155,94 @@ def test_a_file_that_is_not_there_is_a_reason_in_one_line(tmp_path):
     layers = {"content": ("last",), "style": ("last",)}
     stylist = evaluators.build("stylist", images="there/is/none.png", channels=1, **layers)
     assert stylist.fits(output, FIELDS) == "style image 'there/is/none.png': No such file or directory"
+
+
+def linear_of(folder, weight):
+    path = folder / f"{len(list(folder.iterdir()))}.npz"
+    np.savez(path, **{"lin0.weight": np.asarray(weight, np.float32).reshape(1, -1, 1, 1)})
+    return str(path)
+
+
+def test_players_of_one_setting_are_measured_each_by_what_its_evaluator_says(tmp_path, paintings):
+    """One network, one union of layers: what differs is weights of channels, which layers are content, and pixels."""
+    true, given = RAW["target"] / np.float32(255), RAW["image"] / np.float32(255)
+    both, weights = setting(), (np.ones(5), np.arange(5.0))
+    for weight in weights:
+        spec = {"layers": ["hidden"], "linear": linear_of(tmp_path, weight)}
+        found = evaluators.build("restorer", perceptual=spec).measure(both, judged(DIMMED), "test")["perceptual"]
+        expected = perceptual_by_numpy(0.5 * given, true, "hidden", 5 * weight)[:2].mean()
+        assert found == pytest.approx(expected, rel=1e-4)
+    plain = evaluators.build("restorer", perceptual={"layers": ["hidden"]})
+    assert plain.measure(both, judged(DIMMED), "test")["perceptual"] == pytest.approx(
+        perceptual_by_numpy(0.5 * given, true, "hidden")[:2].mean(), rel=1e-4
+    )
+    for content, style in ((["last"], ["hidden"]), (["hidden"], ["last"])):
+        mine = evaluators.build("stylist", images=paintings[0], content=content, style=style, size=S, channels=1)
+        found = mine.measure(both, judged(DIMMED), "test")
+        change = (features(0.5 * given, content[0]) - features(given, content[0])) ** 2
+        expected = change.mean((1, 2, 3)) / (features(given, content[0]) ** 2).mean((1, 2, 3))
+        assert found["content"] == pytest.approx(expected[:2].mean(), rel=1e-4)
+    shifted = dataclasses.replace(both, extractor_pixels=(0.5, 0.25))  # and the same memo
+    seen = lambda image: (image - 0.5) / 0.25
+    expected = perceptual_by_numpy(seen(0.5 * given), seen(true), "hidden")[:2].mean()
+    assert plain.measure(shifted, judged(DIMMED), "test")["perceptual"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_grey_images_are_three_equal_channels_to_a_network_of_rgb(tmp_path, monkeypatch):
+    """One of a file and one of the run; a network of grey images sees them as they are, and none of colours."""
+    shape = jax.ShapeDtypeStruct((1, S, S, 1), jnp.float32)
+    grey = {**written(tmp_path), "layers": ["hidden"]}
+    assert evaluators.build("restorer", perceptual=grey).fits(shape, FIELDS) is None
+    colours = {name: Field("image", (S, S, 3)) for name in FIELDS}
+    reason = evaluators.build("restorer", perceptual=grey).fits(
+        jax.ShapeDtypeStruct((1, S, S, 3), jnp.float32), colours
+    )
+    assert reason.startswith(grey["weights"])
+    assert "\n" not in reason
+    wide = small.Restores(5).init(jax.random.key(4), jnp.zeros((1, S, S, 3)))
+    monkeypatch.setitem(globals(), "VARIABLES", wide)
+    (tmp_path / "rgb").mkdir()
+    of_file = evaluators.build("restorer", perceptual={**written(tmp_path / "rgb"), "layers": ["hidden"]})
+    of_run = evaluators.build("restorer", perceptual={"layers": ["hidden"]})
+    assert of_file.fits(shape, FIELDS) is None
+    rgb = lambda image: np.repeat(image / np.float32(255), 3, -1)
+    expected = perceptual_by_numpy(0.5 * rgb(RAW["image"]), rgb(RAW["target"]), "hidden")[:2].mean()
+    here = setting()
+    here = dataclasses.replace(
+        here, extractor=dataclasses.replace(make_extractor(CRITIC, wide, layer="hidden"), channels=3)
+    )
+    for mine in (of_file, of_run):
+        found = mine.measure(here, judged(DIMMED), "test")["perceptual"]
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "shape", "words"),
+    [
+        ("restorer", {"perceptual": {"layers": ["hidden", "nonsense"]}}, (S, S, 1), "no module at path 'nonsense'"),
+        ("restorer", {"perceptual": {"layers": ["hidden"]}}, (S, S, 3), r"kernel.*\(3, 3, 3, 5\)"),
+        ("stylist", {"content": ["nonsense"], "style": ["last"]}, (S, S, 1), "no module at path 'nonsense'"),
+        ("stylist", {"content": ["last"], "style": ["last", "nonsense"]}, (S, S, 1), "no module at path 'nonsense'"),
+    ],
+)
+def test_what_the_runs_network_cannot_be_looked_at_for_is_said_from_shapes(paintings, name, arguments, shape, words):
+    if name == "stylist":
+        arguments = {**arguments, "images": paintings[0], "size": S, "channels": 1}
+    network = Critic(CRITIC, jax.eval_shape(lambda: VARIABLES), channels=1)
+    fields = {field: Field("image", shape) for field in FIELDS}
+    reason = evaluators.build(name, **arguments).looks(network, fields)
+    assert re.search(words, reason)
+    assert "\n" not in reason
+
+
+def test_weights_of_other_channels_than_a_layer_has_and_images_without_features_are_said(tmp_path):
+    network = Critic(CRITIC, VARIABLES, channels=1)
+    linear = evaluators.build("restorer", perceptual={"layers": ["hidden"], "linear": linear_of(tmp_path, np.ones(4))})
+    assert linear.looks(network, FIELDS) == "layer 0: weights of shape (4,) for features of 5 channels"
+    squeezes = Critic(SqueezeNet(10), SqueezeNet(10).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))), channels=3)
+    perceptual = evaluators.build("restorer", perceptual={"layers": ["relu1"]})
+    assert perceptual.looks(squeezes, {"target": Field("image", (24, 24, 1))}) is None
+    assert "SqueezeNet" in perceptual.looks(squeezes, {"target": Field("image", (16, 16, 1))})
 
 
 @pytest.fixture(scope="module")

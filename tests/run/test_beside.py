@@ -1,5 +1,7 @@
 """Players beside a stage's method: measured in every arm, and nothing else is changed by them; and style in a whole run."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,8 +9,9 @@ from PIL import Image
 import kdgan
 import tiny
 from configs import common
+from kdgan import evaluators
 from kdgan.config import ConfigError
-from kdgan.run import build, costs
+from kdgan.run import build, costs, extractors, identity, stage_data
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import resolve
 
@@ -40,6 +43,37 @@ def test_a_player_beside_is_measured_and_changes_no_number(tmp_path):
     assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| constant")] == ["constant"]
 
 
+def test_a_finished_run_measures_a_player_beside_it_and_trains_nothing_again(tmp_path):
+    config = tiny.config(seeds=1, steps=2)
+    first = kdgan.train(config, tmp_path)["stages"]["distill"]["arms"]
+    saved = {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()}
+    arms = kdgan.train(with_beside(config, "constant"), tmp_path)["stages"]["distill"]["arms"]
+    assert saved == {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()}
+    for arm, record in arms.items():
+        assert record["players"].pop("constant")["accuracy"]["mean"] > 0
+        assert record["players"] == first[arm]["players"]
+
+
+def test_an_arm_is_the_same_with_and_without_a_player_beside_it():
+    config = with_beside(tiny.config(seeds=1), "constant", "teacher")
+    config.players.critic = dict(model="players.logits_of_means")
+    several = []
+    for names in ((), ("constant", "teacher"), ("critic",)):
+        config.stages.distill.beside = names
+        run = resolve(config)
+        built = build.all_programs(run, run_inputs.load(run))
+        several.append({
+            arm.name: identity.of_arm(run, run.stages[1], arm.name, built) for arm in run.stages[1].arms
+        })  # fmt: skip
+    assert several[0] == several[1] == several[2]
+    assert set(several[1]["kd"]["arm"]["players"]) == {"student", "teacher"}  # called by the method, too
+    assert set(several[1]["scratch"]["arm"]["players"]) == {"student"}
+    by_features = evaluators.build("restorer", perceptual=dict(layers=("dense1",)))
+    for name, depends in (("student", True), ("critic", False)):
+        own = [dataclasses.replace(program, evaluators={name: (by_features,)}) for program in built["distill"]]
+        assert identity.samples(own) == depends
+
+
 def test_what_it_would_cost_is_no_part_of_a_step():
     config = with_beside(tiny.config(seeds=1), "constant")
     config.players.constant = dict(model="players.logits_of_means")
@@ -67,6 +101,17 @@ def test_what_cannot_stand_beside_is_refused(names, words):
         programs(config)
 
 
+def test_an_extractor_sees_pixels_as_the_data_of_its_stage_give_them():
+    config = tiny.config(seeds=1)
+    with config.unlocked(), config.ignore_type():
+        config.stages.teacher.data = dict(mean=0.5)
+    config.evaluate.extractor = dict(stage="teacher", player="teacher", layer="dense1")
+    run = resolve(config)
+    inputs = stage_data.load(run)
+    assert inputs.config.mean == 0.0
+    assert extractors.pixels_of(run, inputs, {}) == (0.5, 1.0)
+
+
 def test_a_style_is_learned_and_judged_by_a_classifier_of_the_run(tmp_path):
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(tmp_path / "style.png")
     painting = dict(images=str(tmp_path / "style.png"), size=8, channels=1)
@@ -90,6 +135,10 @@ def test_a_style_is_learned_and_judged_by_a_classifier_of_the_run(tmp_path):
             steps=3,
         ),
     )
+    wrong = config.copy_and_resolve_references()
+    wrong.players.student.evaluate.content = ("nonsense",)
+    with pytest.raises(ConfigError, match=r"student\.evaluate = 'stylist': by config\.evaluate\.extractor.*'nonsense'"):
+        kdgan.train(wrong, tmp_path / "wrong")
     summary = kdgan.train(config, tmp_path / "run")
     players = summary["stages"]["paint"]["arms"]["main"]["players"]
     assert "style_images" not in players

@@ -289,6 +289,62 @@ def test_cached_and_uncached_arms_see_the_same_windows(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, *batches)
 
 
+def of_target(scale, **augment):
+    """A stage whose cached teacher is given the target, `scale` times as large as the image."""
+    made = whole_run(("teacher",))
+    del made.stages.teacher
+    made.players.student.model_args.scale = scale
+    made.players.teacher.inputs, made.players.teacher.evaluate = ("target",), "nothing"
+    image = RNG.integers(0, 256, (8, 14, 12, 1), np.uint8)
+    target = RNG.integers(0, 256, (8, 14 * scale, 12 * scale, 1), np.uint8)
+    both = data.from_fields({"image": image, "target": target}, kinds=dict(image="image", target="image"))
+    made.data.labelled, made.data.unlabelled_batch_size = None, 0
+    made.stages.main.lambdas = dict(student=dict(clean=0.5, teacher=0.5))
+    made.stages.main.method, made.stages.main.augment = dict(name="test_degraded.halves"), augment
+    made.stages.main.start = dict(teacher=dict(checkpoint="unread"))
+    sets = {"train": both, "test": both}
+    run = resolve(run_inputs.handed_over(made, sets))
+    inputs = run_inputs.load(run, sets)
+    return run, inputs, build.all_programs(run, inputs, read_checkpoints=False)["main"][0]
+
+
+FIELDS = ("image", "target")
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_windows_of_outputs_lie_where_those_of_the_players_own_field_do(scale, tmp_path):
+    run, inputs, program = of_target(scale, crop={"size": 4, "fields": FIELDS}, turn={"fields": FIELDS})
+    assert program.whole
+    module, target = program.local_modules["teacher"], inputs.train.arrays["target"]
+    variables = {"params": module.init(jax.random.key(3), jnp.zeros((1, 8, 8, 1)))["params"], "model_state": {}}
+    table = teacher_outputs.Tables(run, inputs, tmp_path).of(program, {0: {"teacher": variables}})[0]
+    raw = next(run_batches.batches(
+        inputs, seed=0, stage=0, batch_size=4, start=0, steps=1, cached=table, whole=True, spec=program.augment,
+        first=True,
+    ))  # fmt: skip
+    batch = jax.jit(program.prepare)(raw, inputs.device_arrays())
+    assert batch["target"].shape == batch["cached"]["teacher"].shape == (4, 4 * scale, 4 * scale, 1)
+    for i, row in enumerate(raw["index"]):
+        top, left = scale * raw["drawn"]["origin"][i]
+        window = np.s_[top : top + 4 * scale, left : left + 4 * scale]
+        made = np.asarray(module.apply({"params": variables["params"]}, target[row][None] / np.float32(255)))[0]
+        forms = [(np.rot90(target[row][window][:, ::f], k), np.rot90(made[window][:, ::f], k))
+                 for f in (1, -1) for k in range(4)]  # fmt: skip
+        of_this = [one for form, one in forms if np.array_equal(form, np.round(255 * batch["target"][i]))]
+        assert any(np.allclose(one, batch["cached"]["teacher"][i], atol=1e-5) for one in of_this)
+
+
+@pytest.mark.parametrize("left", ["crop", "flip"])
+def test_outputs_of_a_field_that_is_not_changed_with_the_images_are_refused(left):
+    augment = {"crop": {"size": (14, 12)}, "flip": {}}
+    augment = {name: {**of, "fields": ("image",) if name == left else FIELDS} for name, of in augment.items()}
+    with pytest.raises(
+        ConfigError, match=rf"teacher is given the field 'target', which .*augment\.{left} leaves"
+    ) as error:
+        of_target(1, **augment)
+    assert "\n" not in str(error.value)
+
+
 def halves() -> Method:
     def terms(players, batch, key):
         restored = players.student(batch["image"])
