@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
 
+LARGEST_SCALE = 16  # of models and degradations
+
 # Below half the smallest distance between two results (1/(16·s⁴), s <= 16), so that a tie, which is no exact number where
 # s is no power of 2, goes upwards on every machine.
 _TIE = 1e-7

@@ -4,6 +4,7 @@ The only file of the project that does so. It imports nothing of the project, so
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ import numpy as np
 
 # A writer that was killed leaves its temporary file. None writes for so long without a pause: an older file is orphaned.
 STALE_SECONDS = 60.0
+_LONGEST = 100  # bytes of a name that its temporary file has, too; of a longer one it has a digest, and is not longer
 
 
 def expanded(path: str | os.PathLike) -> str:
@@ -54,7 +56,7 @@ def write_atomic(path: str | os.PathLike, data: bytes | str | Iterable[bytes] | 
     target = pathlib.Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f"{_beginning(target)}{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
             if callable(data):
@@ -155,9 +157,17 @@ def _remove_stale(target: pathlib.Path) -> None:
 
 def _temporaries(target: pathlib.Path) -> Iterator[pathlib.Path]:
     # Not glob: the name may hold brackets or stars.
+    beginning = _beginning(target)
     for entry in os.scandir(target.parent):
-        if entry.name.startswith(f".{target.name}.") and entry.name.endswith(".tmp"):
+        if entry.name.startswith(beginning) and entry.name.endswith(".tmp"):
             yield pathlib.Path(entry.path)
+
+
+def _beginning(target: pathlib.Path) -> str:
+    """What the names of a file's temporary files begin with."""
+    name = os.fsencode(target.name)
+    short = target.name if len(name) <= _LONGEST else hashlib.blake2b(name, digest_size=16).hexdigest()
+    return f".{short}."
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

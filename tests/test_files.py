@@ -187,3 +187,13 @@ def test_read_json_names_a_broken_file(tmp_path):
         files.read_json(tmp_path / "x.json")
     with pytest.raises(FileNotFoundError):
         files.read_json(tmp_path / "y.json")
+
+
+def test_a_temporary_file_has_a_name_no_longer_than_a_long_target(tmp_path, monkeypatch):
+    target, seen = tmp_path / ("ü" * 125), []
+    stale = pathlib.Path(f"{tmp_path}/{files._beginning(target)}7-ab.tmp")
+    stale.write_text("")
+    os.utime(stale, (0, 0))
+    files.write_atomic(target, lambda file: seen.append(os.path.basename(file.name)))
+    assert len(os.fsencode(seen[0])) <= 250
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]

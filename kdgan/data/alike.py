@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kdgan.data.fields import Field
+from kdgan.data.fields import IMAGE, TARGET, Field
 from kdgan.data.windows import is_window
 
+_MOVES = ("affine", "crop", "flip", "turn")  # what lies where in an image
 _BY_PIXELS = ("crop", "cutout", "cutmix", "mixup")  # what they draw, or mix, depends on the size
 
 
@@ -24,7 +25,8 @@ def by_field(
 
     Raises:
         ValueError: for a field that there is not, or that holds no images; several fields of images of which none is
-            named; images of several sizes where an augmentation counts in pixels.
+            named; images of several sizes where an augmentation counts in pixels; with `together` an image that is moved
+            without its target, or the target without it.
     """
     parts: dict[str, dict[str, Any]] = {name: {} for name, field in fields.items() if field.kind == "image"}
     for name, settings in spec.items():
@@ -45,6 +47,11 @@ def by_field(
                 f"{where} is missing: the data have several fields of images, {', '.join(parts)}; name those to change alike"
             )
         chosen = chosen or tuple(parts)
+        if together and name in _MOVES and len({IMAGE, TARGET} & set(chosen)) == 1:
+            raise ValueError(
+                f"{where} = {chosen}: {IMAGE!r} and {TARGET!r}, of which data.degrade makes one of the other, are changed"
+                " alike; name both, or leave fields out"
+            )
         counts_pixels = name in _BY_PIXELS and not (name == "crop" and is_window(settings))
         if counts_pixels and len({fields[field].shape[:2] for field in chosen}) > 1:
             sizes = ", ".join(f"{field} {fields[field].shape[:2]}" for field in chosen)

@@ -318,9 +318,7 @@ _ACCEPTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "probability": (lambda value: 0 <= value <= 1, "a probability in 0..1"),
     "size": (lambda value: isinstance(value, int) and value >= 1, "a whole number of pixels, at least 1"),
     "crop.size": (
-        lambda value: (
-            len(pair(value)) == 2 and min(pair(value)) >= 1 and all(side == int(side) for side in pair(value))
-        ),
+        lambda value: min(pair(value)) >= 1,
         "(height, width) of at least 1 pixel, or the side of a square",
     ),
     "alpha": (lambda value: value > 0 and math.isfinite(value), "a number above 0"),

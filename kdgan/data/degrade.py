@@ -32,7 +32,8 @@ from scipy import special
 from kdgan import bicubic
 
 FUNCTION = "function"
-LARGEST_SCALE, LARGEST_SIGMA, LARGEST_PEAK = 16, 255.0, 10_000.0
+LARGEST_SIGMA, LARGEST_PEAK = 255.0, 10_000.0
+SMALLEST = 1e-3  # of both: a smaller peak is noise of more than 1,000 times the pixels' range, a smaller sigma is none
 _FINEST = 2.0**20  # noise is a multiple of 1/2²⁰: a product with it is exact, so that x + noise is rounded once
 _BITS, _LOOKUPS = 12, 4  # a normal number is the sum of so many quantiles, each by so many bits
 _UNIT = np.arange(256, dtype=np.float32) / np.float32(255)  # looked up: a compiler may turn x/255 into x·(1/255)
@@ -211,24 +212,24 @@ def _check_name(name: str, arguments: Any) -> None:
 
 
 def _whole(where: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_SCALE:
-        raise ValueError(f"degrade.{where} = {value!r}: a whole number of 1 to {LARGEST_SCALE} is accepted")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= bicubic.LARGEST_SCALE:
+        raise ValueError(f"degrade.{where} = {value!r}: a whole number of 1 to {bicubic.LARGEST_SCALE} is accepted")
     return value
 
 
 def _number(where: str, value: Any, largest: float, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= largest:
-        raise ValueError(f"degrade.{where} = {value!r}: {what}, above 0 and up to {largest:g}, is accepted")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not SMALLEST <= value <= largest:
+        raise ValueError(f"degrade.{where} = {value!r}: {what}, from {SMALLEST:g} to {largest:g}, is accepted")
     return float(value)
 
 
 def _range(value: Any) -> tuple[float, float]:
     ends = value if isinstance(value, list | tuple) else (value, value)
     fine = len(ends) == 2 and all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
-    if not fine or not 0 <= ends[0] <= ends[1] <= LARGEST_SIGMA or ends[1] == 0:
+    if not fine or not 0 <= ends[0] <= ends[1] <= LARGEST_SIGMA or ends[1] < SMALLEST:
         raise ValueError(
-            f"degrade.gaussian.sigma = {value!r}: a number of levels of 255, above 0 and up to {LARGEST_SIGMA:g}, or (low,"
-            " high) is accepted"
+            f"degrade.gaussian.sigma = {value!r}: a number of levels of 255, from {SMALLEST:g} to {LARGEST_SIGMA:g}, or"
+            " (low, high), of which low may be 0, is accepted"
         )
     return float(ends[0]), float(ends[1])
 

@@ -17,14 +17,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-from PIL import UnidentifiedImageError
 
 from kdgan.data import slices
 from kdgan.data.classes import absent_classes, check_num_classes
 from kdgan.data.dataset import Dataset, of_images
 from kdgan.data.errors import ArgumentError, UnreadableImageError, UnreadableImageWarning, tell_unreadable
-from kdgan.data.images import GREY, SUFFIXES, UNREADABLE, Header, read_header, read_pixels
-from kdgan.data.tree import Tree, scan, sub_folders
+from kdgan.data.images import GREY, SUFFIXES, UNREADABLE, Header, read_header, read_pixels, reason
+from kdgan.data.tree import Tree, scan, skipped, some, sub_folders
 
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 _LOOSE = ""  # the class of images that are in none
@@ -73,12 +72,12 @@ def read_folder(
     every = lambda field: [f"{name}/{path}" for name, tree in trees.items() for path in getattr(tree, field)]
     if (closed := every("closed")) and not skip:
         raise ArgumentError(
-            f"folders under {root} that may not be listed: {_some(closed)}. Give yourself the right to, or leave them out"
+            f"folders under {root} that may not be listed: {some(closed)}. Give yourself the right to, or leave them out"
             " with {on_bad_image}='skip'"
         )
     if (broken := every("broken")) and not skip:
         raise ArgumentError(
-            f"links under {root} that lead nowhere: {len(broken):,} ({_some(broken)}). Remove them, or leave them out with"
+            f"links under {root} that lead nowhere: {len(broken):,} ({some(broken)}). Remove them, or leave them out with"
             " {on_bad_image}='skip'"
         )
     classes, left_out_classes = _classes(root, split, trees, class_names, skip)
@@ -93,7 +92,7 @@ def read_folder(
         try:
             headers[file] = read_header(file)
         except UNREADABLE as error:
-            bad[file] = _reason(error)
+            bad[file] = reason(error)
     channels = channels or (1 if {header.mode for header in headers.values()} <= GREY else 3)
     sides = [size or header.size for header in headers.values()] or [(1, 1)]
     several = len(set(sides)) > 1
@@ -106,7 +105,7 @@ def read_folder(
                 try:
                     image[number] = read_pixels(file, (*(size or headers[file].size), channels), size is not None)
                 except UNREADABLE as error:
-                    bad[file] = _reason(error)
+                    bad[file] = reason(error)
     elif several:
         raise ArgumentError(
             f"images of folder {root} differ in size and take {needed / 2**20:,.0f} MiB, more than {{memory_limit}} ="
@@ -123,7 +122,7 @@ def read_folder(
     notes = [
         *left_out,
         *left_out_classes,
-        *_skipped(trees, classes),
+        *skipped(trees.values(), loose=bool(classes)),
         *([f"EXIF orientation applied to {turned:,} of {len(kept):,} images"] if turned else []),
         *_alike(classes),
         *absent_classes(label, classes),
@@ -178,13 +177,13 @@ class _FolderReader:
             try:
                 return read_pixels(path, self.shape, self.resize)
             except UNREADABLE as error:
-                reason = _reason(error)
+                why = reason(error)
                 if self.group is None:
                     raise UnreadableImageError(
-                        f"image {path} cannot be read: {reason}. Mend or remove it, or let another of its class stand in"
+                        f"image {path} cannot be read: {why}. Mend or remove it, or let another of its class stand in"
                         " with {on_bad_image}='skip'"
                     ) from error
-                tell_unreadable(self.unreadable, {path: reason})
+                tell_unreadable(self.unreadable, {path: why})
         raise UnreadableImageError(
             f"image {self.paths[index]} cannot be read: {self.unreadable[self.paths[index]]}; nor can any other that might"
             " stand in for it, of the same class"
@@ -198,17 +197,8 @@ class _FolderReader:
             yield from map(int, (*alike[place + 1 :], *alike[:place]))
 
 
-def _reason(error: Exception) -> str:
-    """The first line of an error, without the path that stands before it in any case."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, UnidentifiedImageError):
-        return "its content is of no known image format"
-    return (f"{error}".splitlines() or [type(error).__name__])[0]
-
-
 def _report(bad: Mapping[pathlib.Path, str], total: int, root: pathlib.Path, skip: bool) -> list[str]:
-    named = _some([f"{file.relative_to(root)} ({why})" for file, why in bad.items()], 5, "; ")
+    named = some([f"{file.relative_to(root)} ({why})" for file, why in bad.items()], 5, "; ")
     counted = f"{len(bad)} of {total} images"
     if not skip:
         raise ArgumentError(
@@ -220,11 +210,6 @@ def _report(bad: Mapping[pathlib.Path, str], total: int, root: pathlib.Path, ski
         stacklevel=4,
     )
     return [f"left out: {counted}, which cannot be read: {named}"]
-
-
-def _some(names: Sequence[str], count: int = 3, between: str = ", ") -> str:
-    more = f"{between}and {len(names) - count:,} more" if len(names) > count else ""
-    return between.join(name.encode(errors="replace").decode() for name in names[:count]) + more
 
 
 def _base(root: pathlib.Path, name: str) -> pathlib.Path:
@@ -271,7 +256,7 @@ def _classes(
     with_files = any(tree.classes.get(name) for tree in trees.values() for name in names)
     if names and not with_files and any(tree.loose for tree in trees.values()):
         raise ValueError(
-            f"split {split!r} of folder {root} has images in no class; those of {others} have the classes {_some(names)}"
+            f"split {split!r} of folder {root} has images in no class; those of {others} have the classes {some(names)}"
         )
     return names, list(dict.fromkeys(notes))
 
@@ -307,17 +292,17 @@ def _leave_out(
 ) -> list[str]:
     """A note, with a warning, for each reason for which classes are left out; an error where they may not be."""
     others = [file for tree in trees for file in tree.others if file.split("/")[0] in empty]
-    there = f" (files of other types: {_some(others)})" if others else ""
+    there = f" (files of other types: {some(others)})" if others else ""
     reasons = {"without an image": (empty, there), "without an image that can be read": (damaged, "")}
     notes = []
     for what, (names, more) in reasons.items():
         if not names:
             continue
-        message = f"split {split!r} of folder {root} has class folders {what}: {_some(names, 10)}{more}"
+        message = f"split {split!r} of folder {root} has class folders {what}: {some(names, 10)}{more}"
         if not skip:
             raise ArgumentError(f"{message}. Remove them, or leave them out with {{on_bad_image}}='skip'")
         warnings.warn(f"{message}. They are left out (on_bad_image='skip')", UnreadableImageWarning, stacklevel=5)
-        notes.append(f"left out: {_some(names)}, of which no class has {what.removeprefix('without ')}")
+        notes.append(f"left out: {some(names)}, of which no class has {what.removeprefix('without ')}")
     return notes
 
 
@@ -332,21 +317,7 @@ def _sliced(
     return [(base / file, label) for file, label in files[start:stop]]
 
 
-def _skipped(trees: Mapping[str, Tree], classes: Sequence[str]) -> list[str]:
-    """A note for each reason for which something was passed by."""
-    every = lambda field: [path for tree in trees.values() for path in getattr(tree, field)]
-    reasons = {
-        "hidden or the system's": every("hidden"),
-        "not of an image's type": every("others"),
-        "images in no class folder": every("loose") if classes else [],
-        "links to a folder above them": every("loops"),
-        "folders that may not be listed": every("closed"),
-        "links that lead nowhere": every("broken"),
-    }
-    return [f"skipped, {reason}: {len(paths):,} ({_some(paths)})" for reason, paths in reasons.items() if paths]
-
-
 def _alike(classes: Sequence[str]) -> list[str]:
     spelled = Counter(name.lower() for name in classes)
     names = [name for name in classes if spelled[name.lower()] > 1]
-    return [f"classes whose names differ in capitals only: {_some(names, 4)}"] if names else []
+    return [f"classes whose names differ in capitals only: {some(names, 4)}"] if names else []

@@ -46,7 +46,7 @@ def read_header(file: str | pathlib.Path) -> Header:
         One of UNREADABLE: no image, not 8 bits a channel, or cut off.
     """
     with open(file, "rb") as stream, Image.open(stream) as picture:
-        if picture.mode not in _EIGHT_BITS or _is_deep(picture):
+        if picture.mode not in _EIGHT_BITS or is_deep(picture):
             depth = " of 16 bits" if picture.mode in _EIGHT_BITS else ""
             raise ValueError(f"mode {picture.mode}{depth} is not 8 bits a channel")
         orientation = _orientation(picture, stream)
@@ -75,6 +75,15 @@ def read_pixels(file: str | pathlib.Path, shape: tuple[int, int, int], resize: b
     if array.shape != shape:
         raise ValueError(f"it has {array.shape[0]}×{array.shape[1]} pixels, no longer {shape[0]}×{shape[1]}")
     return array
+
+
+def reason(error: Exception) -> str:
+    """Why an image cannot be read: the first line of an error, without the path that stands before it in any case."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, UnidentifiedImageError):
+        return "its content is of no known image format"
+    return (f"{error}".splitlines() or [type(error).__name__])[0]
 
 
 def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -108,7 +117,7 @@ def _orientation(picture: Image.Image, stream: IO[bytes]) -> int:
         return 1
 
 
-def _is_deep(picture: Image.Image) -> bool:
+def is_deep(picture: Image.Image) -> bool:
     """Whether colours have more than 8 bits a channel, of which Pillow would drop the lower ones without a word."""
     if picture.format not in ("PNG", "TIFF", "PPM"):
         return False

@@ -11,23 +11,46 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from kdgan.data.images import UNREADABLE
+from kdgan.data.images import UNREADABLE, is_deep
 
-# Suffix -> (format, whether it holds opacity, whether it holds grey of 16 bits, options of saving).
-FORMATS: dict[str, tuple[str, bool, bool, dict[str, Any]]] = {
-    ".png": ("PNG", True, True, {}),
-    ".jpg": ("JPEG", False, False, {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", False, False, {"quality": 95, "subsampling": 0}),
-    ".webp": ("WEBP", True, False, {"lossless": True}),
-    ".tif": ("TIFF", True, True, {}),
-    ".tiff": ("TIFF", True, True, {}),
-    ".bmp": ("BMP", False, False, {}),
+
+class Format(NamedTuple):
+    """What files of a suffix are.
+
+    Attributes:
+      name: Pillow's.
+      opacity: whether they hold opacity.
+      sixteen: whether they hold grey of 16 bits.
+      profile: whether they hold the profile of their colours.
+      options: of saving.
+    """
+
+    name: str
+    opacity: bool
+    sixteen: bool
+    profile: bool
+    options: dict[str, Any]
+
+
+_JPEG = Format("JPEG", False, False, True, {"quality": 95, "subsampling": 0})
+_TIFF = Format("TIFF", True, True, True, {})
+FORMATS = {
+    ".png": Format("PNG", True, True, True, {}),
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    # `exact`: else colours under an opacity of 0 are changed, to make the file smaller.
+    ".webp": Format("WEBP", True, False, True, {"lossless": True, "exact": True}),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".bmp": Format("BMP", False, False, False, {}),
 }
 _GREY16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GREY, _COLOURS = ("1", "L"), ("RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 _OPACITY = ("LA", "La", "PA", "RGBA", "RGBa")
 
-__all__ = ["FORMATS", "UNREADABLE", "Canvas", "Picture", "enlarged", "read", "write"]
+_SPACES = {"L": b"GRAY", "I;16": b"GRAY", "RGB": b"RGB "}  # mode of what is written -> what its profile must be of
+
+__all__ = ["FORMATS", "UNREADABLE", "Canvas", "Format", "Picture", "enlarged", "fits", "read", "write"]
 
 
 class Picture(NamedTuple):
@@ -55,7 +78,7 @@ def read(file: str | pathlib.Path) -> Picture:
         One of UNREADABLE: no image, cut off, or colours of more than 8 bits a channel.
     """
     with open(file, "rb") as stream, Image.open(stream) as picture:
-        deep = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
+        deep = is_deep(picture)
         if picture.mode not in (*_GREY16, *_GREY, *_COLOURS, *_OPACITY, "P") or (deep and picture.mode not in _GREY16):
             what = "16 bits a channel" if deep else f"mode {picture.mode}"
             raise ValueError(f"{what}: 8 bits a channel, or grey of 16 bits, is read; save it so")
@@ -65,7 +88,7 @@ def read(file: str | pathlib.Path) -> Picture:
         with contextlib.suppress(Exception):  # damaged EXIF, which Pillow reports in many ways: the pixels are in order
             turned = ImageOps.exif_transpose(picture)
         if turned.mode in _GREY16:
-            return Picture(_sixteen(np.asarray(turned)), None, None)
+            return Picture(_sixteen(np.asarray(turned)), None, profile)
         transparent = turned.mode in _OPACITY or "transparency" in turned.info
         grey = turned.mode in (*_GREY, "LA", "La")
         if not transparent:
@@ -120,11 +143,16 @@ class Canvas:
         return self._image if self._deep is None else Image.fromarray(self._deep)
 
 
+def fits(profile: bytes, image: Image.Image) -> bool:
+    """Whether a profile's space of colours, as its header names it, is that of an image; one of CMYK, say, is not."""
+    return profile[16:20] == _SPACES.get(image.mode)
+
+
 def write(image: Image.Image, suffix: str, *, opacity: np.ndarray | None, profile: bytes | None) -> bytes:
     """The file of an image, in the format of a suffix of FORMATS; opacity [h, w] where the format holds it."""
-    kind, transparent, _, options = FORMATS[suffix]
-    if opacity is not None and transparent:
+    form = FORMATS[suffix]
+    if opacity is not None and form.opacity:
         image.putalpha(Image.fromarray(opacity))
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options, **({"icc_profile": profile} if profile else {}))
+    image.save(buffer, form.name, **form.options, **({"icc_profile": profile} if profile else {}))
     return buffer.getvalue()

@@ -90,6 +90,9 @@ def load(
     ):
         if given and not served:
             raise ArgumentError(f"{{{argument}}} = {dict(given)} says nothing of {{name}} = {name!r}; leave it out")
+    for field, source in (fields or {}).items():
+        if not isinstance(source, str):
+            raise ArgumentError(f"{{fields}}.{field} = {source!r}: a name is accepted")
     if scheme == "folder":
         from kdgan.data.folder import read_folder
         from kdgan.data.folder_pairs import read_pairs

@@ -8,7 +8,7 @@ import dataclasses
 import errno
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from kdgan.data.images import SUFFIXES
 
@@ -66,6 +66,27 @@ def scan(folder: pathlib.Path) -> Tree:
             tree.classes[name] = []
             _walk(folder, name, tree.classes[name], set(above), tree)
     return tree
+
+
+def skipped(trees: Iterable[Tree], *, loose: bool) -> list[str]:
+    """A note for each reason for which something was passed by; `loose`: so were images in no sub-folder."""
+    trees = tuple(trees)
+    every = lambda field: [path for tree in trees for path in getattr(tree, field)]
+    reasons = {
+        "hidden or the system's": every("hidden"),
+        "not of an image's type": every("others"),
+        "images in no class folder": every("loose") if loose else [],
+        "links to a folder above them": every("loops"),
+        "folders that may not be listed": every("closed"),
+        "links that lead nowhere": every("broken"),
+    }
+    return [f"skipped, {reason}: {len(paths):,} ({some(paths)})" for reason, paths in reasons.items() if paths]
+
+
+def some(names: Sequence[str], count: int = 3, between: str = ", ") -> str:
+    """The first names, and how many more there are."""
+    more = f"{between}and {len(names) - count:,} more" if len(names) > count else ""
+    return between.join(name.encode(errors="replace").decode() for name in names[:count]) + more
 
 
 def _walk(folder: pathlib.Path, start: str, images: list[str], visited: set, tree: Tree) -> None:

@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 from jaxtyping import Int32, Int64, Integer, UInt32
 
+MOST_PLACES = 2**31 - 1  # a place is an int32
 KEY: UInt32[np.ndarray, "2"] = np.array([0, zlib.crc32(b"views")], np.uint32)
 
 

@@ -103,9 +103,15 @@ def _scale(dataset: Dataset, main: str, name: str, sides: Mapping[str, np.ndarra
 
 
 def pair(size: Any) -> tuple[int, int]:
-    """(h, w) of a size; a number is the side of a square."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return int(height), int(width)
+    """(h, w) of a size; a number is the side of a square.
+
+    Raises:
+        ValueError: sides are no whole numbers.
+    """
+    several = (size, size) if isinstance(size, int) else tuple(size)
+    if len(several) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in several):
+        raise ValueError(f"a size is {size!r}: (height, width) in whole pixels, or the side of a square, is accepted")
+    return several
 
 
 def origins(

@@ -72,12 +72,22 @@ def check(field: str, spec: Mapping[str, Any] | None) -> None:
     """Raises ValueError for fields that there are not, or a model without weights."""
     if spec is None:
         return
+    if not isinstance(spec, Mapping):
+        raise ValueError(f"{field} = {spec!r}: a mapping of {', '.join(FIELDS)}, or None, is accepted")
+    paths(f"{field}.layers", spec.get("layers", ()))
     if unknown := [name for name in spec if name not in FIELDS]:
         raise ValueError(f"{field} has no {unknown[0]!r}; accepted are {', '.join(FIELDS)}")
     if ("model" in spec) != ("weights" in spec):
         raise ValueError(
             f"{field} = {dict(spec)}: model and weights go together; without both it is evaluate.extractor's"
         )
+
+
+def paths(field: str, value: Any) -> tuple[str, ...]:
+    """Paths of a network's modules, or a ValueError for what is none; a single word would be read letter by letter."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(path, str) for path in value):
+        raise ValueError(f"{field} = {value!r}: paths of modules, as ('body',), are accepted")
+    return tuple(value)
 
 
 def is_of_run(spec: Mapping[str, Any] | None) -> bool:

@@ -45,8 +45,11 @@ def restorer(
     """
     if channels not in restoration.CHANNELS:
         raise ValueError(f"channels = {channels!r}: accepted are {', '.join(restoration.CHANNELS)}")
-    if border != SCALE and (not isinstance(border, int) or border < 0):
+    if border != SCALE and (isinstance(border, bool) or not isinstance(border, int) or border < 0):
         raise ValueError(f"border = {border!r}: pixels, 0 or more, or 'scale' are accepted")
+    for name, value in {"rounded": rounded, "similarity": similarity, "edges": edges}.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} = {value!r}: True or False is accepted")
     critic.check("perceptual", perceptual)
     layers = tuple((perceptual or {}).get("layers", ()))
     if perceptual is not None and not layers:

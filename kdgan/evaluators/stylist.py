@@ -56,18 +56,16 @@ def stylist(
       ValueError: no layers, or numbers that do not go together.
     """
     critic.check("network", network)
+    content, style = critic.paths("content", content), critic.paths("style", style)
     if not content or not style:
-        raise ValueError(
-            f"content = {tuple(content)}, style = {tuple(style)}: paths of the network's features are wanted"
-        )
-    if not weight > 0:
-        raise ValueError(f"weight = {weight}: a positive number is accepted")
-    names = (images,) if isinstance(images, str) else tuple(images)
+        raise ValueError(f"content = {content}, style = {style}: paths of the network's features are wanted")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
+        raise ValueError(f"weight = {weight!r}: a positive number is accepted")
+    names = style_images.names_of(images)
     if len(names) != styles:
         raise ValueError(f"styles = {styles}: images names {len(names)}; one for each style is accepted")
     # Read where they are needed: a trained player is taken out without them.
     paintings = functools.cache(lambda: style_images.build(names, size, channels))
-    content, style = tuple(content), tuple(style)
     layers = tuple(dict.fromkeys((*content, *style)))
 
     def sums(apply, variables, batch, key, others):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from kdgan.data.diffaugment import diffaugment
 from kdgan.game import Batch, Method, Move, Players, Terms, fold_in_name
 from kdgan.losses import penalties
-from kdgan.losses.adversarial import GANLoss, gan_loss
+from kdgan.losses.adversarial import GAN_LOSSES, GANLoss, gan_loss
 
 PENALTIES = ("r1", "gradient")
 
@@ -87,17 +87,22 @@ class Adversary:
     diffaugment: str = ""
     conditional: bool = False
     patches: bool = False
+    called: str = "loss"
 
     def __post_init__(self):
+        if self.loss not in GAN_LOSSES:
+            raise ValueError(f"method.{self.called} = {self.loss!r}: accepted are {', '.join(GAN_LOSSES)}")
+        if isinstance(self.real_label, bool) or not isinstance(self.real_label, int | float):
+            raise ValueError(f"method.real_label = {self.real_label!r}: a number in (0, 1] is accepted")
         try:
             gan_loss(self.loss, real_label=self.real_label)
         except ValueError as error:
-            raise ValueError(f"method.loss, method.real_label: {error}") from error
+            raise ValueError(f"method.real_label = {self.real_label}: {error}") from error
         _check_policy(self.diffaugment)
         if self.penalty not in (None, *PENALTIES):
             raise ValueError(f"method.penalty = {self.penalty!r}: accepted are {', '.join(PENALTIES)}, or None")
-        if self.penalty_every < 1:
-            raise ValueError(f"method.penalty_every = {self.penalty_every}: must be at least 1")
+        if not isinstance(self.penalty_every, int) or self.penalty_every < 1:
+            raise ValueError(f"method.penalty_every = {self.penalty_every!r}: must be at least 1")
 
     @property
     def losses(self) -> GANLoss:

@@ -32,7 +32,7 @@ class _Pair:
             raise ValueError(f"method.pixel = {pixel!r}: accepted are {', '.join(PIXELS)}")
         self.latent, self.teacher_latent = latent, teacher_latent or latent
         self.pixel, self.conditional = PIXELS[pixel], conditional
-        self.adapted, self.aligned = pairs_of(adapted), pairs_of(aligned)
+        self.adapted, self.aligned = pairs_of("adapted", adapted), pairs_of("aligned", aligned)
         self.movers = ("student", "adapter") if self.adapted else "student"
 
     def noise(self, batch: Batch, key: Any) -> tuple[jax.Array, jax.Array]:
@@ -74,9 +74,22 @@ class _Pair:
         return image, target, terms
 
 
-def pairs_of(paths: Paths) -> dict[str, str]:
-    """The student's path of a module -> the teacher's."""
-    return dict(paths) if isinstance(paths, Mapping) else {path: path for path in paths}
+def pairs_of(field: str, paths: Paths) -> dict[str, str]:
+    """The student's path of a module -> the teacher's.
+
+    Raises:
+      ValueError: they are no paths.
+    """
+    if isinstance(paths, Mapping) and all(isinstance(path, str) for pair in paths.items() for path in pair):
+        return dict(paths)
+    return {path: path for path in paths_of(field, paths, " or a mapping of the student's to the teacher's,")}
+
+
+def paths_of(field: str, paths: Any, more: str = "") -> tuple[str, ...]:
+    """Paths of a network's modules, or a ValueError for what is none; a single word would be read letter by letter."""
+    if isinstance(paths, str) or not isinstance(paths, Sequence) or not all(isinstance(path, str) for path in paths):
+        raise ValueError(f"method.{field} = {paths!r}: paths of modules, as ('body',),{more} are accepted")
+    return tuple(paths)
 
 
 def generator_mimic(

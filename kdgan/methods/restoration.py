@@ -19,7 +19,7 @@ from kdgan.losses import affinity as relation_losses
 from kdgan.losses import features as feature_losses
 from kdgan.losses import images as image_losses
 from kdgan.methods.gan import Adversary, fooling, of_image
-from kdgan.methods.generators import Paths, pairs_of
+from kdgan.methods.generators import Paths, pairs_of, paths_of
 
 TARGETS = ("clean", "again", "half")
 ON = ("labelled", "others", "all")
@@ -51,8 +51,8 @@ def restore(
     distance = distance_of("loss", loss)
     _check_choice("targets", targets, TARGETS)
     _check_choice("on", on, ON)
-    if not isinstance(scale, int) or scale < 2:
-        raise ValueError(f"method.scale = {scale!r}: a whole number of at least 2 is accepted")
+    if isinstance(scale, bool) or not isinstance(scale, int) or not 2 <= scale <= bicubic.LARGEST_SCALE:
+        raise ValueError(f"method.scale = {scale!r}: a whole number of 2 to {bicubic.LARGEST_SCALE} is accepted")
 
     def terms(players, batch, key):
         part = part_of(batch, on)
@@ -114,10 +114,9 @@ def restore_distill(
     distance, seen = distance_of("loss", loss), seen_by("perceptual_loss", perceptual_loss)
     _check_choice("on", on, ON)
     _check_choice("relation", relation, relation_losses.FORMS)
-    adapted, related, layers = pairs_of(features), pairs_of(relations), tuple(perceptual)
-    adversary = (
-        Adversary(adversarial, real_label, penalty, penalty_every, diffaugment, patches=True) if adversarial else None
-    )
+    adapted, related = pairs_of("features", features), pairs_of("relations", relations)
+    layers = paths_of("perceptual", perceptual)
+    adversary = of_restorer(adversarial, real_label, penalty, penalty_every, diffaugment)
     if not (clean or pixels or adapted or related or layers or adversary):
         raise ValueError(
             "method: nothing is learned; set clean, pixels, features, relations, perceptual or adversarial"
@@ -318,6 +317,15 @@ def perceived(
     _, seen = players.critic(image, features=tuple(layers))
     _, wanted = players.critic(reference, features=tuple(layers))
     return distance(seen, wanted)
+
+
+def of_restorer(
+    adversarial: str, real_label: float, penalty: str | None, penalty_every: int, diffaugment: str
+) -> Adversary | None:
+    """How the discriminator of a network from image to image judges; None: there is no game."""
+    if not adversarial:
+        return None
+    return Adversary(adversarial, real_label, penalty, penalty_every, diffaugment, patches=True, called="adversarial")
 
 
 def game(adversary: Adversary, players: Players, real: Any, fake: Any, batch: Batch, key: Any) -> Terms:

@@ -10,8 +10,9 @@ from kdgan.game import Batch, Method, Move, Players, fold_in_name
 from kdgan.losses import features as feature_losses
 from kdgan.losses import images as image_losses
 from kdgan.losses import style as style_losses
-from kdgan.methods.gan import Adversary, fooling
-from kdgan.methods.restoration import check_size, distance_of, game, perceived, seen_by
+from kdgan.methods.gan import fooling
+from kdgan.methods.generators import paths_of
+from kdgan.methods.restoration import check_size, distance_of, game, of_restorer, perceived, seen_by
 
 
 def style(
@@ -52,16 +53,18 @@ def style(
       ValueError: an unknown choice, nothing that is asked for, or styles that do not go together. When called: other images
         than there are styles, or the player or the teacher changes the size of images.
     """
-    if not isinstance(styles, int) or styles < 1:
+    if isinstance(styles, bool) or not isinstance(styles, int) or styles < 1:
         raise ValueError(f"method.styles = {styles!r}: a whole number of at least 1 is accepted")
+    content, style = paths_of("content", content), paths_of("style", style)
+    perceptual = paths_of("perceptual", perceptual)
+    if not isinstance(teacher_styles, Sequence) or not all(isinstance(number, int) for number in teacher_styles):
+        raise ValueError(f"method.teacher_styles = {teacher_styles!r}: numbers of the teacher's styles are accepted")
     if teacher_styles and len(teacher_styles) != styles:
         raise ValueError(
             f"method.teacher_styles = {tuple(teacher_styles)}: one for each of the {styles} styles is accepted"
         )
     distance, seen = distance_of("pixel", pixel) if pixel else None, seen_by("perceptual_loss", perceptual_loss)
-    adversary = (
-        Adversary(adversarial, real_label, penalty, penalty_every, diffaugment, patches=True) if adversarial else None
-    )
+    adversary = of_restorer(adversarial, real_label, penalty, penalty_every, diffaugment)
     if not (content or style or distance or perceptual or adversary):
         raise ValueError("method: nothing is learned; set content and style, pixel, perceptual or adversarial")
     taught = bool(distance or perceptual or adversary)

@@ -4,8 +4,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from kdgan.models.layers import check_fields
-from kdgan.models.pixels import check_images, enlarged
+from kdgan.models.pixels import check_images, check_scale, enlarged
 
 
 class Identity(nn.Module):
@@ -26,7 +25,7 @@ class Bicubic(nn.Module):
     scale: int = 2
 
     def __post_init__(self):
-        check_fields(self, positive=("scale",))
+        check_scale(self)
         super().__post_init__()
 
     @nn.compact

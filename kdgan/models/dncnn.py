@@ -15,7 +15,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan.models.layers import Tap, check_fields
-from kdgan.models.pixels import AS_GIVEN, check_images, conv, enlarged, restored
+from kdgan.models.pixels import AS_GIVEN, check_images, check_scale, conv, enlarged, restored
 
 
 class DnCNN(nn.Module):
@@ -60,6 +60,16 @@ class DnCNN(nn.Module):
         y = Tap(name="body")(y)
         return x - conv(x.shape[-1], bias=not self.batch_norm, init=AS_GIVEN, name=f"conv{self.depth}")(y)
 
+    def rename_state_dict(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """A state dict as it is.
+
+        Raises:
+          ValueError: it has batch norms, and this network none.
+        """
+        if not self.batch_norm and any(name.endswith("running_mean") for name in arrays):
+            raise ValueError("it has batch norms, and DnCNN.batch_norm = False; model_args.batch_norm = True reads it")
+        return dict(arrays)
+
 
 class VDSR(nn.Module):
     """Super-resolution (Kim et al. 2016, "Accurate image super-resolution"), [b, h, w, c] -> [b, s·h, s·w, c].
@@ -80,7 +90,7 @@ class VDSR(nn.Module):
     luma: bool = False
 
     def __post_init__(self):
-        check_fields(self, positive=("scale",))
+        check_scale(self)
         _check_plain(self)
         super().__post_init__()
 
@@ -107,5 +117,4 @@ class VDSR(nn.Module):
 
 def _check_plain(model: DnCNN | VDSR) -> None:
     check_fields(model, positive=("width",))
-    if model.depth < 2:
-        raise ValueError(f"{type(model).__name__}.depth = {model.depth}; it accepts whole numbers of at least 2")
+    check_fields(model, positive=("depth",), least=2)

@@ -13,7 +13,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan.models.layers import Tap, check_fields
-from kdgan.models.pixels import check_images, conv, pixel_shuffle, restored
+from kdgan.models.pixels import check_images, check_scale, conv, pixel_shuffle, restored
 from kdgan.models.transposed import TransposedConv
 
 
@@ -33,7 +33,8 @@ class ESPCN(nn.Module):
     luma: bool = False
 
     def __post_init__(self):
-        check_fields(self, positive=("scale", "features"))
+        check_fields(self, positive=("features",))
+        check_scale(self)
         if not self.features:
             raise ValueError("ESPCN.features = (); it accepts one width or more")
         super().__post_init__()
@@ -72,7 +73,8 @@ class FSRCNN(nn.Module):
     luma: bool = False
 
     def __post_init__(self):
-        check_fields(self, positive=("scale", "d", "s", "m"))
+        check_fields(self, positive=("d", "s", "m"))
+        check_scale(self)
         super().__post_init__()
 
     @nn.compact

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from kdgan.models.instance_norm import ImageMoments
 from kdgan.models.layers import Tap, check_fields
-from kdgan.models.pixels import check_images, conv, pixel_shuffle
+from kdgan.models.pixels import check_images, check_scale, conv, pixel_shuffle
 
 _SLOPE = 0.05
 
@@ -39,7 +39,8 @@ class IMDN(nn.Module):
     rtc: bool = False
 
     def __post_init__(self):
-        check_fields(self, positive=("scale", "width", "blocks"))
+        check_fields(self, positive=("width", "blocks"))
+        check_scale(self)
         if self.width % 4:
             raise ValueError(f"IMDN.width = {self.width}; it accepts a multiple of 4")
         super().__post_init__()

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,23 +99,36 @@ def check_image(model: nn.Module, x: Any, *, min_size: int = 1) -> None:
         )
 
 
-def check_fields(model: nn.Module, *, positive: Sequence[str] = (), rates: Sequence[str] = ()) -> None:
+def check_fields(
+    model: nn.Module,
+    *,
+    positive: Sequence[str] = (),
+    rates: Sequence[str] = (),
+    least: int = 1,
+    most: int | None = None,
+) -> None:
     """Refuse field values that make no network, when the module is built.
 
     Args:
       model: the module under construction.
-      positive: fields that hold an int, or a sequence of ints, of at least 1.
+      positive: fields that hold an int, or a sequence of ints, of at least `least`.
       rates: fields that hold a probability in [0, 1).
+      least: of `positive`.
+      most: likewise; None: there is no bound.
 
     Raises:
       ValueError: names the module, the field, its value and what is accepted.
     """
     for field in positive:
         value = getattr(model, field)
-        if any(count < 1 for count in (value if isinstance(value, Sequence) else (value,))):
-            raise ValueError(f"{type(model).__name__}.{field} = {value!r}; it accepts whole numbers of at least 1")
+        several = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+        whole = all(isinstance(count, numbers.Integral) and not isinstance(count, bool) for count in several)
+        if not whole or any(count < least or (most is not None and count > most) for count in several):
+            accepted = f"of at least {least}" if most is None else f"{least} to {most}"
+            raise ValueError(f"{type(model).__name__}.{field} = {value!r}; it accepts whole numbers {accepted}")
     for field in rates:
-        if not 0.0 <= getattr(model, field) < 1.0:
+        rate = getattr(model, field)
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0.0 <= rate < 1.0:
             raise ValueError(f"{type(model).__name__}.{field} = {getattr(model, field)!r}; it accepts 0 <= rate < 1")
 
 

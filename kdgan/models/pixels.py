@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kdgan import bicubic
+from kdgan.models.layers import check_fields
 
 # MATLAB's rgb2ycbcr (ITU-R BT.601) of RGB in [0, 1]: Y in [16, 235] / 255, Cb and Cr in [16, 240] / 255.
 _TO_YCC = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
@@ -128,6 +129,11 @@ def conv(features: int, size: int = 3, *, bias: bool = True, groups: int = 1, in
         features, (size, size), padding=((size // 2,) * 2,) * 2, use_bias=bias, feature_group_count=groups,
         kernel_init=init or nn.initializers.he_normal(), name=name,
     )  # fmt: skip
+
+
+def check_scale(model: nn.Module, *fields: str) -> None:
+    """Refuse, when a module is built, a scale, or another factor of the sides, that is no whole number up to 16."""
+    check_fields(model, positive=fields or ("scale",), most=bicubic.LARGEST_SCALE)
 
 
 def check_images(model: Any, x: Any, *, min_size: int = 1) -> None:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import pathlib
+from collections.abc import Sequence
 from importlib import resources
 
 import jax.numpy as jnp
@@ -59,13 +60,13 @@ class StyleImages(nn.Module):
         return ", ".join(self.images)
 
 
-def build(images: str | tuple[str, ...] = (), size: int = 256, channels: int = 3) -> StyleImages:
+def build(images: str | Sequence[str] = (), size: int = 256, channels: int = 3) -> StyleImages:
     """Style images as a frozen player without parameters; their Gram matrices are what a student learns to paint by.
 
     Raises:
       ValueError: one cannot be read, size is no whole number of at least 1, or channels not 1 or 3.
     """
-    names = (images,) if isinstance(images, str) else tuple(images)
+    names = names_of(images)
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"style_images.size = {size!r}: pixels of a side, at least 1, are accepted")
     if channels not in (1, 3):
@@ -73,6 +74,20 @@ def build(images: str | tuple[str, ...] = (), size: int = 256, channels: int = 3
     pixels = [np.ascontiguousarray(read(name, size, channels)) for name in names]
     content = hashlib.sha256(b"".join(image.tobytes() for image in pixels)).hexdigest()
     return StyleImages(names, size, channels, content)
+
+
+def names_of(images: str | Sequence[str]) -> tuple[str, ...]:
+    """The names of style images: one, or several.
+
+    Raises:
+      ValueError: they are no names.
+    """
+    names = (images,) if isinstance(images, str) else images
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"style_images.images = {images!r}: paths of images, or names as 'skimage:coffee', are accepted"
+        )
+    return tuple(names)
 
 
 @functools.lru_cache(maxsize=64)
@@ -89,8 +104,7 @@ def read(name: str, size: int, channels: int = 3) -> UInt8[np.ndarray, "h w c"]:
         header = images.read_header(path)
         return images.fit(images.read_pixels(path, (*header.size, channels), resize=False), (size, size))
     except images.UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"style image {name!r}: {' '.join(reason.split())}") from error
+        raise ValueError(f"style image {name!r}: {images.reason(error)}") from error
 
 
 def _shipped(name: str) -> pathlib.Path:

@@ -37,8 +37,7 @@ class UNet(nn.Module):
 
     def __post_init__(self):
         check_fields(self, positive=("width",))
-        if self.levels < 2:
-            raise ValueError(f"UNet.levels = {self.levels}; it accepts whole numbers of at least 2")
+        check_fields(self, positive=("levels",), least=2)
         super().__post_init__()
 
     @nn.compact

@@ -13,6 +13,7 @@ from kdgan.models.layers import Tap, check_fields
 from kdgan.models.pixels import (
     AS_GIVEN,
     check_images,
+    check_scale,
     conv,
     cropped,
     edge_padded,
@@ -46,9 +47,9 @@ class Unshuffle(nn.Module):
     luma: bool = False
 
     def __post_init__(self):
-        check_fields(self, positive=("scale", "width", *(("unshuffle",) if self.unshuffle is not None else ())))
-        if self.depth < 2:
-            raise ValueError(f"Unshuffle.depth = {self.depth}; it accepts whole numbers of at least 2")
+        check_scale(self, "scale", *(("unshuffle",) if self.unshuffle is not None else ()))
+        check_fields(self, positive=("width",))
+        check_fields(self, positive=("depth",), least=2)
         super().__post_init__()
 
     @nn.compact

@@ -1,23 +1,27 @@
 """`--mode=apply`: a trained player on files, a photograph or a folder of them; each is written whole or not at all."""
 
+import dataclasses
 import functools
 import itertools
+import numbers
+import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from kdgan import files
 from kdgan.data import picture_files
-from kdgan.data.images import SUFFIXES
+from kdgan.data.images import SUFFIXES, reason
 from kdgan.data.picture_files import FORMATS, UNREADABLE, Canvas, Picture
-from kdgan.data.tree import Tree, scan
+from kdgan.data.tree import Tree, scan, skipped, some
 from kdgan.run.config import ConfigError
 from kdgan.run.progress import Progress
 from kdgan.tiling import Plan, Tiler
 
 COLOURS = ("luma", "channels", "grey")
+NAMED = 3  # of the files that could not be made
 
 
 @runtime_checkable
@@ -39,6 +43,20 @@ class Job(NamedTuple):
     target: pathlib.Path
 
 
+class Listed(NamedTuple):
+    """What is to be made.
+
+    Attributes:
+      jobs: the files.
+      notes: what of a folder is passed by.
+      closed: folders that may not be listed.
+    """
+
+    jobs: list[Job]
+    notes: Sequence[str] = ()
+    closed: Sequence[pathlib.Path] = ()
+
+
 def apply(
     restorer: Restores, source: str | pathlib.Path, target: str | pathlib.Path, *, style: Any, tile: int | None,
     colour: str, overwrite: bool, progress: Progress,
@@ -46,14 +64,21 @@ def apply(
     """The files that are written; see `kdgan.run.restoring.Restorer.apply`."""
     if colour not in COLOURS:
         raise ConfigError(f"colour = {colour!r}: accepted are {', '.join(COLOURS)}")
+    if tile is not None and not is_side(tile):
+        raise ConfigError(f"--tile={tile}: pixels of a side, a whole number of at least 1, are accepted")
     try:
         restorer.tiler(style)
         inputs, outputs = files.folder(source), files.folder(target)
         is_folder = inputs.is_dir()
-        jobs, closed = _of_folder(inputs, outputs) if is_folder else ([_of_file(inputs, outputs, str(target))], [])
+        if is_folder:
+            jobs, notes, closed = _of_folder(inputs, outputs)
+        else:
+            jobs, notes, closed = Listed([_of_file(inputs, outputs, str(target))])
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from error
-    there = [] if overwrite else [job for job in jobs if job.target.exists()]
+    for note in notes:
+        progress.say(note)
+    there = [] if overwrite else [job for job in jobs if os.path.exists(job.target)]
     if there and not is_folder:
         raise ConfigError(f"--output={jobs[0].target} is there; another name, or --overwrite, is accepted")
     if there:
@@ -70,7 +95,7 @@ def apply(
                 for note in notes:
                     progress.say(f"{job.source}: {note}")
             except (*UNREADABLE, MemoryError) as error:
-                failed.append(f"{job.source}: {' '.join(str(error).split()) or type(error).__name__}")
+                failed.append(f"{job.source}: {reason(error)}")
                 if is_folder:
                     progress.say(f"left out {failed[-1]}")
             if is_folder:
@@ -80,8 +105,10 @@ def apply(
     if failed and not is_folder:
         raise ConfigError(failed[0])
     if failed:
-        of = f"{len(failed)} of {len(jobs) + len(closed)} files"
-        raise ConfigError(f"{of} could not be made, the others are written: {'; '.join(failed)}")
+        raise ConfigError(
+            f"{len(failed)} of {len(jobs) + len(closed)} files could not be made, the others are written:"
+            f" {some(failed, NAMED, '; ')}"
+        )
     return tuple(written)
 
 
@@ -102,14 +129,19 @@ def _of_file(source: pathlib.Path, target: pathlib.Path, given: str) -> Job:
     return Job(source, target)
 
 
-def _of_folder(source: pathlib.Path, target: pathlib.Path) -> tuple[list[Job], list[pathlib.Path]]:
-    """The files that are made of a folder's images, at the same places below `target`, as PNG; folders that are closed.
+def is_side(tile: Any) -> bool:
+    """Whether a tile's side is a whole number of at least 1."""
+    return isinstance(tile, numbers.Integral) and not isinstance(tile, bool) and int(tile) >= 1
+
+
+def _of_folder(source: pathlib.Path, target: pathlib.Path) -> Listed:
+    """The files that are made of a folder's images, at the same places below `target`, as PNG.
 
     Images that differ in their suffix alone keep it: a.jpg.png, a.tif.png. Hidden and system files and folders are passed
     by, as in data sets.
 
     Raises:
-      ConfigError: there is no image, or `target` is a file or the same folder.
+      ConfigError: there is no image; `target` is a file or the same folder; a file would replace an image that is read.
     """
     if target.is_file():
         raise ConfigError(f"--output={target} is a file, and --input={source} a folder; a folder is accepted")
@@ -117,10 +149,14 @@ def _of_folder(source: pathlib.Path, target: pathlib.Path) -> tuple[list[Job], l
         raise ConfigError(f"--output={target} is the folder of the inputs; another one is accepted")
     tree = scan(source)
     names, closed = sorted(_images(tree, source, target)), [source / name for name in tree.closed]
+    notes = skipped([dataclasses.replace(tree, closed=[])], loose=False)
     if closed and not names:
         raise ConfigError(f"--input={source} has no images; {closed[0]} may not be listed")
     if not names:
-        raise ConfigError(f"--input={source} has no images; files that end in {', '.join(sorted(SUFFIXES))} are read")
+        why = "".join(f"; {note}" for note in notes)
+        raise ConfigError(
+            f"--input={source} has no images; files that end in {', '.join(sorted(SUFFIXES))} are read{why}"
+        )
     same: dict[str, int] = {}
     for name in names:
         same[_key(name)] = same.get(_key(name), 0) + 1
@@ -131,7 +167,8 @@ def _of_folder(source: pathlib.Path, target: pathlib.Path) -> tuple[list[Job], l
             made = made.with_name(f"{made.stem}_.png")
         taken.add(str(made).lower())
         jobs.append(Job(source / name, target / made))
-    return jobs, closed
+    _check_kept(jobs)
+    return Listed(jobs, notes, closed)
 
 
 def _key(name: pathlib.Path) -> str:
@@ -151,6 +188,22 @@ def _images(tree: Tree, source: pathlib.Path, target: pathlib.Path) -> Iterator[
             yield name
 
 
+def _check_kept(jobs: Sequence[Job]) -> None:
+    """No file is written over an image that is read: by a link, or into a folder that holds them.
+
+    Raises:
+      ConfigError: one is.
+    """
+    identity = lambda path: (path.stat().st_dev, path.stat().st_ino)
+    sources = {identity(job.source): job.source for job in jobs if job.source.exists()}
+    for job in jobs:
+        if os.path.exists(job.target) and identity(job.target) in sources:
+            raise ConfigError(
+                f"--output: {job.target}, made of {job.source}, would replace the input {sources[identity(job.target)]};"
+                " another folder is accepted"
+            )
+
+
 def _make(
     restorer: Restores, job: Job, style: Any, tile: int | None, colour: str, progress: Progress, *, counts_tiles: bool
 ) -> list[str]:
@@ -160,7 +213,8 @@ def _make(
       One of UNREADABLE: the image cannot be read, or not restored.
     """
     picture = picture_files.read(job.source)
-    _, holds_opacity, holds_sixteen, _ = FORMATS[job.target.suffix.lower()]
+    suffix = job.target.suffix.lower()
+    form = FORMATS[suffix]
     height, width = picture.pixels.shape[:2]
     plan = restorer.plan((height, width), tile=tile, style=style)
     planes = _planes(picture, restorer.channels, colour)
@@ -170,7 +224,7 @@ def _make(
     made, notes = [], []
     for given in planes.given:
         sixteen = given.dtype == np.uint16
-        keeps = sixteen and holds_sixteen
+        keeps = sixteen and form.sixteen
         canvas = None
         read = lambda rows, columns, given=given, sixteen=sixteen: (
             given[rows, columns].astype(np.float32) / 65535 if sixteen else given[rows, columns]
@@ -189,13 +243,20 @@ def _make(
         assert canvas is not None
         made.append(canvas.image())
         if sixteen and not keeps:
-            notes.append("its 16 bits are written as 8; a grey PNG or TIFF keeps them")
+            why = "a PNG or TIFF keeps them" if not form.sixteen else "the player makes colours, which have 8"
+            notes.append(f"its 16 bits are written as 8; {why}")
     image = planes.joined(made, plan.scale)
     opacity = None if picture.opacity is None else picture_files.enlarged(picture.opacity, plan.scale)
-    if opacity is not None and not holds_opacity:
-        notes.append(f"its opacity is dropped, {job.target.suffix} has none")
-    profile = picture.profile if (image.mode == "L") == picture.is_grey else None
-    data = picture_files.write(image, job.target.suffix.lower(), opacity=opacity, profile=profile)
+    if opacity is not None and not form.opacity:
+        notes.append(f"its opacity is dropped, {suffix} has none")
+    profile = picture.profile
+    if profile and not (form.profile and picture_files.fits(profile, image)):
+        why = f"{suffix} has none"
+        if form.profile:
+            why = f"it is of other colours than the {'RGB' if image.mode == 'RGB' else 'grey'} that is written"
+        notes.append(f"its colour profile is dropped, {why}")
+        profile = None
+    data = picture_files.write(image, suffix, opacity=opacity, profile=profile)
     files.write_atomic(job.target, data)
     return notes
 

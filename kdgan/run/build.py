@@ -18,6 +18,7 @@ from kdgan import game, methods, optim, parallel
 from kdgan.around import innermost
 from kdgan.data import augment
 from kdgan.data.fields import TARGET
+from kdgan.data.views import MOST_PLACES
 from kdgan.methods.labels import kind_of
 from kdgan.norms import Norm
 from kdgan.run import batches as run_batches
@@ -32,7 +33,6 @@ from kdgan.state import variable_shapes
 from kdgan.step import make_train_step, on_raw
 
 COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16}
-MOST_PLACES = 2**31  # of views: one is numbered by an int32
 
 
 def stage_programs(run: Run, stage: Stage, inputs: Inputs) -> tuple[Program, ...]:

@@ -69,16 +69,21 @@ def read(workdir: pathlib.Path) -> Record:
         config = files.read_json(workdir / CONFIG) if (workdir / CONFIG).exists() else None
     except ValueError as error:
         raise ConfigError(f"workdir {workdir}: {error}") from error
+    if config is not None and not isinstance(config, Mapping):
+        raise ConfigError(f"workdir {workdir}: {workdir / CONFIG} is damaged, it holds no config")
     content = formats.read(workdir)
     if content["format"] == 1 or config is None:
         return Record(config)
-    return Record(
-        config,
-        fingerprints.from_json(content["inputs"]),
-        content["steps"],
-        content["diverged"],
-        tuple(content["accepted"]),
-    )
+    try:
+        return Record(
+            config,
+            fingerprints.from_json(content["inputs"]),
+            content["steps"],
+            content["diverged"],
+            tuple(content["accepted"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"workdir {workdir}: {workdir / RECORD} is damaged") from error
 
 
 def remembered(workdir: pathlib.Path) -> Run:

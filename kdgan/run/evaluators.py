@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 
 from kdgan import evaluators
+from kdgan.data.dataset import Dataset
 from kdgan.data.fields import Field
 from kdgan.evaluators import Evaluator
 from kdgan.evaluators.check import check_measures
@@ -81,7 +82,8 @@ def on_data(
     inputs, outputs = dict(inspection.inputs), dict(inspection.outputs)
     for name in judged:
         (args, kwargs), fields = inputs[name], given.get(name, (MAIN,))
-        first, image = next(iter(args), None), example.get(fields[0])
+        first: Any = next(iter(args), None)
+        image: Any = example.get(fields[0])
         ranks = [getattr(array, "ndim", 0) for array in (first, image, outputs[name])]
         if ranks == [4, 4, 4] and first.shape[1:3] != image.shape[1:3]:
             batch = {
@@ -170,29 +172,33 @@ def _check(
         _check_fits(evaluator, player, output, fields, inputs)
     if evaluator.sums is None:
         return
-    noise = "test" if inputs.degradation.is_random else ""
-    (raw,) = run_batches.evaluation_batches(inputs.test, [smallest(inputs)], 1, noise=noise)
     split = variables_of(module, inspection.inputs[player])
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
+    trained_on = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), output)
     totals = make_totals(module, (evaluator,), inputs.config, compute_dtype, given, keep=True)
-    try:
-        if other:
-            apply = make_apply(module, compute_dtype, given)
-            one = jax.eval_shape(lambda own, raw: apply(own, as_players_see(inputs.config, raw)), split, raw)
-            _check_fits(evaluator, player, one, whole_fields(inputs), inputs)
-        sums, _ = jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
-    except ConfigError:
-        raise
-    except Exception as error:  # whatever a function of the user's own raises
-        shapes = ", ".join(
-            f"{name} {list(np.shape(value)[1:])}" for name, value in raw.items() if name in inputs.test.fields
-        )
-        made = jax.tree.map(lambda leaf: list(leaf.shape[1:]), output)
-        said = str(error).splitlines()[0] if str(error) else ""
-        raise ConfigError(
-            f"config.players.{player}.evaluate = {evaluator.name!r}: it cannot judge an output of {made} an example on data"
-            f" of {shapes}: {type(error).__name__}: {said}"
-        ) from error
+    noise = "test" if inputs.degradation.is_random else ""
+    for dataset, row in _tried(inputs):
+        (raw,) = run_batches.evaluation_batches(dataset, [row], 1, noise=noise)
+        try:
+            one = trained_on
+            if other:
+                apply = make_apply(module, compute_dtype, given)
+                seen = jax.eval_shape(functools.partial(as_players_see, inputs.config), raw)
+                one = jax.eval_shape(apply, split, seen)
+                _check_fits(evaluator, player, one, whole_fields(dataset, row), inputs)
+            sums, _ = jax.eval_shape(totals, split, raw, jax.eval_shape(lambda: jax.random.key(0)), one, {})
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a function of the user's own raises
+            shapes = ", ".join(
+                f"{name} {list(np.shape(value)[1:])}" for name, value in raw.items() if name in inputs.test.fields
+            )
+            called = f" ({dataset.called(row)})" if _is_ragged(dataset) else ""
+            made = jax.tree.map(lambda leaf: list(leaf.shape[1:]), output)
+            said = str(error).splitlines()[0] if str(error) else ""
+            raise ConfigError(
+                f"config.players.{player}.evaluate = {evaluator.name!r}: it cannot judge an output of {made} an example on"
+                f" data of {shapes}{called}: {type(error).__name__}: {said}"
+            ) from error
     _check_summary(f"config.players.{player}.evaluate", evaluator, sums[evaluator.name])
 
 
@@ -207,20 +213,34 @@ def _check_fits(evaluator: Evaluator, player: str, output: Any, fields: Mapping[
         )
 
 
-def smallest(inputs: Inputs) -> int:
-    """The row of the test split's smallest image, which asks most of what it is measured by; 0 where all have one size."""
-    name = inputs.test.image_field
-    if name is None or not inputs.test.fields[name].is_ragged:
-        return 0
-    return int(np.argmin([min(image.shape[:2]) for image in inputs.test.arrays[name]]))
+def _tried(inputs: Inputs) -> list[tuple[Dataset, int]]:
+    """What a player is tried on: the smallest image of the test split, and where they differ in size of validation."""
+    tried = [(inputs.test, smallest(inputs.test))]
+    validation = np.unique(np.concatenate([partition.validation for partition in inputs.partitions.values()]))
+    if len(validation) and _is_ragged(inputs.train) and inputs.train.fields.keys() >= inputs.test.fields.keys():
+        tried.append((inputs.train, smallest(inputs.train, validation)))
+    return tried
 
 
-def whole_fields(inputs: Inputs) -> dict[str, Field]:
-    """The fields of the test split, images of several sizes in the sides of the smallest."""
-    row = smallest(inputs)
+def _is_ragged(dataset: Dataset) -> bool:
+    return dataset.image_field is not None and dataset.fields[dataset.image_field].is_ragged
+
+
+def smallest(dataset: Dataset, rows: np.ndarray | None = None) -> int:
+    """The row, of some or all, of the smallest image, which asks most of what it is measured by; the first of one size."""
+    rows = np.arange(len(dataset)) if rows is None else rows
+    name = dataset.image_field
+    if name is None or not _is_ragged(dataset):
+        return int(rows[0])
+    return int(min(rows, key=lambda row: min(dataset.arrays[name][row].shape[:2])))
+
+
+def whole_fields(dataset: Dataset, row: int | None = None) -> dict[str, Field]:
+    """The fields of a data set, images of several sizes in the sides of one of them, by default the smallest."""
+    row = smallest(dataset) if row is None else row
     return {
-        name: dataclasses.replace(field, shape=inputs.test.arrays[name][row].shape) if field.is_ragged else field
-        for name, field in inputs.test.fields.items()
+        name: dataclasses.replace(field, shape=dataset.arrays[name][row].shape) if field.is_ragged else field
+        for name, field in dataset.fields.items()
     }
 
 

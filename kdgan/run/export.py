@@ -128,6 +128,10 @@ def chosen_arm(workdir: pathlib.Path, player: str | None, stage: str | None) -> 
         summary = files.read_json(workdir / "summary.json")
     except (OSError, ValueError):
         return None
+    if not isinstance(summary, Mapping):
+        return None
+    if stage is not None and stage not in (summary.get("stages") or {}):  # who looks for the player says so
+        return None
     best = choice.chosen_arm(summary, stage)
     return best if best is not None and best.split == "validation" and player in (None, best.player) else None
 

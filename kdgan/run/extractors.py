@@ -116,7 +116,7 @@ def _check_looks(inputs: Inputs, programs: Mapping[str, Sequence[Program]], netw
     }
     critic = network() if looking else None
     for (stage, evaluator), (player, looks) in looking.items():
-        reason = looks(critic, run_evaluators.whole_fields(inputs.of(stage)))
+        reason = looks(critic, run_evaluators.whole_fields(inputs.of(stage).test))
         if reason is not None:
             raise ConfigError(f"config.players.{player}.evaluate = {evaluator.name!r}: by {WHERE}, {reason}")
 

@@ -14,6 +14,7 @@ from kdgan.data.degrade import Degradation
 from kdgan.data.errors import ARGUMENTS, ArgumentError
 from kdgan.data.fields import IMAGE, LABEL, TARGETS, Field
 from kdgan.data.shaping import ReaderOver, matched, numbered_as, shaped
+from kdgan.data.views import MOST_PLACES
 from kdgan.run.config import ConfigError, plain
 from kdgan.run.schema import Data, Run
 
@@ -150,7 +151,7 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
             train, test = (
                 _degraded(data, split, dataset) for split, dataset in ((data.train, train), (data.test, test))
             )
-        _check_noises(data)
+        _check_noises(data, len(train))
         train, test = matched(train, numbered_as(test, train))
         for dataset in (train, test):
             check_finite(dataset)
@@ -181,7 +182,7 @@ def _degraded(data: Data, split: str, dataset: Dataset) -> Dataset:
         raise ValueError(f"config.data.{error}{of_split}") from error
 
 
-def _check_noises(data: Data) -> None:
+def _check_noises(data: Data, size: int) -> None:
     """Raise ValueError where noises say nothing, or are no number of them."""
     if data.noises is None:
         return
@@ -189,6 +190,9 @@ def _check_noises(data: Data) -> None:
         raise ValueError(f"config.data.noises = {data.noises}: at least 1, or None, is accepted")
     if not degrade.of(data.degrade).is_random:
         raise ValueError(f"config.data.noises = {data.noises}: nothing of data.degrade is random; leave it out")
+    if data.noises * size > MOST_PLACES:
+        most = MOST_PLACES // size
+        raise ValueError(f"config.data.noises = {data.noises}: of {size:,} examples at most {most:,} are accepted")
 
 
 def balanced_by(train: Dataset) -> np.ndarray:

@@ -225,7 +225,10 @@ def recorded_config(workdir: pathlib.Path | None) -> Any:
     path = None if workdir is None else workdir / "config.json"
     if path is None or not path.exists():
         raise ConfigError(f"--config is missing, and workdir {workdir} holds no run that remembers one")
-    return files.read_json(path)
+    try:
+        return files.read_json(path)
+    except ValueError as error:
+        raise ConfigError(f"workdir {workdir}: {error}") from error
 
 
 def keep_compiled(config: Any) -> None:
@@ -242,7 +245,11 @@ def is_complete(workdir: pathlib.Path) -> bool:
     summary, config = workdir / "summary.json", workdir / "config.json"
     if not summary.exists() or not config.exists():
         return summary.exists()
-    return files.read_json(summary).get("config") == files.read_json(config)
+    try:
+        written = files.read_json(summary)
+    except ValueError:  # damaged: it is written again
+        return False
+    return isinstance(written, Mapping) and written.get("config") == files.read_json(config)
 
 
 def _is_writer() -> bool:

@@ -134,8 +134,8 @@ class Restorer:
         Raises:
           ValueError: in one line, why it cannot be restored.
         """
-        if tile is not None and tile < 1:
-            raise ValueError(f"tile = {tile}: pixels of a side, at least 1, are accepted")
+        if tile is not None and not applying.is_side(tile):
+            raise ValueError(f"tile = {tile!r}: pixels of a side, a whole number of at least 1, are accepted")
         name = self._trained.name
         try:
             return self.tiler(style).plan(size, tile)

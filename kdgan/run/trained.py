@@ -209,6 +209,7 @@ def find(
     """
     workdir = files.folder(workdir)
     run = claim.remembered(workdir)
+    _check_stage(run, stage)
     record = _record(workdir, run)
     at, which, name = _choose(run, record["stages"], wanted, player, stage, arm)
     seed = run.seed if member is None else member
@@ -254,6 +255,12 @@ def find(
     )
 
 
+def _check_stage(run: Run, stage: str | None) -> None:
+    names = [one.name for one in run.stages]
+    if stage is not None and stage not in names:
+        raise ConfigError(f"--stage={stage}: the run has no such stage; accepted are {', '.join(names)}")
+
+
 def _sizes(record: Mapping[str, Any], stage: str, arm: str, player: str) -> dict[str, int]:
     """What a player's module takes from the data; of a run of an earlier version the number of classes."""
     classes = {"num_classes": record["data"]["num_classes"]} if record["data"]["num_classes"] else {}
@@ -271,8 +278,23 @@ def restore_member(workdir: pathlib.Path, run: Run, stage: str, arm: str, seed: 
 
 
 def _record(workdir: pathlib.Path, run: Run) -> Mapping[str, Any]:
-    if (workdir / claim.PLAYERS).exists():
-        return _of_today(files.read_json(workdir / claim.PLAYERS))
+    path = workdir / claim.PLAYERS
+    if path.exists():
+        try:
+            record = _of_today(files.read_json(path))
+        except ValueError as error:
+            raise ConfigError(f"workdir {workdir}: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"workdir {workdir}: {path} is damaged") from error
+        lacking = [
+            f"{stage.name}/{arm.name}"
+            for stage in run.stages
+            for arm in stage.arms
+            if arm.name not in record["stages"].get(stage.name, {})
+        ]
+        if lacking or "data" not in record:
+            raise ConfigError(f"workdir {workdir}: {path} is damaged; it lacks {', '.join(lacking) or 'the data'}")
+        return record
     inputs = stage_data.load(run)
     return describe_players(run, inputs, build.all_programs(run, inputs, read_checkpoints=False))
 

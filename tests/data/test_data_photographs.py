@@ -98,6 +98,8 @@ def test_a_pair_without_its_counterpart_is_named(paired):
         load(f"folder:{paired}", "train", fields=FIELDS)
     with pytest.raises(ValueError, match=r"wants the images of 'target' in .*dirty, and there is no such folder"):
         load(f"folder:{paired}", "test", fields={**FIELDS, "target": "dirty"})
+    with pytest.raises(ValueError, match=r"fields.target = 3: a name is accepted"):
+        load(f"folder:{paired}", "test", fields={**FIELDS, "target": 3})
     with pytest.raises(
         ValueError, match=r"more than memory_limit = 0 MiB, and are kept in memory|take 0 MiB, more than"
     ):

@@ -99,7 +99,7 @@ def test_blocks_make_a_file_of_each_format(suffix):
     for rows in (slice(0, 20), slice(20, 48)):
         canvas.put(rows, slice(0, 32), image[rows])
     opacity = pixels(48, 32)
-    holds = picture_files.FORMATS[suffix][1]
+    holds = picture_files.FORMATS[suffix].opacity
     data = picture_files.write(canvas.image(), suffix, opacity=opacity if holds else None, profile=None)
     read = np.asarray(Image.open(io.BytesIO(data)))
     np.testing.assert_allclose(read[..., :3].astype(int), image, atol=12 if suffix.startswith(".jp") else 0)
@@ -111,3 +111,18 @@ def test_opacity_is_enlarged_by_bicubic_interpolation():
     even = np.full((3, 4), 77, np.uint8)
     np.testing.assert_array_equal(picture_files.enlarged(even, 2), np.full((6, 8), 77))
     assert picture_files.enlarged(even, 1) is even
+
+
+def test_colours_of_16_bits_in_a_pnm_are_refused_and_grey_ones_read(tmp_path):
+    deep = pixels(4, 3, 3, dtype=np.uint16)
+    (tmp_path / "a.ppm").write_bytes(b"P6 3 4 65535\n" + deep.astype(">u2").tobytes())
+    with pytest.raises(ValueError, match="16 bits a channel"):
+        picture_files.read(tmp_path / "a.ppm")
+    (tmp_path / "a.pgm").write_bytes(b"P5 3 4 65535\n" + deep[..., 0].astype(">u2").tobytes())
+    np.testing.assert_array_equal(picture_files.read(tmp_path / "a.pgm").pixels[..., 0], deep[..., 0])
+
+
+def test_lossless_webp_keeps_colours_under_no_opacity():
+    image, clear = pixels(8, 8, 3), np.zeros((8, 8), np.uint8)
+    data = picture_files.write(Image.fromarray(image), ".webp", opacity=clear, profile=None)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data)))[..., :3], image)

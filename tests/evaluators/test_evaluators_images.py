@@ -133,6 +133,8 @@ def test_a_perceptual_distance_by_the_network_of_the_run_and_by_one_of_a_file(tm
         ("restorer", {"perceptual": {"layer": "a"}}, "perceptual has no 'layer'; accepted are model, weights"),
         ("restorer", {"perceptual": {"layers": ["a"], "model": "squeezenet"}}, "model and weights go together"),
         ("restorer", {"perceptual": {}}, "layers = "),
+        ("restorer", {"perceptual": {"layers": "fire2"}}, r"perceptual\.layers = 'fire2': paths of modules"),
+        ("stylist", {"images": "a.png", "content": "a", "style": ("a",)}, "content = 'a': paths of modules"),
         ("stylist", {"images": "a.png", "content": (), "style": ("a",)}, r"content = \(\)"),
         ("stylist", {"images": "a.png", "content": ("a",), "style": ("a",), "weight": 0}, "weight = 0"),
     ],

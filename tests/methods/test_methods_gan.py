@@ -216,7 +216,7 @@ def test_any_player_may_generate_and_the_discriminator_may_move_more_often():
     ("hyperparameters", "message"),
     [
         ({"latent": 0}, "method.latent = 0: .* at least 1"),
-        ({"loss": "lsgan"}, "method.loss.*'lsgan'; the GAN losses are nonsaturating, minimax, least_squares"),
+        ({"loss": "lsgan"}, "method.loss = 'lsgan': accepted are nonsaturating, minimax, least_squares"),
         ({"loss": "hinge", "real_label": 0.9}, "method.real_label.* 0.9, but 'hinge' has no labels"),
         ({"real_label": 1.5}, r"method.real_label.* 1.5; it must be in \(0, 1\]"),
         ({"penalty": "r2"}, "method.penalty = 'r2': accepted are r1, gradient, or None"),

@@ -117,11 +117,12 @@ def test_what_is_no_batch_of_images_is_refused(name, shape):
 
 @pytest.mark.parametrize(
     ("name", "field", "value"),
-    [("unshuffle", "depth", 1), ("unshuffle", "scale", 0), ("unshuffle", "unshuffle", 0), ("dncnn", "depth", 1),
-     ("dncnn", "width", 0), ("vdsr", "scale", 0), ("bicubic", "scale", 0)],
+    [("unshuffle", "depth", 1), ("unshuffle", "unshuffle", 10**6), ("bicubic", "scale", 10**6), ("fsrcnn", "scale", 17),
+     ("unshuffle", "scale", 0), ("unshuffle", "unshuffle", 0), ("dncnn", "depth", 1), ("dncnn", "width", 0),
+     ("vdsr", "scale", 0), ("bicubic", "scale", 0)],
 )  # fmt: skip
 def test_fields_are_checked(name, field, value):
-    with pytest.raises(ValueError, match=rf"\.{field} = {value}; it accepts"):
+    with pytest.raises(ValueError, match=rf"\.{field} = {value!r}; it accepts whole numbers"):
         models.build(name, **{field: value})
 
 

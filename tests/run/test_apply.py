@@ -1,13 +1,14 @@
 """`--mode=apply` and `restore.apply`: a trained restorer on photographs and folders of them."""
 
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from PIL import Image
+from PIL import Image, ImageCms
 
 import kdgan
 import tiny
@@ -16,6 +17,7 @@ from kdgan import data, run
 from kdgan.data import tree as trees
 from kdgan.game import Method, Move
 from kdgan.losses import images as image_losses
+from kdgan.run import apply as applying
 from kdgan.run import modes, restoring
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError
@@ -197,7 +199,8 @@ def test_a_folder_goes_on_over_a_broken_file_and_says_so_at_the_end(colours, tmp
         Image.fromarray(photograph(*size, seed=i)).save(source / name)
     (source / "broken.png").write_bytes(b"\x89PNG nothing")
     (source / "notes.txt").write_text("none of these")
-    with pytest.raises(ConfigError, match=r"1 of 5 files could not be made, the others are written: .*broken\.png: "):
+    unknown = r".*broken\.png: its content is of no known image format$"
+    with pytest.raises(ConfigError, match=rf"1 of 5 files could not be made, the others are written: {unknown}"):
         apply(colours, source, target)
     assert "left out" in capsys.readouterr().out
     made = sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
@@ -250,7 +253,8 @@ def test_folders_that_systems_leave_behind_and_links_in_a_circle_are_passed_by(c
         (".", "in.png", {}, r"in\.png is a file, and .* a folder"),
         ("empty", "out", {}, "has no images; files that end in"),
         ("in.png", "out.png", {"colour": "cmyk"}, "colour = 'cmyk': accepted are luma, channels, grey"),
-        ("in.png", "out.png", {"tile": 0}, "tile = 0: pixels of a side"),
+        ("in.png", "out.png", {"tile": 0}, "--tile=0: pixels of a side, a whole number of at least 1"),
+        ("in.png", "out.png", {"stage": "nope"}, "--stage=nope: the run has no such stage; accepted are main"),
         ("in.png", "out.png", {"tile": 2}, "an output sees 1 pixels to every side; at least 4 are accepted"),
         ("in.png", "out.png", {"style": ["1"]}, "style = 1: student has one style; leave it out"),
         ("in.png", "out.png", {"style": ["x"]}, "--style=x: a class, 3, or a weight for each"),
@@ -264,6 +268,102 @@ def test_a_mistake_is_one_line(colours, tmp_path, source, target, options, words
         apply(colours, tmp_path / source, tmp_path / target, **options)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out.png").exists()
+
+
+def test_many_files_that_cannot_be_made_are_named_by_three_and_their_number(colours, tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in range(5):
+        (tmp_path / "in" / f"{i}.png").write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match=r"5 of 5 files .*0\.png: .*1\.png: .*2\.png: [^;]*; and 2 more$"):
+        apply(colours, tmp_path / "in", tmp_path / "out")
+
+
+def test_no_photograph_that_is_read_is_written_over(colours, tmp_path):
+    for name in ("in/x.png", "in/in/x.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(photograph(5, 6)).save(tmp_path / name)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.png").symlink_to("../in/x.png")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "in").symlink_to("../in")
+    before = {path: path.read_bytes() for path in (tmp_path / "in").rglob("*.png")}
+    for target in ("out", ".", "linked"):
+        with pytest.raises(
+            ConfigError, match=r"--output: .*x\.png, made of .*x\.png, would replace the input .*x\.png;"
+        ):
+            apply(colours, tmp_path / "in", tmp_path / target, overwrite=True)
+        assert {path: path.read_bytes() for path in (tmp_path / "in").rglob("*.png")} == before
+    assert not (tmp_path / "x.png").exists()
+    assert not (tmp_path / "out" / "in").exists()
+
+
+def test_a_link_to_a_folder_above_is_passed_by_and_said_and_so_is_what_is_hidden(colours, tmp_path, capsys):
+    source = tmp_path / "in"
+    (source / "more").mkdir(parents=True)
+    Image.fromarray(photograph(5, 6)).save(source / "more" / "a.png")
+    (source / "more" / "loop").symlink_to("..")
+    (source / "above").symlink_to(tmp_path)
+    (source / ".hidden").mkdir()
+    Image.fromarray(photograph(5, 6)).save(source / ".hidden" / "b.png")
+    apply(colours, source, tmp_path / "out")
+    said = capsys.readouterr().out
+    assert "skipped, links to a folder above them: 2 (above, more/loop)" in said
+    assert "skipped, hidden or the system's: 1 (.hidden)" in said
+    assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["a.png"]
+
+
+def test_a_file_of_a_name_as_long_as_there_are(colours, tmp_path):
+    name = f"{'n' * 251}.png"
+    Image.fromarray(photograph(5, 6)).save(tmp_path / "in.png")
+    apply(colours, tmp_path / "in.png", tmp_path / name)
+    assert opened(tmp_path / name).shape == (5, 6, 3)
+
+
+def profile(space):
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
+
+
+def test_a_profile_of_other_colours_than_are_written_is_dropped_and_said(grey, colours, tmp_path, capsys):
+    of_rgb = profile("sRGB")
+    of_ink = of_rgb[:16] + b"CMYK" + of_rgb[20:]
+    Image.fromarray(photograph(5, 6)).save(tmp_path / "rgb.png", icc_profile=of_rgb)
+    Image.fromarray(photograph(5, 6, 4), "CMYK").save(tmp_path / "ink.jpg", icc_profile=of_ink)
+    Image.new("LAB", (6, 5)).save(tmp_path / "lab.tif", icc_profile=profile("LAB"))
+    written = {}
+    for workdir, name, target in (
+        (colours, "rgb.png", "1.png"), (colours, "ink.jpg", "2.png"), (colours, "lab.tif", "3.png"),
+        (colours, "rgb.png", "4.bmp"), (grey, "rgb.png", "5.png"),
+    ):  # fmt: skip
+        apply(workdir, tmp_path / name, tmp_path / target, colour="grey")
+        with Image.open(tmp_path / target) as image:
+            written[target] = image.info.get("icc_profile"), capsys.readouterr().out
+    assert written.pop("1.png")[0] == of_rgb
+    assert "profile is dropped, .bmp has none" in written["4.bmp"][1]
+    assert "it is of other colours than the RGB that is written" in written["2.png"][1]
+    assert "it is of other colours than the grey that is written" in written["5.png"][1]
+    assert all(kept is None and "its colour profile is dropped" in said for kept, said in written.values())
+
+
+def test_a_player_of_colours_says_why_16_bits_are_written_as_8(colours, tmp_path, capsys):
+    Image.fromarray(np.full((5, 6), 40_000, np.uint16)).save(tmp_path / "in.png")
+    apply(colours, tmp_path / "in.png", tmp_path / "out.png")
+    assert "its 16 bits are written as 8; the player makes colours, which have 8" in capsys.readouterr().out
+
+
+def test_a_tile_is_a_whole_number():
+    assert [applying.is_side(tile) for tile in (1, np.int64(64))] == [True, True]
+    assert not any(applying.is_side(tile) for tile in ("64", 64.0, True, 0, -1, None))
+
+
+def test_a_damaged_file_of_the_workdir_is_one_line(colours, tmp_path):
+    for name in ("players.json", "config.json", "workdir.json"):
+        workdir = tmp_path / name.partition(".")[0]
+        shutil.copytree(colours, workdir)
+        for content in ("{", "[]", "{}", '{"format": 2}'):
+            (workdir / name).write_text(content)
+            with pytest.raises(ConfigError, match=r"workdir |config\.") as raised:
+                apply(workdir, tmp_path / "in.png", tmp_path / "out.png")
+            assert "\n" not in str(raised.value)
 
 
 def test_a_name_of_a_folder_gets_a_png(colours, tmp_path):

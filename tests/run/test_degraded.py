@@ -374,6 +374,13 @@ CACHED = dict(cached=("teacher",))
     [
         (dict(noises=3), {}, "config.data.noises = 3: nothing of data.degrade is random"),
         (dict(**NOISY, noises=0), {}, "config.data.noises = 0: at least 1"),
+        (dict(**NOISY, noises=2**32), {}, "config.data.noises = 4294967296: of 6 examples at most 357,913,941 are"),
+        (dict(degrade={"poisson": {"peak": 1e-300}}), {}, "degrade.poisson.peak = 1e-300: .* from 0.001 to 10000"),
+        (dict(degrade={"gaussian": {"sigma": 1e-300}}), {}, "degrade.gaussian.sigma = 1e-300: .* from 0.001 to 255"),
+        (NOISY, dict(augment={"crop": {"size": "16"}}), "augment.crop.size must be .*, got '16'"),
+        (NOISY, dict(augment={"crop": {"size": (2.7, 3)}}), r"augment.crop.size must be .*, got \[2.7, 3\]"),
+        (NOISY, dict(augment={**WINDOW, "flip": {"fields": "image"}}), r"augment.flip.fields = \('image',\): .*alike"),
+        (NOISY, dict(augment={"crop": {"size": 6}, "turn": {"fields": "target"}}), "augment.turn.fields = .*alike"),
         (dict(degrade={"gausian": {}}), {}, "config.data.degrade has no 'gausian'"),
         (dict(degrade={"gaussian": {"sigma": -1}}), {}, "config.data.degrade.gaussian.sigma = -1: "),
         (dict(degrade={"gaussian": {"sigma": (30, 20)}}), {}, "config.data.degrade.gaussian.sigma = .*(low, high)"),
@@ -404,6 +411,25 @@ def test_each_mistake_is_one_line_before_anything_compiles(fields, stage, expect
     with pytest.raises(ConfigError, match=expected) as error:
         build.all_programs(run, run_inputs.load(run, sets))
     assert "\n" not in str(error.value)
+
+
+def test_the_smallest_image_that_ssim_cannot_take_is_named():
+    mixed = data.from_fields({"image": [*clean(5).arrays["image"], RNG.integers(0, 256, (12, 7, 1), np.uint8)]})
+    narrow = clean(12, ((12, 8), (12, 7)))
+
+    def programs(train, test, **fields):
+        sets = {"train": train, "test": test}
+        run = resolve(run_inputs.handed_over(whole_run((), **NOISY, **fields), sets))
+        return build.all_programs(run, run_inputs.load(run, sets))
+
+    of_test, of_validation = (
+        rf"target \[12, 7, 1\] \({name}\): ValueError: SSIM has" for name in ("example 5", r"example \d+")
+    )
+    with pytest.raises(ConfigError, match=of_test):
+        programs(clean(12, SEVERAL), mixed)
+    with pytest.raises(ConfigError, match=of_validation):
+        programs(narrow, clean(3), validation=4)
+    assert programs(narrow, clean(3))
 
 
 def test_data_with_a_target_are_refused():

@@ -110,3 +110,14 @@ def test_a_conditional_network_is_read_without_an_example(tmp_path):
         arrays |= {f"{theirs}.{leaf}": np.asarray(array) for leaf, array in leaves["norm"].items()}
     np.savez(tmp_path / "styles.npz", **arrays)
     jax.tree.map(np.testing.assert_array_equal, weights.load(tmp_path / "styles.npz", module)["params"], dict(params))
+
+
+def test_a_file_with_batch_norms_says_so_to_a_dncnn_without(tmp_path):
+    module = models.DnCNN(depth=3, width=4, batch_norm=False)
+    _, arrays = state_dict(module, (1, 8, 8, 1))
+    np.savez(tmp_path / "plain.npz", **arrays)
+    weights.load(tmp_path / "plain.npz", module)
+    norms = {f"bn2.{leaf}": np.ones(4) for leaf in ("weight", "bias", "running_mean", "running_var")}
+    np.savez(tmp_path / "norms.npz", **{name: a for name, a in arrays.items() if name.endswith("weight")}, **norms)
+    with pytest.raises(ValueError, match=r"model_args\.batch_norm = True"):
+        weights.load(tmp_path / "norms.npz", module)
