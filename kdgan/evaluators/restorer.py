@@ -75,8 +75,8 @@ def restorer(
             )
         )
 
-    def cut(given, target):
-        return border if isinstance(border, int) else _scale(given, target)
+    def cut(batch, target):
+        return border if isinstance(border, int) else _scale(batch["image"], target)
 
     def sums(apply, variables, batch, key, others):
         made, target = (critic.unit(x, batch.get("pixels")) for x in (apply(variables, batch), batch[TARGET]))
@@ -85,7 +85,7 @@ def restorer(
             target,
             batch["mask"],
             channels=channels,
-            border=cut(batch["image"], target),
+            border=cut(batch, target),
             rounded=rounded,
             similarity=similarity,
             edges=edges,
@@ -93,7 +93,7 @@ def restorer(
 
     def psnr(made, target, given):
         compared = lambda image: restoration.compared(
-            image, channels=channels, border=cut(given, target), rounded=rounded
+            image, channels=channels, border=cut({"image": given}, target), rounded=rounded
         )
         return restoration.psnr(compared(made), compared(target))
 
