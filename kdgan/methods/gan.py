@@ -78,6 +78,7 @@ class Adversary:
       conditional: generator and discriminator are given the labels.
       patches: the discriminator may give several scores of an image, [b, ...], each of a part of it (PatchGAN, Isola et al.
         2017); what is made of them is a mean over them.
+      called: the method's argument that names the loss, for messages.
     """
 
     loss: str = "nonsaturating"
