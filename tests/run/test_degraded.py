@@ -204,7 +204,10 @@ def whole_run(cached, scale=1, **fields):
     return made
 
 
-@pytest.mark.parametrize(("scale", "memory_mb", "sizes"), [(1, 64, SEVERAL), (2, 0, ((16, 12),))])
+@pytest.mark.parametrize(
+    ("scale", "memory_mb", "sizes"),
+    [pytest.param(1, 64, SEVERAL, marks=pytest.mark.extra("flatbuffers")), (2, 0, ((16, 12),))],
+)
 def test_a_run_with_whole_cached_outputs_learns_from_the_windows_of_them(scale, memory_mb, sizes, tmp_path):
     spec = {"bicubic": {"scale": scale}, "gaussian": {"sigma": (0.0, 25.0)}}
     sets = {"train": clean(9, sizes), "test": clean(3, sizes)}
