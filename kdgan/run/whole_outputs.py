@@ -17,12 +17,12 @@ import numpy as np
 from kdgan.data import degrade
 from kdgan.data.windows import Windows, is_window
 from kdgan.run import batches as run_batches
+from kdgan.run import evaluators
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.program import Program
 from kdgan.run.schema import Arm
 from kdgan.run.totals import make_apply
-from kdgan.state import variable_shapes
 
 PIXELS = 2**20  # of the images that a player is given at once
 
@@ -171,8 +171,6 @@ def _check_sizes(program: Program, inputs: Inputs, name: str, field: str) -> Non
 def _output_on(program: Program, name: str, sides: Shape) -> Any:
     """The shape of a player's output on one image of these sides."""
     module = program.local_modules[name]
-    variables = variable_shapes(module, program.inspection.inputs[name])
-    rest = {kind: tree for kind, tree in variables.items() if kind != "params"}
     batch, main = {}, program.example[_main(program, name)]
     for field in program.inputs_of(name):
         leaf = program.example[field]
@@ -180,7 +178,7 @@ def _output_on(program: Program, name: str, sides: Shape) -> Any:
         shape = (*own, leaf.shape[3]) if leaf.ndim == 4 else leaf.shape[1:]
         batch[field] = jax.ShapeDtypeStruct((1, *shape), leaf.dtype)
     apply = make_apply(module, None, program.inputs_of(name))
-    return jax.eval_shape(apply, {"params": variables.get("params", {}), "model_state": rest}, batch)
+    return jax.eval_shape(apply, evaluators.variables_of(module, program.inspection.inputs[name]), batch)
 
 
 def image_sides(program: Program, inputs: Inputs, name: str) -> list[tuple[int, int]]:
