@@ -9,8 +9,8 @@ Small images are made by MATLAB's bicubic, as in published tables. PSNR and SSIM
 on every side. Without `data` the photographs that scikit-image and scikit-learn ship, divided by image. A folder has the
 sub-folders train/ and test/, or is divided by `train=all[:80%],test=all[80%:]`; `validation` and `sharp` are numbers of its
 images. `student` is unshuffle, fsrcnn, espcn or imdn. With `teacher` (a file of VDSR's weights) nothing trains before the
-students, and there are the stages `sharp` and `unlabelled` alone: VDSR beside a student at every step would take a hundred
-times as long. Without it a small IMDN is trained first, on all training images.
+students, and there are the stages `sharp` and `unlabelled` alone: one pass of VDSR has fifty times the operations of the
+student's step. Without it a small IMDN is trained first, on all training images.
 
 Four stages train the same student. `sharp`: every training image is there in full size; what is learned is that, the
 teacher's output, half and half, or, to compare with, the small image from its own half (`half_scale`), which needs neither.
@@ -105,7 +105,7 @@ def get_config(arguments=""):
                 )
                 for λ in ADVERSARIAL
             }),
-            steps=max(1, steps // 3),  # each of which takes ten times as long as one of `sharp`
+            steps=max(1, steps // 3),  # each of which has eight times the operations of one of `sharp`
         ),
     )  # fmt: skip
     if given["teacher"]:
