@@ -5,7 +5,7 @@ statistics, which assumes nothing of how they are spread, and with its quartiles
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,12 +51,20 @@ class Setting(NamedTuple):
       device: "cpu" or "cuda", as PyTorch names it.
       precision: of float32 matrix products: "float32" in full, or "tf32".
       quick: the small pieces of work, to check that all of it works.
+      pieces: names of the pieces of work, of a suite that has several; none: all of them.
+      fresh: whether compile time and memory are measured too, each in a process of its own.
     """
 
     effort: Effort
     device: str
     precision: str
     quick: bool
+    pieces: tuple[str, ...] = ()
+    fresh: bool = True
+
+    def of(self, names: Iterable[str]) -> list[str]:
+        """Those of a suite's pieces that are measured."""
+        return [name for name in names if not self.pieces or name in self.pieces]
 
 
 MIN_BLOCKS = 6  # the fewest of which the extremes are a 95 % interval of the median: 1 − 2·0.5⁶ = 0.97

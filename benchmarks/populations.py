@@ -19,6 +19,11 @@ PLAN = (
     ("mlp_lenet", ("seeds", "rows"), (1, 4, 10, 32), WAYS),
     ("resnet20", ("rows",), (4, 10), ("in_turn", "unrolled", "vmap")),
 )
+# An accelerator, where rows under vmap are what `auto` chooses.
+PLAN_ACCELERATOR = (
+    ("mlp_lenet", ("seeds", "rows"), (10,), ("in_turn", "vmap")),
+    ("resnet20", ("rows",), (10,), ("in_turn", "vmap")),
+)
 RIVALS = ("eager", "compile")  # of PyTorch's ways
 EXAMPLES = 4_096  # in the data set
 
@@ -26,8 +31,10 @@ EXAMPLES = 4_096  # in the data set
 def measure(setting: Setting, say: Callable[[str], None]) -> dict[str, Any]:
     """A list of rows: a population in one way, beside its rivals."""
     rows = []
-    for name, kinds, counts, ways in PLAN:
-        for kind in kinds:
+    plan = PLAN if setting.device == "cpu" else PLAN_ACCELERATOR
+    chosen = setting.of(dict.fromkeys(name for name, *_ in plan))
+    for name, kinds, counts, ways in plan:
+        for kind in kinds if name in chosen else ():
             for members in (1, 3) if setting.quick else counts:
                 for way in ways if members > 1 else ways[:1]:
                     if (way, kind) == ("unrolled", "seeds"):  # only what shares a batch shares a program

@@ -25,6 +25,7 @@ from benchmarks.measure import QUICK, Effort, Setting
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 QUICK_RESULTS = ROOT / "runs" / "benchmarks"
+PIECES = ("mlp", "mlp_lenet", "resnet20", "resnet8x4", "host")  # of the suites kd and population
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
 
@@ -52,12 +53,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--precision", default="float32", choices=("float32", "tf32"), help="of matrix products, of all"
     )
     parser.add_argument("--blocks", type=int, default=Effort().blocks, help="blocks of each of a pair")
+    parser.add_argument(
+        "--block_seconds", type=float, default=Effort().block_seconds, help="what a block takes at least"
+    )
+    parser.add_argument("--pieces", default="", help="of the suites kd and population, say resnet20: other rows stand")
+    parser.add_argument(
+        "--no-fresh", action="store_true", help="without compile time and memory, which take a process each"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes, few blocks: whether all of it works")
     parser.add_argument("--out", type=pathlib.Path, help="folder of the results")
     chosen = parser.parse_args(arguments)
     chosen.suites = list(suites()) if chosen.suite == "all" else chosen.suite.split(",")
     if unknown := [name for name in chosen.suites if name not in suites()]:
         parser.error(f"--suite={unknown[0]}: accepted are {', '.join(suites())}, all")
+    chosen.pieces = tuple(filter(None, chosen.pieces.split(",")))
+    if unknown := [name for name in chosen.pieces if name not in PIECES]:
+        parser.error(f"--pieces={unknown[0]}: accepted are {', '.join(PIECES)}")
+    if chosen.pieces and (whole := [name for name in chosen.suites if name not in ("kd", "population")]):
+        parser.error(f"--pieces={','.join(chosen.pieces)}: the suite {whole[0]} has no pieces to choose")
     if chosen.blocks < QUICK.blocks:
         parser.error(f"--blocks={chosen.blocks}: an interval wants at least {QUICK.blocks}")
     return chosen
@@ -91,7 +104,10 @@ def main() -> None:
 def run_each(chosen: argparse.Namespace) -> None:
     """Every suite in a fresh process; those that fail are named at the end, and the others' results stand."""
     rest = [f"--device={chosen.device}", f"--precision={chosen.precision}", f"--blocks={chosen.blocks}"]
-    rest += ["--quick"] * chosen.quick + ([f"--out={chosen.out}"] if chosen.out else [])
+    rest += [f"--block_seconds={chosen.block_seconds}", f"--pieces={','.join(chosen.pieces)}"]
+    rest += (
+        ["--quick"] * chosen.quick + ["--no-fresh"] * chosen.no_fresh + ([f"--out={chosen.out}"] if chosen.out else [])
+    )
     failed = []
     for suite in chosen.suites:
         print(f"--- {suite}", flush=True)
@@ -107,9 +123,9 @@ def make_setting(chosen: argparse.Namespace) -> Setting:
 
     from benchmarks import rivals
 
-    effort = QUICK if chosen.quick else Effort(blocks=chosen.blocks)
+    effort = QUICK if chosen.quick else Effort(chosen.blocks, chosen.block_seconds)
     device = {"cpu": "cpu", "gpu": "cuda"}[jax.default_backend()]
-    setting = Setting(effort, device, chosen.precision, chosen.quick)
+    setting = Setting(effort, device, chosen.precision, chosen.quick, chosen.pieces, not chosen.no_fresh)
     rivals.set_precision(setting)
     return setting
 
@@ -129,6 +145,7 @@ def record(path: pathlib.Path, suite: str, part: Any, setting: Setting) -> None:
 
     results = read_json(path) if path.exists() else {}
     device = jax.devices()[0]
+    former = results.get("suites", {}).get(suite, {}).get("measured", {})
     results |= {"device": device.device_kind, "platform": device.platform, "cores": os.cpu_count()}
     results["suites"] = {
         **results.get("suites", {}),
@@ -137,10 +154,18 @@ def record(path: pathlib.Path, suite: str, part: Any, setting: Setting) -> None:
             "versions": {"python": platform.python_version(), **versions()},
             "precision": setting.precision,
             "quick": setting.quick,
-            "measured": part,
+            "measured": merged(former, part) if setting.pieces else part,
         },
     }
     write_json(path, results)
+
+
+def merged(former: Any, part: Any) -> Any:
+    """A suite's part with the rows of `former` that were not measured again."""
+    if "rows" in part:
+        again = {row["name"] for row in part["rows"]}
+        return {"rows": [row for row in former.get("rows", []) if row["name"] not in again] + part["rows"]}
+    return {**former, **part, "pieces": {**former.get("pieces", {}), **part["pieces"]}}
 
 
 def versions() -> dict[str, str]:

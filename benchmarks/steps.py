@@ -24,7 +24,8 @@ SUITES = {
 
 def measure(suite: str, setting: Setting, say: Callable[[str], None]) -> dict[str, Any]:
     """Piece of work -> its row; and "peak", the device's matrix product."""
-    pieces = {name: measure_piece(work.named(name, quick=setting.quick), setting, say) for name in SUITES[suite]}
+    chosen = [work.named(name, quick=setting.quick) for name in setting.of(SUITES[suite])]
+    pieces = {piece.name: measure_piece(piece, setting, say) for piece in chosen}
     return {"peak": rivals.peak_flops(setting.quick), "pieces": pieces}
 
 
@@ -64,7 +65,7 @@ def measure_piece(piece: work.Work, setting: Setting, say: Callable[[str], None]
         row["one_step_a_call"] = compare(
             ours.make_steps(piece, state, batches), bare.make_steps(piece, variables, batches), setting.effort
         )
-    for way in in_fresh_processes(piece, row["rivals"], setting.quick):
+    for way in in_fresh_processes(piece, row["rivals"], setting.quick) if setting.fresh else ():
         if "error" not in row["rivals"].get(way, {}):
             row["fresh"][way] = fresh.measure(way, piece, setting)
             say(f"{piece.name:10s} {way:22s} {tell_fresh(row['fresh'][way])}")

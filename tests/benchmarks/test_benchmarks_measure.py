@@ -96,6 +96,28 @@ def test_a_suites_part_replaces_its_own_and_no_others(tmp_path):
     assert suites["kd"]["measured"] == step_part()
 
 
+def test_chosen_pieces_replace_their_rows_and_no_others(tmp_path):
+    path, setting = tmp_path / "cpu.json", measure.Setting(measure.QUICK, "cpu", "float32", True)
+    run.record(path, "population", {"rows": [{"name": "mlp", "ms": 1}, {"name": "resnet20", "ms": 2}]}, setting)
+    run.record(path, "population", {"rows": [{"name": "mlp", "ms": 3}]}, setting._replace(pieces=("mlp",)))
+    run.record(path, "kd", {"peak": 1, "pieces": {"mlp": 1}}, setting._replace(pieces=("mlp",)))
+    run.record(path, "kd", {"peak": 2, "pieces": {"host": 2}}, setting._replace(pieces=("host",)))
+    suites = json.loads(path.read_text())["suites"]
+    assert suites["population"]["measured"] == {"rows": [{"name": "resnet20", "ms": 2}, {"name": "mlp", "ms": 3}]}
+    assert suites["kd"]["measured"] == {"peak": 2, "pieces": {"mlp": 1, "host": 2}}
+
+
+def test_pieces_are_those_of_their_suites(capsys):
+    assert run.parse(["--suite=kd", "--pieces=mlp,host"]).pieces == ("mlp", "host")
+    for arguments, message in (
+        (["--suite=kd", "--pieces=lenet"], "--pieces=lenet: accepted are mlp, mlp_lenet"),
+        (["--suite=images", "--pieces=mlp"], "--pieces=mlp: the suite images has no pieces to choose"),
+    ):
+        with pytest.raises(SystemExit):
+            run.parse(arguments)
+        assert message in capsys.readouterr().err
+
+
 def test_the_tables_stand_between_the_marks_and_nothing_else_changes(tmp_path):
     readme, results = tmp_path / "README.md", tmp_path / "results"
     readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
