@@ -4,13 +4,15 @@ pip install -e ".[images]"
 python -m kdgan.main --config=configs/style.py --workdir=runs/style
 python -m kdgan.main --mode=apply --workdir=runs/style --arm=distilled --input=photo.jpg --output=painted.png
 python -m kdgan.main --config=configs/style.py:image=a.jpg+b.jpg --workdir=runs/two        # two styles in one network
-python -m kdgan.main --config=configs/style.py:teacher=~/multistyle26.npz,critic=~/squeezenet.npz --workdir=runs/style26
+python -m kdgan.main --workdir=runs/style26 \
+  --config=configs/style.py:teacher=~/multistyle26.npz,critic=~/squeezenet.npz,image=painted.png
 
 Without `teacher` and `critic` nothing is downloaded: the critic, by whose features content and style are compared, learns
 first to tell the training photographs apart by patches, and the teacher is trained on its features. With them the teacher
 is the published network of 26 styles, of which the student learns `number` (of several images as many: 0+7), and the critic
-SqueezeNet. `image` is what the student's pictures are judged by; several make a network of several styles, by conditional
-norm, of which `--style` picks one or mixes them.
+SqueezeNet. `image` is the painting by which pictures are judged, and whose Gram matrices teach; with a published teacher it
+is the one of that style or, where that is not at hand, a picture which the teacher painted (docs/images.md). Several make
+a network of several styles, by conditional norm, of which `--style` picks one or mixes them.
 
 The student learns from the losses that its teacher had (`losses`), from its teacher's images (`distilled`), from both, or
 from its teacher's images and a discriminator that takes them for real (`adversarial`).
@@ -29,18 +31,22 @@ SQUEEZENET = dict(content=("fire3",), style=("fire2", "fire3", "fire5")), dict(c
 
 def get_config(arguments=""):
     given = common.arguments(
-        arguments, data="skimage:photographs", train="train", test="test", image=STYLE, teacher="", number="0", critic="",
-        steps="600", seeds="3",
+        arguments, data="skimage:photographs", train="train", test="test", image="", teacher="", number="0", critic="",
+        steps="400", seeds="3",
     )  # fmt: skip
     steps = int(given["steps"])
     config = common.get_config()
     config.seed, config.population.seeds = 0, int(given["seeds"])
     config.data.name, config.data.train, config.data.test = given["data"], given["train"], given["test"]
     config.data.channels, config.data.validation = 3, 2
-    config.data.augment = common.named(crop=dict(size=64), flip=dict())
+    config.data.augment = common.named(crop=dict(size=56), flip=dict())
     config.evaluate.batch_size, config.evaluate.every = 1, steps
 
-    images, numbers = tuple(given["image"].split("+")), tuple(map(int, given["number"].split("+")))
+    if given["teacher"] and not given["image"]:
+        raise ValueError(
+            "image = '': with a teacher the painting of its style, or a picture that it painted, is wanted"
+        )
+    images, numbers = tuple((given["image"] or STYLE).split("+")), tuple(map(int, given["number"].split("+")))
     layers, λ = SQUEEZENET if given["critic"] else RESNET
     published = dict(model="multistyle26", model_args=dict(style=numbers[0]), weights=given["teacher"])
     cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=min(50, steps // 10))
@@ -71,10 +77,10 @@ def get_config(arguments=""):
     start = {} if given["critic"] else dict(critic="critic")
     stages = dict(
         critic=dict(
-            data=dict(name="configs.sets.patches", train="train", test="test", args=dict(size=64), validation=0, augment={}),
+            data=dict(name="configs.sets.patches", train="train", test="test", args=dict(size=32), validation=0, augment={}),
             method=dict(name="supervised", player="critic"),
             lambdas=dict(critic=dict(ce=1.0)),
-            batch_size=64,
+            batch_size=32,
             steps=300,
             beside=(),
         ),

@@ -147,6 +147,11 @@ def test_images_arguments_make_runs_that_can_start(name, arguments, tmp_path):
     assert set(prepared.programs) == {stage.name for stage in run.stages}
 
 
+def test_a_published_style_network_wants_the_painting_of_its_style():
+    with pytest.raises(ValueError, match=r"^image = '': with a teacher the painting of its style"):
+        importlib.import_module("configs.style").get_config("teacher=multistyle26.npz,critic=squeezenet.npz")
+
+
 @pytest.mark.shared
 def test_mnist_is_read_through_tfds(shared_data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("KDGAN_CACHE_DIR", str(tmp_path / "cache"))
