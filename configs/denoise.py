@@ -8,7 +8,7 @@ python -m kdgan.main --config=configs/denoise.py:data=folder:~/photos,train=all[
 Without `data` the photographs that scikit-image and scikit-learn ship, grey, divided by image. A folder has sub-folders
 train/ and test/, or is divided by the command as above; `validation` and `clean` are numbers of its images. Noise is
 Gaussian, of `sigma` 25 of 255. `student` is unshuffle, dncnn or unet. With `teacher` (a file of weights of DnCNN, 17 layers
-of 64) nothing trains before the students; without it a larger network, unshuffle of 64 × 8, is trained first.
+of 64) nothing trains before the students; without it a larger network, unshuffle of 48 × 8, is trained first.
 
 Two stages train the same student. `clean`: every training image is there without noise. `unlabelled`: `clean` of them are,
 the others are there with noise only. What is learned from these is the teacher's output (`teacher`), the same image with
@@ -29,7 +29,7 @@ STUDENTS = dict(
 def get_config(arguments=""):
     given = common.arguments(
         arguments, data="skimage:photographs", train="train", test="test", validation="2", clean="1", teacher="",
-        student=tuple(STUDENTS), sigma="25", steps="1500", seeds="3",
+        student=tuple(STUDENTS), sigma="25", steps="1200", seeds="3",
     )  # fmt: skip
     steps = int(given["steps"])
     config = common.get_config()
@@ -41,7 +41,7 @@ def get_config(arguments=""):
 
     cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=min(100, steps // 10))
     published = dict(model="dncnn", model_args=dict(batch_norm=False), weights=given["teacher"])
-    large = dict(model="unshuffle", model_args=dict(width=64, depth=8), optimizer=cosine(1e-3))
+    large = dict(model="unshuffle", model_args=dict(width=48, depth=8), optimizer=cosine(1e-3))
     config.players = common.named(
         teacher=published if given["teacher"] else large,
         student=dict(model=given["student"], model_args=STUDENTS[given["student"]], optimizer=cosine(2e-3)),

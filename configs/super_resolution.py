@@ -10,7 +10,7 @@ on every side. Without `data` the photographs that scikit-image and scikit-learn
 sub-folders train/ and test/, or is divided by `train=all[:80%],test=all[80%:]`; `validation` and `sharp` are numbers of its
 images. `student` is unshuffle, fsrcnn, espcn or imdn. With `teacher` (a file of VDSR's weights) nothing trains before the
 students, and there are the stages `sharp` and `unlabelled` alone: one pass of VDSR has fifty times the operations of the
-student's step. Without it a small IMDN is trained first, on all training images.
+student's step. Without it a larger network, unshuffle of 48 × 7, is trained first, on all training images.
 
 Four stages train the same student. `sharp`: every training image is there in full size; what is learned is that, the
 teacher's output, half and half, or, to compare with, the small image from its own half (`half_scale`), which needs neither.
@@ -31,7 +31,7 @@ FAKD = 10 / 255  # its λ of the affinity is for pixels in 0..255
 def get_config(arguments=""):
     given = common.arguments(
         arguments, scale=(2, 3, 4), data="skimage:photographs", train="train", test="test", validation="2", sharp="1",
-        teacher="", student=tuple(STUDENTS), steps="1500", seeds="3",
+        teacher="", student=tuple(STUDENTS), steps="600", seeds="3",
     )  # fmt: skip
     scale, steps = given["scale"], int(given["steps"])
     config = common.get_config()
@@ -44,9 +44,9 @@ def get_config(arguments=""):
     judge = dict(name="restorer", channels="luma", rounded=True, border=scale, perceptual=None)
     cosine = lambda rate: dict(learning_rate=rate, schedule="cosine", warmup=min(100, steps // 10))
     published = dict(model="vdsr", model_args=dict(scale=scale, luma=True), weights=given["teacher"])
-    small = dict(model="imdn", model_args=dict(scale=scale, width=32, blocks=4), optimizer=cosine(1e-3))
+    large = dict(model="unshuffle", model_args=dict(scale=scale, width=48, depth=7, **LUMA), optimizer=cosine(1e-3))
     config.players = common.named(
-        teacher=dict(**(published if given["teacher"] else small), evaluate=judge),
+        teacher=dict(**(published if given["teacher"] else large), evaluate=judge),
         student=dict(
             model=given["student"], model_args=dict(scale=scale, **STUDENTS[given["student"]]), optimizer=cosine(2e-3),
             evaluate=judge,
