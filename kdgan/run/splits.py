@@ -11,12 +11,13 @@ import jax
 import numpy as np
 
 from kdgan.data.dataset import Dataset
+from kdgan.data.fields import IMAGE
 from kdgan.run import batches as run_batches
 from kdgan.run.inputs import Inputs
 from kdgan.run.schema import Run
 
 TRAINING = 1_000  # examples of `training`, at most
-PIXELS = 2**21  # of a batch of whole images that are restored: 0.5 GiB for 64 channels of them
+PIXELS = 2**21  # of a batch of whole images that are restored: 0.5 GiB for 64 channels of them; and of `training` about
 
 
 class Splits:
@@ -25,7 +26,8 @@ class Splits:
     def __init__(self, run: Run, inputs: Inputs):
         partition = next(iter(inputs.partitions.values()))
         validation, training = partition.validation, partition.train
-        some = np.unique(np.linspace(0, len(training) - 1, min(len(training), TRAINING)).astype(np.int64))
+        most = min(len(training), _images_of(inputs.train, PIXELS) if inputs.config.degrade else TRAINING, TRAINING)
+        some = np.unique(np.linspace(0, len(training) - 1, most).astype(np.int64))
         self._rows: Mapping[str, tuple[Dataset, np.ndarray]] = {
             split: (dataset, run_batches.by_shape(dataset, rows))
             for split, dataset, rows in (
@@ -79,3 +81,9 @@ class Splits:
             for array in dataset.examples([int(row)], names).values():
                 digest.update(np.ascontiguousarray(array).tobytes())
         return f"{dataset.split or split}-{digest.hexdigest()[:16]}"
+
+
+def _images_of(dataset: Dataset, pixels: int) -> int:
+    """How many images have about so many pixels; at least one."""
+    images = dataset.arrays[IMAGE] if IMAGE in dataset.arrays else dataset.fetch(np.arange(1))
+    return max(1, int(pixels / np.mean([image.shape[0] * image.shape[1] for image in images])))

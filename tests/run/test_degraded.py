@@ -18,6 +18,7 @@ from kdgan.losses import images as image_losses
 from kdgan.run import batches as run_batches
 from kdgan.run import build, export, judging, stage_data, teacher_outputs, totals
 from kdgan.run import inputs as run_inputs
+from kdgan.run import splits as splits_of_a_run
 from kdgan.run.config import ConfigError, resolve
 from kdgan.run.splits import Splits
 
@@ -135,6 +136,17 @@ def test_evaluation_has_one_noise_for_each_image_whatever_is_asked_first():
     shown = totals.rounded(inputs.config, raw)
     np.testing.assert_array_equal(shown["image"][0], np.round(255 * np.clip(seen["test"][0], 0, 1)))
     assert "drawn" not in shown
+
+
+@pytest.mark.parametrize(("sides", "seen"), [(None, 4), (SEVERAL, 3)])
+def test_a_frozen_restorer_is_looked_at_on_about_so_many_pixels_of_training_images(monkeypatch, sides, seen):
+    """Of a few images all are looked at, of one size or of several; of many about as many as have `PIXELS`."""
+    train = clean(40, *((sides,) if sides else ()))
+    mean = np.mean([image.shape[0] * image.shape[1] for image in train.arrays["image"]])
+    inputs, run = load(train, **NOISY), resolve(config(**NOISY))
+    assert Splits(run, inputs).size("training") == 40
+    monkeypatch.setattr(splits_of_a_run, "PIXELS", int(mean * seen) + 1)
+    assert Splits(run, inputs).size("training") == seen
 
 
 def test_the_training_set_of_a_stream_is_the_one_in_memory():
