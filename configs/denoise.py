@@ -1,7 +1,7 @@
 """A small denoiser from a large one: with clean images at hand, and without them, where a teacher is worth having.
 
 pip install -e ".[images]"
-python -m kdgan.main --config=configs/denoise.py --workdir=runs/denoise
+python -m kdgan.main --config=configs/denoise.py --workdir=runs/denoise  # 1,290 CPU seconds, 13 minutes of 2 idle cores
 python -m kdgan.main --config=configs/denoise.py:data=folder:~/photos --workdir=runs/mine
 python -m kdgan.main --config=configs/denoise.py:data=folder:~/photos,train=all[:80%],test=all[80%:] --workdir=runs/flat
 
@@ -13,6 +13,13 @@ of 64) nothing trains before the students; without it a larger network, unshuffl
 Two stages train the same student. `clean`: every training image is there without noise. `unlabelled`: `clean` of them are,
 the others are there with noise only. What is learned from these is the teacher's output (`teacher`), the same image with
 another noise (`noise2noise`) or, to compare with, the clean image (`clean_others`); `few` learns from the clean ones alone.
+
+PSNR on five test photographs, three seeds (noisy 20.42, teacher 28.18 ± 0.11 dB):
+clean: from clean images 27.58 ± 0.31, from the teacher's outputs 27.44 ± 0.03, half and half 27.54 ± 0.01
+unlabelled: few 26.75 ± 3.23, teacher 27.65 ± 0.24, noise2noise 27.55 ± 0.32, clean_others 27.56 ± 0.35
+`few` depends on which photograph it has: three seeds show no clear difference (teacher +0.9 ± 8.2 dB, of six at once).
+results/images.md has more images and more seeds.
+
 All students see eight fixed noises of each image. The teacher that is trained here has seen all of them clean: what
 `unlabelled` then shows is what its outputs are worth in place of the images, not what one gets without any.
 """
@@ -47,7 +54,7 @@ def get_config(arguments=""):
         student=dict(model=given["student"], model_args=STUDENTS[given["student"]], optimizer=cosine(2e-3)),
         noisy=dict(model="identity"),
     )
-    config.evaluate.batch_size = 4
+    config.evaluate.batch_size, config.evaluate.every = 4, max(1, steps // 4)
     config.stage.batch_size, config.stage.steps, config.stage.beside = 8, steps, ("noisy",)
 
     restore = lambda **method: dict(

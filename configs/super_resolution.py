@@ -56,7 +56,7 @@ def get_config(arguments=""):
         critic=dict(model="resnet8", model_args=dict(num_classes=10), optimizer=cosine(2e-3)),
         discriminator=dict(model="patch_critic", model_args=dict(features=(32, 64)), optimizer=cosine(3e-4)),
     )  # fmt: skip
-    config.evaluate.batch_size = 4
+    config.evaluate.batch_size, config.evaluate.every = 4, max(1, steps // 4)
     config.stage.batch_size, config.stage.steps, config.stage.beside = 8, steps, ("bicubic",)
     restore = lambda **method: dict(method=dict(name="restore", **method), lambdas=dict(student=dict(pixel=1.0)))
     distill = lambda λ, **method: dict(method=dict(name="restore_distill", **method), lambdas=λ)

@@ -76,8 +76,7 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
         image = jax.ShapeDtypeStruct((1, SIDE, SIDE, RGB), jnp.float32)
         check_looks(lambda: Critic(inception, variable_shapes(inception, ((image,), {}))))
     if spec.checkpoint is not None:
-        module, source = from_checkpoint(run, inputs)
-        image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
+        (module, source), image = from_checkpoint(run, inputs), _image_of(inputs)
         check_counts(_features(spec.layer, module, source.shapes(), image))
         check_looks(lambda: Critic(module, source.shapes(), channels=image.shape[-1]))
     if spec.stage is None:
@@ -182,7 +181,7 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
     module = build_module(
         spec.player, run.players[spec.player], inputs.config, sizes_of(inputs.fields, inputs.train.inputs)
     )
-    image = jax.ShapeDtypeStruct((1, *inputs.train.image_shape), jnp.float32)
+    image = _image_of(inputs)
     try:
         shapes = variable_shapes(module, ((image,), {}))
     except ValueError as error:
@@ -199,6 +198,11 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
         raise ConfigError(f"{WHERE}.checkpoint = {spec.checkpoint!r}: {error}") from error
     seeds = source.seeds or (None,)
     return module, dataclasses.replace(source, taken={run.seed: run.seed if run.seed in seeds else seeds[0]})
+
+
+def _image_of(inputs: Inputs) -> jax.ShapeDtypeStruct:
+    """[1, h, w, c], an image that a checkpoint's network is laid out with."""
+    return jax.ShapeDtypeStruct((1, *(side or SIDE for side in inputs.train.image_shape)), jnp.float32)
 
 
 def pixels_of(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -> tuple[Any, Any]:

@@ -5,12 +5,15 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import serialization
 
 import tiny
 import torch_zip
 from configs import common
+from kdgan import data, models
 from kdgan.run import build, checkpoint, command_line, explain, extractors, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError, resolve
@@ -190,6 +193,30 @@ def test_an_extractor_may_lie_in_a_file(file):
     own.evaluate.extractor.checkpoint = str(file.with_name("absent.pth"))
     with pytest.raises(ConfigError, match=r"^config\.evaluate\.extractor\.checkpoint = .*absent"):
         extractors.from_checkpoint(resolve(own), run_inputs.load(run))
+
+
+def test_an_extractor_from_a_file_looks_at_images_of_several_sizes_too(tmp_path):
+    critic = models.build("resnet8", num_classes=3)
+    shapes = jax.eval_shape(critic.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    file = tmp_path / "critic.msgpack"
+    file.write_bytes(serialization.to_bytes(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)))
+    own = tiny.config(seeds=1, steps=1, validation=0)
+    judge = dict(name="restorer", perceptual=dict(layers=("stage1",)))
+    own.players = common.named(
+        student=dict(model="unshuffle", model_args=dict(width=4, depth=2), evaluate=judge),
+        critic=dict(model="resnet8", model_args=dict(num_classes=3)),
+    )
+    restore = dict(method=dict(name="restore"), lambdas=dict(student=dict(pixel=1.0)), steps=1, batch_size=2)
+    own.stages = common.named(restore=restore)
+    own.data.labelled, own.data.degrade = None, common.named(gaussian=dict(sigma=25.0))
+    own.data.augment = common.named(crop=dict(size=8))
+    own.evaluate.extractor = dict(checkpoint=str(file), player="critic", layer="embedding")
+    sides = ((16, 12), (12, 20))
+    images = [np.full((*side, 1), 99, np.uint8) for side in sides]
+    data_sets = {split: data.from_fields({"image": images}) for split in ("train", "test")}
+    run = resolve(run_inputs.handed_over(own, data_sets))
+    inputs = run_inputs.load(run, data_sets)
+    assert list(build.all_programs(run, inputs)) == ["restore"]
 
 
 def test_a_workdir_serves_as_weights_as_it_does_as_a_start(tmp_path):
