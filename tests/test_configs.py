@@ -34,9 +34,9 @@ REPEATED = {
     "wine": {"distill": ("scratch",)},
     "denoise": {"clean": ("clean", "teacher"), "unlabelled": ("few", "clean_others")},
     "super_resolution": {
-        "sharp": ("sharp", "teacher", "half_scale"),
+        "sharp": ("teacher", "half_scale"),
         "unlabelled": ("few", "sharp_others"),
-        "eye": ("adv_1", "adv_3"),
+        "eye": ("adv_100",),
     },
     "style": {"distill": ("losses", "distilled")},
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
@@ -55,9 +55,11 @@ def shrunk(name, arguments=""):
     if name in OF_IMAGES:
         config.data.name, config.data.validation = "functions.photographs", 2
         config.data.augment.crop.size = 9 if config.data.augment.crop.size % 2 else 8
-        for player in config.players.values():
+        of_stages = [stage.players for stage in config.stages.values() if "players" in stage]
+        for player in (player for players in (config.players, *of_stages) for player in players.values()):
             if "warmup" in player.get("optimizer", {}):
                 player.optimizer.warmup = 0
+        for player in config.players.values():
             fields = {"width": 4, "depth": 3, "blocks": 1, "contract": (2, 3), "features": (2,)}
             given = dict(player.get("model_args", {}))
             player.model_args = {**given, **{key: value for key, value in fields.items() if key in given}}
