@@ -32,9 +32,8 @@ def measure(setting: Setting, say: Callable[[str], None]) -> dict[str, Any]:
     """A list of rows: a population in one way, beside its rivals."""
     rows = []
     plan = PLAN if setting.device == "cpu" else PLAN_ACCELERATOR
-    chosen = setting.of(dict.fromkeys(name for name, *_ in plan))
-    for name, kinds, counts, ways in plan:
-        for kind in kinds if name in chosen else ():
+    for name, kinds, counts, ways in (row for row in plan if setting.of(row[:1])):
+        for kind in kinds:
             for members in (1, 3) if setting.quick else counts:
                 for way in ways if members > 1 else ways[:1]:
                     if (way, kind) == ("unrolled", "seeds"):  # only what shares a batch shares a program

@@ -1,7 +1,7 @@
 """A small denoiser from a large one: with clean images at hand, and without them, where a teacher is worth having.
 
 pip install -e ".[images]"
-python -m kdgan.main --config=configs/denoise.py --workdir=runs/denoise  # 1,290 CPU seconds, 13 minutes of 2 idle cores
+python -m kdgan.main --config=configs/denoise.py --workdir=runs/denoise  # 1,290 CPU seconds, about 13 min. of 2 cores
 python -m kdgan.main --config=configs/denoise.py:data=folder:~/photos --workdir=runs/mine
 python -m kdgan.main --config=configs/denoise.py:data=folder:~/photos,train=all[:80%],test=all[80%:] --workdir=runs/flat
 

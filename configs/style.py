@@ -1,7 +1,7 @@
 """Style transfer: content and Gram losses teach a network, and its outputs teach one of an eighth of its operations.
 
 pip install -e ".[images]"
-python -m kdgan.main --config=configs/style.py --workdir=runs/style    # 1,350 CPU seconds, 14 minutes of 2 idle cores
+python -m kdgan.main --config=configs/style.py --workdir=runs/style    # 1,350 CPU seconds, about 14 min. of 2 cores
 python -m kdgan.main --mode=apply --workdir=runs/style --arm=distilled --input=photo.jpg --output=painted.png
 python -m kdgan.main --config=configs/style.py:image=a.jpg+b.jpg --workdir=runs/two        # two styles in one network
 python -m kdgan.main --workdir=runs/style26 \
