@@ -142,13 +142,16 @@ def pictures(setting: Setting, judged: Judged, *, draws: Draws) -> list[Figure]:
     path = spherical(ends[:, 0], ends[:, 1], np.linspace(0, 1, INTERPOLATION_STEPS)[None, :, None])
     label = np.repeat(np.arange(INTERPOLATIONS) % maker.classes, INTERPOLATION_STEPS) if maker.classes else None
     between = maker.draw(judged.variables, path.reshape(-1, path.shape[-1]), label)
+    interpolated = grid(
+        "Interpolations",
+        between.reshape(INTERPOLATIONS, INTERPOLATION_STEPS, *images.shape[1:]),
+        note="Each row goes from one noise to another; the rows are the same for every entry",
+    )
+    if not len(setting.training[1]):  # a stage without data
+        return [samples, interpolated]
     return [
         samples,
-        grid(
-            "Interpolations",
-            between.reshape(INTERPOLATIONS, INTERPOLATION_STEPS, *images.shape[1:]),
-            note="Each row goes from one noise to another; the rows are the same for every entry",
-        ),
+        interpolated,
         grid(
             "Nearest training images",
             _neighbours(setting, images[:NEIGHBOURS_OF]),

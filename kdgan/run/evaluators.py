@@ -116,6 +116,15 @@ def fields_of(inputs: Inputs, example: Mapping[str, Any]) -> dict[str, Field]:
     return fields
 
 
+def test_example(inputs: Inputs) -> dict[str, Any]:
+    """Shapes of an example of the test split, its smallest, as players see it; with the main input of a batch."""
+    (raw,) = run_batches.evaluation_batches(
+        inputs.test, [smallest(inputs.test)], 1, noise="test" if inputs.degradation.is_random else ""
+    )
+    seen = jax.eval_shape(functools.partial(as_players_see, inputs.config), raw)
+    return {MAIN: seen[inputs.test.inputs[0]], **seen}
+
+
 def default(name: str, given: Any, output: Any, fields: Mapping[str, Field]) -> tuple[Evaluator, ...]:
     """The evaluator of a player whose config names none: by its name, inputs and output."""
     if name.startswith(NOT_MEASURED):
