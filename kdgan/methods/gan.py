@@ -20,11 +20,6 @@ from kdgan.losses.adversarial import GAN_LOSSES, GANLoss, gan_loss
 PENALTIES = ("r1", "gradient")
 
 
-def size_of(batch: Batch) -> int:
-    """Examples of a batch; one without data says by "place" [b] how many are to be made."""
-    return len(batch["place"] if "place" in batch else batch["image"])
-
-
 def noise_of(batch: Batch, key: Any, latent: int, name: str = "method.latent") -> jax.Array:
     """Standard normal noise [b, latent]: the batch's own where it holds some, else drawn from `key`.
 
@@ -36,6 +31,11 @@ def noise_of(batch: Batch, key: Any, latent: int, name: str = "method.latent") -
     if batch["noise"].shape[-1] != latent:
         raise ValueError(f"{name} = {latent}, but the batch holds noise of dimension {batch['noise'].shape[-1]}")
     return batch["noise"]
+
+
+def size_of(batch: Batch) -> int:
+    """b: of the images, or, in a stage without data, of the places [b] that its batches have."""
+    return batch["image" if "image" in batch else "place"].shape[0]
 
 
 def generate(players: Players, name: str, noise: jax.Array, batch: Batch, conditional: bool) -> jax.Array:

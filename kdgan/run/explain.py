@@ -147,9 +147,10 @@ def _players(stage: Stage, programs: Sequence[Program], inputs: Inputs) -> list[
     for program in programs:
         for name in program.modules:
             trained = name in program.method.trained
-            fate = _optimizer(stage, program, name) if trained else "frozen"
             source = _sources(program, name)
             count, operations = costs.player_cost(program, name)
+            learns = _optimizer(stage, program, name) if count else "written in its moves"
+            fate = learns if trained else "frozen"
             flops = "?" if operations is None else f"{operations / 1e6:.3g}"
             model = _arm(stage, program).players[name].model
             row = f"{name:<14} {model:<18} {count:>12,} parameters {flops:>8} MFLOP   {fate}{source}"
@@ -184,7 +185,7 @@ def _arguments(program: Program, name: str) -> list[str]:
 
 
 def _shape(leaf: Any) -> str:
-    return f"{leaf.dtype} [{', '.join(map(str, ('b', *leaf.shape[1:])))}]"
+    return f"{leaf.dtype} [{', '.join(map(str, ('b', *leaf.shape[1:])))}]" if leaf.shape else str(leaf.dtype)
 
 
 def _ranges(program: Program, inputs: Inputs) -> list[str]:
