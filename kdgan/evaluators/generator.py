@@ -44,7 +44,7 @@ def generator() -> Evaluator:
     return Evaluator(
         *MEASURES,
         measure=functools.partial(distances, draws=drawn_from),
-        fits=_fits,
+        fits=fits,
         samples=True,
         draws=drawn_from,
         watch=functools.partial(shown, draws=drawn_from),
@@ -56,7 +56,8 @@ def generator() -> Evaluator:
     )
 
 
-def _fits(output: Any, fields: Mapping[str, Any]) -> str | None:
+def fits(output: Any, fields: Mapping[str, Any]) -> str | None:
+    """Why a player of this output is no generator; None where it is one."""
     if not hasattr(output, "shape") or len(output.shape) != 4:
         shape = list(output.shape) if hasattr(output, "shape") else ", ".join(output)
         return f"it gives {shape}, where a generator gives images [b, h, w, c]"

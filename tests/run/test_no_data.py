@@ -232,7 +232,11 @@ def test_what_is_calibrated_on_training_images_is_refused(finished):
 
 def arm(**fields):
     """An arm in place of the three."""
-    return lambda made: made.stages.distill.update(arms=common.named(main2=fields))
+
+    def change(made):
+        made.stages.distill.arms = common.named(main2=fields)
+
+    return change
 
 
 GENERATES = dict(method=dict(name="generator_mimic", latent=4, conditional=True), lambdas=dict(student=dict(pixel=1.0)))
