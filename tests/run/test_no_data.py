@@ -164,8 +164,7 @@ def test_members_end_alike_however_they_run(way, finished, tmp_path):
     del made.stages.distill.arms["noise"]
     made.evaluate.every = 4
     made.parallel.update(WAYS[way])
-    if way == "several steps a call":
-        made.log.every = 2
+    made.log.every = 2
     summary = train.train(made, tmp_path)
     for arm in ("places", "half"):
         a, b = (of["stages"]["distill"]["arms"][arm]["players"]["student"]["nll"] for of in (summary, finished[1]))

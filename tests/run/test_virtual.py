@@ -110,7 +110,7 @@ def test_the_report_shows_what_it_makes_and_what_the_teacher_takes_it_for(finish
 
 def test_images_are_drawn_from_it_without_the_data(finished):
     draw = sampling.load(finished[0], player="generator", arm="low")
-    assert draw(3).shape == (3, 8, 8, 1)
+    assert draw(jax.random.key(0), 3).shape == (3, 8, 8, 1)
 
 
 def test_a_conditional_generator_may_be_kept_by_its_labels_on_validation(tmp_path):
