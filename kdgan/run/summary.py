@@ -225,7 +225,8 @@ class _Members:
         digests = {name: _digest(*other) for name, other in others.items()}
         evaluators = program.evaluators[player]
         called = {name for evaluator in evaluators for name in evaluator.calls}
-        asked = digests | {f"{name} (called)": _digest(program, name, of_arm[name]) for name in called}
+        there = called <= of_arm.keys()  # a teacher of an earlier stage may have been judged by a player of that stage
+        asked = digests | {f"{name} (called)": _digest(program, name, of_arm[name]) for name in called if there}
         key = _digest(program, player, variables), evaluators, tuple(sorted(asked.items())), id(on.inputs)
         if key not in self._known:
             for name, other in others.items():
@@ -233,7 +234,7 @@ class _Members:
                     outputs[digests[name]] = self._evaluation.outputs(*other, "test", on=on)
             given = {name: outputs[content] for name, content in digests.items()}
             self._known[key] = self._evaluation.measure(
-                program, player, variables, "test", given, keep=True, on=on, arm=of_arm.__getitem__
+                program, player, variables, "test", given, keep=True, on=on, arm=of_arm.__getitem__ if there else None
             )
         return self._known[key]
 
