@@ -7,7 +7,7 @@ import pytest
 
 from kdgan import models
 
-IMAGES = np.arange(2 * 3 * 4, dtype=np.float32).reshape(6, 2, 2, 1)  # image i holds 4i to 4i + 3
+IMAGES = jnp.arange(2 * 3 * 4, dtype=jnp.float32).reshape(6, 2, 2, 1)  # image i holds 4i to 4i + 3
 
 
 def numbers(images):
@@ -64,7 +64,7 @@ def test_in_evaluation_mode_it_gives_the_first_ones_and_writes_nothing():
 def test_no_gradient_passes_through_what_is_drawn():
     module = models.build("memory", size=5)
     variables = module.init(jax.random.key(0), IMAGES[:2])
-    gradient = jax.grad(lambda image: written(module, variables, image)[0].sum())(jnp.asarray(IMAGES[:2]))
+    gradient = jax.grad(lambda image: written(module, variables, image)[0].sum())(IMAGES[:2])
     np.testing.assert_array_equal(gradient, 0)
 
 

@@ -36,7 +36,7 @@ def from_places():
     """The teacher's logits on images that are functions of the place alone: the same however members run."""
 
     def student(players, batch, key):
-        image = jnp.cos(batch["place"][:, None] * WAVES).reshape(-1, 8, 8, 1)
+        image = jnp.cos(batch["place"][:, None] * WAVES[None]).reshape(-1, 8, 8, 1)
         return {"mimic": half_squared_error(players.student(image), players.teacher(image))}
 
     return Method(Move("student", student))
