@@ -4,8 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from test_report_measures import ARMS, figure, restoring_summary
 
-from kdgan.report import bars
+from kdgan.report import bars, figures
+from kdgan.report.read import Results
 
 
 def heights(svg):
@@ -33,3 +35,18 @@ def test_of_many_names_as_many_stand_as_there_is_room_for(count, named):
 
 def test_nothing_but_zeros_is_drawn_too():
     assert "<svg" in bars.draw([0.0, 0.0], ["a", "b"])
+
+
+def test_each_arm_has_its_bars_with_what_they_were_taken_on():
+    shares = {f"b/{arm}": np.array([0.125, 0.875]) for arm in ARMS}
+    about = dict(
+        title="Classes", names=["cat", "dog"], what="share", scale=100.0, unit="%", on="40 draws", line=["even", 0.5]
+    )
+    shown = [figure("bars", arm, f"b/{arm}", **about) for arm in ARMS]
+    (section,) = figures.sections(Results("run", restoring_summary() | {"figures": shown}, (), "", shares))
+    for arm in ARMS:
+        assert f"student · {arm}, 40 draws: share." in section
+    assert re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', section) == [
+        ("cat", "12.5 %"), ("dog", "87.5 %")
+    ] * len(ARMS)  # fmt: skip
+    np.testing.assert_allclose(heights(section[: section.index("</svg>")]), [1 / 7, 1], atol=1e-3)
