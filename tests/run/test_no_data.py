@@ -102,7 +102,7 @@ def test_a_run_without_data_opens_no_training_split(weights, tmp_path):
     made = alone(weights)
     with_data = alone(weights)
     with_data.stages.distill.data = {}
-    with pytest.raises(RuntimeError, match="split train is opened"):
+    with pytest.raises(ConfigError, match="RuntimeError: split train is opened"):
         stage_data.load(resolve(with_data))
     text = explained(made)
     assert "no training split is opened, test 500" in text
