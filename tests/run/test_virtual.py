@@ -132,7 +132,7 @@ def test_a_conditional_generator_may_be_kept_by_its_labels_on_validation(tmp_pat
     record = summary["stages"]["gan"]["arms"]["main"]
     assert 0 <= record["players"]["generator"]["label_agreement"]["mean"] <= 1
     assert record["validation"]["generator"].keys() == record["players"]["generator"].keys()
-    assert "generator (best)" in " ".join(record["players"])
+    assert "generator (best by validation)" in record["players"]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert any("generator/label_agreement" in line for line in lines if line["split"] == "validation")
 
