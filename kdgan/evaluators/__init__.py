@@ -6,6 +6,7 @@
 | figures.py | what it has to show |
 | classifier.py, order.py | `classifier`: accuracy, NLL, ECE, agreement with the teacher |
 | generator.py, drawing.py | `generator`: distances between features of made and of real images |
+| virtual.py | `virtual`: what a teacher takes made images for, without data |
 | autoencoder.py | `autoencoder`: ELBO, and what a generator is judged by |
 | tagger.py, regressor.py | `tagger`: MAP, P@n, F@n, MRR, F1; `regressor`: RMSE, R², MAE |
 | language.py | `language`: perplexity and accuracy of the next token |
@@ -34,6 +35,7 @@ from kdgan.evaluators.regressor import regressor
 from kdgan.evaluators.restorer import restorer
 from kdgan.evaluators.stylist import stylist
 from kdgan.evaluators.tagger import tagger
+from kdgan.evaluators.virtual import virtual
 
 __all__ = ["BY_NAME", "Chosen", "Evaluator", "Figure", "Judged", "Measure", "Setting", "build", "check", "fitting"]
 
@@ -46,6 +48,7 @@ BY_NAME: dict[str, Callable[..., Evaluator]] = {
     "language": language,
     "restorer": restorer,
     "stylist": stylist,
+    "virtual": virtual,
 }
 # Kind of the label -> what a player is judged by that gives [b, k].
 OF_LABEL: Mapping[str, str] = {"class": "classifier", "tags": "tagger", "number": "regressor"}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -44,10 +44,15 @@ class Maker:
         noise = project(jnp.asarray(noise), self.latent)
         label = balanced_labels(len(noise), self.classes) if label is None and self.classes else label
         forward, made = _forward(self), []
-        for start in range(0, len(noise), BATCH):
-            rows = np.minimum(np.arange(start, start + min(BATCH, len(noise))), len(noise) - 1)
+        for rows in batches(len(noise)):
             made.append(np.asarray(forward(variables, noise[rows], None if label is None else label[rows])))
         return np.concatenate(made)[: len(noise)]
+
+
+def batches(count: int) -> Iterator[np.ndarray]:
+    """The rows of each call, as many in all; those beyond the last one stand for it."""
+    for start in range(0, count, BATCH):
+        yield np.minimum(np.arange(start, start + min(BATCH, count)), count - 1)
 
 
 def maker(
@@ -89,19 +94,24 @@ def balanced_labels(count: int, classes: int) -> jax.Array:
     return jnp.arange(count) % classes
 
 
+def images(maker: Maker, variables: Any, noise: jax.Array, label: Any) -> jax.Array:
+    """Images as players see them, float32 [n, h, w, c], neither cut off nor rounded; pure."""
+    params = variables["params"]
+    if maker.compute_dtype is not None:
+        params, noise = cast_floats(params, maker.compute_dtype), noise.astype(maker.compute_dtype)
+    given = (noise,) if label is None else (noise, label)
+    image, _, _ = call_module(
+        maker.module, {"params": params, **variables.get("model_state", {})}, *given, train=False, method=maker.method
+    )
+    return image.astype(jnp.float32)
+
+
 @functools.lru_cache(maxsize=32)
 def _forward(maker: Maker):
     def forward(variables, noise, label):
-        params = variables["params"]
-        if maker.compute_dtype is not None:
-            params, noise = cast_floats(params, maker.compute_dtype), noise.astype(maker.compute_dtype)
-        given = (noise,) if label is None else (noise, label)
-        image, _, _ = call_module(
-            maker.module, {"params": params, **variables.get("model_state", {})}, *given, train=False,
-            method=maker.method,
-        )  # fmt: skip
+        image = images(maker, variables, noise, label)
         mean, std = (jnp.asarray(value, jnp.float32) for value in (maker.mean, maker.std))
-        unit = image.astype(jnp.float32) * jnp.broadcast_to(std, image.shape) + jnp.broadcast_to(mean, image.shape)
+        unit = image * jnp.broadcast_to(std, image.shape) + jnp.broadcast_to(mean, image.shape)
         return jnp.round(255 * jnp.clip(unit, 0, 1)).astype(jnp.uint8)
 
     return parallel.compiled(forward)

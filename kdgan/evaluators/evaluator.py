@@ -87,6 +87,7 @@ class Judged:
       output: the shapes of its output.
       forward: `(variables, batch of setting.splits.batches(split)) -> output` in evaluation mode, on the fields that the
         player is given; compiled.
+      others: the players of its arm that the evaluator `calls`, by name, with their parameters.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Judged:
     given: tuple[tuple, Mapping[str, Any]]
     output: Any
     forward: Callable[[Any, Mapping[str, Any]], Any] | None = None
+    others: Mapping[str, "Judged"] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -161,6 +163,8 @@ class Evaluator:
       summarise: `sums of a split -> {measure: number}`, of NumPy arrays; a measure that is not known is left out.
       others: names of the players whose outputs `sums` looks up in its `others`; the final evaluation gives those that
         the arm has, and never the player itself.
+      calls: name of a player of the arm that `measure`, `watch` and `pictures` call, as `judged.others` has it -> `output ->
+        None or what is wrong with a player of this output`. The stage's method calls it, or it is beside the method.
       keeps: `(apply, variables, batch, key) -> {name: [b, ...]}`, pure: what is kept of each test example in evaluation.npz.
       measure: `(setting, judged, split) -> {measure: number}`, on the host: what is no sum over a split.
       fits: `(output, fields) -> None or why a player of this output cannot be judged so`; `output` is a pytree of
@@ -169,7 +173,8 @@ class Evaluator:
       critic: whether features of `evaluate.extractor` are looked at image by image, for which a few images are enough.
       looks: `(critic, fields) -> None or why features of evaluate.extractor cannot be compared so`, by shapes: `critic` is a
         `kdgan.evaluators.critic.Critic` of shapes, `fields` those of the test split in the sides of its smallest image.
-      draws: `(given, output) -> {"latent", "conditional", "method"}`: how images are drawn from the player, where they are.
+      draws: `(given, output) -> {"latent", "conditional", "method"}`: how images are drawn from the player, where they are;
+        ValueError: they cannot be drawn so.
       watch: `(setting, judged) -> Figure or None`: images that are written while the player trains, of the first seed.
       pictures: `(setting, judged) -> figures`, of every arm's first seed.
       figures: `(setting, chosen) -> figures`, of the arm that the report singles out: see `Chosen`.
@@ -186,6 +191,7 @@ class Evaluator:
     sums: Sums | None
     summarise: Callable[[Any], Mapping[str, Any]] | None
     others: tuple[str, ...]
+    calls: Mapping[str, Callable[[Any], str | None]]
     keeps: Callable[[Apply, Any, Mapping[str, Any], Any], Mapping[str, Any]] | None
     measure: Callable[[Setting, Judged, str], Mapping[str, Any]] | None
     fits: Callable[[Any, Mapping[str, Any]], str | None]
@@ -209,6 +215,7 @@ class Evaluator:
         sums: Sums | None = None,
         summarise: Callable[[Any], Mapping[str, Any]] | None = None,
         others: Sequence[str] = (),
+        calls: Mapping[str, Callable[[Any], str | None]] | None = None,
         keeps: Callable | None = None,
         measure: Callable | None = None,
         fits: Callable[[Any, Mapping[str, Any]], str | None] = lambda output, fields: None,
@@ -241,7 +248,7 @@ class Evaluator:
                 f"Evaluator(...): the first measure, {names[0]!r}, must be one number, for arms are compared by it"
             )
         values = {key: value for key, value in locals().items() if key in self.__dataclass_fields__}
-        for key, value in {**values, "others": tuple(others)}.items():
+        for key, value in {**values, "others": tuple(others), "calls": dict(calls or {})}.items():
             object.__setattr__(self, key, value)
 
 

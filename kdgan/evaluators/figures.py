@@ -14,10 +14,10 @@ Card = Sequence[tuple[str, str, str]]  # (what, text, "right", "wrong" or "")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Figure:
-    """One figure; `strip`, `grid`, `restored`, `matrix`, `values` and `cards` make one.
+    """One figure; `strip`, `grid`, `restored`, `matrix`, `values`, `bars` and `cards` make one.
 
     Attributes:
-      kind: "images", "restored", "matrix", "values" or "cards".
+      kind: "images", "restored", "matrix", "values", "bars" or "cards".
       title: of the section that it stands in, with those of the same title.
       array: what it shows.
       about: what else its record in summary.json says: numbers and words.
@@ -91,6 +91,28 @@ def values(
     """
     shown = {key: measure[key] for key in ("head", "unit", "scale", "better", "digits")}
     return Figure("values", title, numbers, {"names": list(names), "note": note, **shown})
+
+
+def bars(
+    title: str, numbers: np.ndarray, names: Sequence[str], *, what: str, scale: float = 1.0, unit: str = "",
+    reference: tuple[str, float] | None = None, on: str = "test split", note: str = "",
+) -> Figure:  # fmt: skip
+    """Numbers [k] as bars, one above each of the names: shares of classes, a histogram.
+
+    Args:
+      title: of its section.
+      numbers: before they are scaled.
+      names: [k].
+      what: the numbers are, in words.
+      scale: a number times this is what is shown.
+      unit: of what is shown.
+      reference: a line across the bars: what it is, and where it lies, before it is scaled.
+      on: what they were taken on.
+      note: a sentence below.
+    """
+    about = {"names": list(names), "what": what, "scale": scale, "unit": unit, "on": on, "note": note}
+    line = {} if reference is None else {"line": [reference[0], float(reference[1])]}
+    return Figure("bars", title, np.asarray(numbers, np.float64), {**about, **line})
 
 
 def cards(

@@ -44,7 +44,7 @@ def generator() -> Evaluator:
     return Evaluator(
         *MEASURES,
         measure=functools.partial(distances, draws=drawn_from),
-        fits=_fits,
+        fits=fits,
         samples=True,
         draws=drawn_from,
         watch=functools.partial(shown, draws=drawn_from),
@@ -56,7 +56,8 @@ def generator() -> Evaluator:
     )
 
 
-def _fits(output: Any, fields: Mapping[str, Any]) -> str | None:
+def fits(output: Any, fields: Mapping[str, Any]) -> str | None:
+    """Why a player of this output is no generator; None where it is one."""
     if not hasattr(output, "shape") or len(output.shape) != 4:
         shape = list(output.shape) if hasattr(output, "shape") else ", ".join(output)
         return f"it gives {shape}, where a generator gives images [b, h, w, c]"
@@ -142,13 +143,16 @@ def pictures(setting: Setting, judged: Judged, *, draws: Draws) -> list[Figure]:
     path = spherical(ends[:, 0], ends[:, 1], np.linspace(0, 1, INTERPOLATION_STEPS)[None, :, None])
     label = np.repeat(np.arange(INTERPOLATIONS) % maker.classes, INTERPOLATION_STEPS) if maker.classes else None
     between = maker.draw(judged.variables, path.reshape(-1, path.shape[-1]), label)
+    interpolated = grid(
+        "Interpolations",
+        between.reshape(INTERPOLATIONS, INTERPOLATION_STEPS, *images.shape[1:]),
+        note="Each row goes from one noise to another; the rows are the same for every entry",
+    )
+    if not len(setting.training[1]):  # a stage without data
+        return [samples, interpolated]
     return [
         samples,
-        grid(
-            "Interpolations",
-            between.reshape(INTERPOLATIONS, INTERPOLATION_STEPS, *images.shape[1:]),
-            note="Each row goes from one noise to another; the rows are the same for every entry",
-        ),
+        interpolated,
         grid(
             "Nearest training images",
             _neighbours(setting, images[:NEIGHBOURS_OF]),

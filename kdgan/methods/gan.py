@@ -27,14 +27,19 @@ def noise_of(batch: Batch, key: Any, latent: int, name: str = "method.latent") -
       ValueError: the batch's noise is of another dimension than what `name` says.
     """
     if "noise" not in batch:
-        return jax.random.normal(fold_in_name(key, "noise"), (batch["image"].shape[0], latent))
+        return jax.random.normal(fold_in_name(key, "noise"), (size_of(batch), latent))
     if batch["noise"].shape[-1] != latent:
         raise ValueError(f"{name} = {latent}, but the batch holds noise of dimension {batch['noise'].shape[-1]}")
     return batch["noise"]
 
 
+def size_of(batch: Batch) -> int:
+    """b: of the images, or, in a stage without data, of the places [b] that its batches have."""
+    return batch["image" if "image" in batch else "place"].shape[0]
+
+
 def generate(players: Players, name: str, noise: jax.Array, batch: Batch, conditional: bool) -> jax.Array:
-    """Images of a generator, of the shape of the batch's.
+    """Images of a generator, of the shape of the batch's where there are data.
 
     Raises:
       ValueError: they are of another shape.
@@ -58,7 +63,7 @@ def labels_of(batch: Batch, conditional: bool) -> tuple[Any, ...]:
 
 
 def check_images(name: str, image: Any, batch: Batch) -> None:
-    if jnp.shape(image) != jnp.shape(batch["image"]):
+    if "place" not in batch and jnp.shape(image) != jnp.shape(batch["image"]):
         raise ValueError(
             f"players.{name} makes images of shape {jnp.shape(image)[1:]}, the data's are"
             f" {jnp.shape(batch['image'])[1:]}; set its model_args image_size and channels"

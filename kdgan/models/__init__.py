@@ -41,6 +41,7 @@ from kdgan.models.heads import SelectClasses
 from kdgan.models.imdn import IMDN
 from kdgan.models.johnson import Johnson
 from kdgan.models.lenet import KDGANLeNet, LeNet5
+from kdgan.models.memory import Memory
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
 from kdgan.models.onnx_module import OnnxModule
 from kdgan.models.patch_critic import PatchCritic
@@ -81,6 +82,7 @@ __all__ = [
     "LabelDiscriminator",
     "LeNet5",
     "LogProbabilities",
+    "Memory",
     "OnnxModule",
     "OutputDiscriminator",
     "PatchCritic",
@@ -165,6 +167,8 @@ MODELS: Mapping[str, Constructor] = {
     "patch_critic": PatchCritic,
     "squeezenet": SqueezeNet,
     "style_images": style_images.build,
+    # What a method keeps of the images that its players made.
+    "memory": Memory,
     # Between the features of two networks.
     "adapter": Adapter,
 }

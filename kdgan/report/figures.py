@@ -1,4 +1,4 @@
-"""The sections of figures that evaluators leave beside their numbers: matrices of counts, numbers per class, and examples.
+"""The sections of figures that evaluators leave beside their numbers: matrices of counts, numbers per class, bars, examples.
 
 A figure that belongs to one arm among several is shown of the arm that the report singles out. Each title is a section.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from kdgan import pictures
 from kdgan.metrics.intervals import mean_ci
-from kdgan.report import choice, images, matrix, numbers, plots, rendering
+from kdgan.report import bars, choice, images, matrix, numbers, plots, rendering
 from kdgan.report.drawing import SERIES
 from kdgan.report.entries import ALONE, arm_names, last_stage
 from kdgan.report.markup import folded, section, sentence
@@ -56,7 +56,7 @@ def _whose(results: Results, record: Mapping[str, Any], seeds: int) -> str:
     chosen = choice.chosen_arm(results.summary, stage) if record.get("chosen") else None
     why = f" ({chosen.words})" if chosen is not None and chosen.of > 1 else ""
     together = f", {seeds} seeds together" if seeds > 1 else ""
-    return f"{whose}{why}{together}, test split"
+    return f"{whose}{why}{together}, {record.get('on') or 'test split'}"
 
 
 def _matrix(results: Results, record: Mapping[str, Any]) -> str:
@@ -149,6 +149,27 @@ def _picked(rows: list[Any], measured: Measured) -> tuple[list[Any], str]:
     return order[:half] + order[-half:], f"Of {len(rows)} the {half} worst and the {half} best."
 
 
+def _bars(results: Results, record: Mapping[str, Any]) -> str:
+    """Bars of one entry; of many arms those of the few that are shown elsewhere."""
+    arm, stage = str(record.get("arm") or ""), str(record.get("stage") or "")
+    array = np.asarray(results.evaluation[record["array"]], float).reshape(-1)
+    if not array.size or arm not in choice.few(results.summary, stage):
+        return ""
+    names = [str(name) for name in record.get("names") or range(len(array))]
+    scale, unit, what = float(record.get("scale") or 1.0), str(record.get("unit") or ""), str(record.get("what") or "")
+    line = record.get("line")
+    across = None if not line else (str(line[0]), scale * float(line[1]))
+    drawn = bars.draw(
+        (scale * array).tolist(), names, unit=unit, line=across, label=f"{what}: {_whose(results, record, 1)}"
+    )
+    note = str(record.get("note") or "").rstrip(".")
+    caption = f"{_whose(results, record, 1)}: {what}. {note + '.' if note else ''}".strip()
+    shown = [Cell(f"{scale * value:.1f}{f' {unit}' if unit else ''}", scale * value) for value in array.tolist()]
+    table = Table((what,), tuple(Row(name, (cell,)) for name, cell in zip(names, shown, strict=False)))
+    figure = f'<figure class="seeds">{drawn}<figcaption>{sentence(caption)}</figcaption></figure>'
+    return figure + folded(f"All {len(names)} as a table", rendering.as_html(table))
+
+
 def _cards(results: Results, record: Mapping[str, Any]) -> str:
     array = results.evaluation.get(record.get("array") or "")
     cards: Sequence[Any] = record.get("cards") or ()
@@ -183,4 +204,4 @@ def _card(card: Sequence[Sequence[str]], image: np.ndarray | None, caption: str)
     return f"<figure>{picture}<dl>{''.join(lines)}</dl></figure>"
 
 
-_DRAWN = {"matrix": _matrix, "values": _values, "cards": _cards}
+_DRAWN = {"matrix": _matrix, "values": _values, "bars": _bars, "cards": _cards}

@@ -12,6 +12,8 @@ where images get noise (`kdgan/data/degrade.py`) the `words` [b, 2, 2] of that o
 Where a stage has views (`kdgan/data/views.py`), `position` is the example's place among them and the key is theirs: the
 image is then a function of this place alone, and by the same number the outputs under "cached" are found. Outputs of whole
 images are found by the example and the number of its noise, and their windows come under `whole` there.
+
+In a stage without data a batch is {"place": int32 [b]}, the numbers of its rows, on the host as in the step.
 """
 
 import functools
@@ -31,6 +33,7 @@ from kdgan.data.views import KEY, in_turn, places
 from kdgan.data.windows import Windows
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs, no_labels, rows_of
+from kdgan.run.no_data import PLACE
 
 HostBatch = dict[str, Any]
 # Places of views [b], and for whole images the windows' origins and size, -> outputs of a cached player [b, ...].
@@ -60,6 +63,9 @@ def batches(
       first: whether they come first, too, of images that are neither degraded nor of several sizes.
       whole: whether `cached` are outputs of whole images, by their places among the noises.
     """
+    if not inputs.has_training:
+        rows = np.arange(batch_size, dtype=np.int32)[parallel.share_of_batch(batch_size)]
+        return ({PLACE: rows} for _ in range(start, steps))
     make = functools.partial(
         _one_stream, inputs, seed=seed, start=start, steps=steps, views=views, cached=cached or {},
         cut=windows_of(inputs, spec or {}, first), whole=whole,
@@ -174,6 +180,8 @@ def make_prepare(
       ConfigError: unknown augmentation, or a field that it does not take; one that these data have nothing for.
     """
     fields, data = inputs.train.fields, inputs.config
+    if not inputs.has_training:
+        return lambda raw, arrays: dict(raw)
     try:
         augment.make_augment(spec)  # refuses the whole of it, whatever fields it names
         parts = by_field(inputs, spec)
@@ -266,6 +274,8 @@ def example_batch(
     inputs: Inputs, prepare: Callable, batch_size: int, spec: Mapping[str, Any] | None = None, *, first: bool = False
 ) -> dict[str, Any]:
     """Shapes of a batch that `prepare`, made with the augmentation `spec`, gives: for initialisation and inspection."""
+    if not inputs.has_training:
+        return {PLACE: jax.ShapeDtypeStruct((batch_size,), np.int32)}
     cut = windows_of(inputs, spec or {}, first)
 
     def host(size: int, without: Sequence[str] = ()) -> HostBatch:

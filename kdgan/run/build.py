@@ -17,13 +17,22 @@ import optax
 from kdgan import game, methods, optim, parallel
 from kdgan.around import innermost
 from kdgan.data import augment
-from kdgan.data.fields import TARGET
 from kdgan.data.views import MOST_PLACES
 from kdgan.methods.labels import kind_of
 from kdgan.norms import Norm
 from kdgan.run import batches as run_batches
-from kdgan.run import checkpoint, evaluators, extractors, on_host, pixels, ranges, starts, trained_for, whole_outputs
-from kdgan.run import inputs as run_inputs
+from kdgan.run import (
+    checkpoint,
+    evaluators,
+    extractors,
+    lacking,
+    on_host,
+    pixels,
+    ranges,
+    starts,
+    trained_for,
+    whole_outputs,
+)
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
 from kdgan.run.players import build_modules, device_count, inputs_of, splits_batch, with_main_input
@@ -139,7 +148,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}
         called = set(inspection.inputs)
-        inspection = _with_beside(inspection, arm, method, local_modules, example, given)
+        of_data = example if inputs.has_training else evaluators.test_example(inputs)
+        inspection = _with_beside(inspection, arm, method, local_modules, of_data, given)
         for values in lambdas.values():
             game.check_lambdas(inspection.terms, values, method.trained)
         schedules = {
@@ -148,26 +158,17 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         }
         optimizers = {name: _optimizer(arm, method, name) for name in method.trained}
     except (ValueError, TypeError, game.MissingPlayerError) as error:
-        missing = f" ({run_inputs.no_labels(inputs)})" if "has no 'label'" in str(error) else ""
-        if "has no 'target'" in str(error) and TARGET in inputs.lacking:
-            missing = f" ({run_inputs.only_in_test(inputs, TARGET)})"
+        missing = lacking.hint(str(error), arm.method.get("name", ""), inputs)
         raise ConfigError(f"{where}: {error}{missing}") from error
     except KeyError as error:
-        if error.args == (TARGET,) and TARGET not in inputs.train.fields:
-            there = f"their fields are {', '.join(inputs.train.fields)}"
-            why = run_inputs.only_in_test(inputs, TARGET) if TARGET in inputs.lacking else there
-            raise ConfigError(
-                f"{where}.method = {arm.method.get('name')!r} learns from the field {TARGET!r} of the data; {why}"
-            ) from error
-        if inputs.has_labels or error.args != ("label",):
+        mistake = lacking.looked_up(error, arm.method.get("name", ""), inputs, where)
+        if mistake is None:
             raise
-        raise ConfigError(
-            f"{where}.method = {arm.method.get('name')!r} learns from labels; {run_inputs.no_labels(inputs)}"
-        ) from error
+        raise mistake from error
     _check_norms(run, arm, inputs, where, inspection.norms)
     pixels.check(arm, where, inspection, local_modules, inputs, given)
     if inputs.train.image_field is not None:
-        ranges.check(inspection, local_modules, inputs.config, example["image"].shape[1:])
+        ranges.check(inspection, local_modules, inputs.config, ranges.image_shape(example, inputs.train))
     judged_by = evaluators.of_players(
         run, arm, inspection, local_modules, inputs, COMPUTE[run.parallel.compute], given, example
     )

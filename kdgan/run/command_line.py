@@ -196,7 +196,7 @@ def _section(node: ConfigDict, name: str, kind: Any, where: str, inside: str) ->
     elif isinstance(value, str) and name == "method":
         value = {"name": value}
     if value is None:
-        value = {}
+        value = {"train": None} if name == "data" and name in node else {}  # of a stage without data
     if not isinstance(value, ConfigDict | Mapping):
         raise ConfigError(f"--{where}.{inside}: {where} is {value!r}, which has no fields")
     if not isinstance(value, ConfigDict):

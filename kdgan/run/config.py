@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdgan.run import schema
+from kdgan.run import no_data, schema
 from kdgan.run.schema import Arm, Config, Data, Evaluate, Optimizer, Player, Run, Stage, StageFields, Start, Weights
 from kdgan.run.values import ConfigError, build, check_labels, check_names, mapping_of, typed
 
@@ -48,6 +48,7 @@ def resolve(config: Any) -> Run:
     }
     players = {name: build(Player, own, f"players.{name}") for name, own in fields.items()}
     raw["stage"] = _merge_stage(_defaults(StageFields()), raw["stage"], "stage")
+    raw["data"] = no_data.fields({}, mapping_of(raw["data"], "data"), "data")
     sections = {
         name: typed(raw[name], hint, name)
         for name, hint in schema.hints(Config).items()
@@ -100,22 +101,20 @@ def _stages(raw: Mapping, players: Mapping[str, Mapping]):
             if fields.pop("arms", None):
                 raise ConfigError(f"config.{path}.arms.{arm}.arms: an arm has no arms of its own")
         each = each or {"main": merged}
-        yield Stage(
-            name,
-            index,
-            tuple(
-                _arm(arm, fields, f"{path}.arms.{arm}" if arms else path, data.augment, players, known)
-                for arm, fields in each.items()
-            ),
-            data,
-        )
+        places = {arm: f"{path}.arms.{arm}" if arms else path for arm in each}
+        built = tuple(_arm(arm, fields, places[arm], data.augment, players, known) for arm, fields in each.items())
+        if data.train is None:
+            for arm in built:
+                no_data.check(arm, places[arm.name])
+        yield Stage(name, index, built, data)
         known[name] = tuple(each)
 
 
 def _stage_data(of_run: Any, own: Mapping, path: str) -> Data:
     """The data of a stage: the run's, with the fields in which the stage differs; its augmentation replaces the run's."""
     check_names(own, tuple(schema.hints(Data)), f"{path}.data")
-    return typed({**mapping_of(of_run, "data"), **own}, Data, f"{path}.data" if own else "data")
+    fields = no_data.fields(mapping_of(of_run, "data"), own, f"{path}.data")
+    return typed(fields, Data, f"{path}.data" if own else "data")
 
 
 def _arm(name, fields, path, augment, players, known) -> Arm:
@@ -239,7 +238,10 @@ def _merge_stage(defaults: Mapping, own: Any, path: str) -> dict:
     if method is not None and method.get("name", defaults["method"]["name"]) == defaults["method"]["name"]:
         merged["method"] = {**defaults["method"], **method}
     same_method = merged["method"]["name"] == defaults["method"]["name"]
-    merged["data"] = {**defaults.get("data", {}), **mapping_of(own.get("data", {}), f"{path}.data")}
+    merged["data"] = {
+        **no_data.written_out(defaults.get("data", {}), f"{path}.data"),
+        **no_data.written_out(own.get("data", {}), f"{path}.data"),
+    }
     for field in ("lambdas", "start", "optimizers", "players"):
         mine = mapping_of(own.get(field, {}), f"{path}.{field}")
         base = defaults[field] if field != "lambdas" or same_method else {}

@@ -26,6 +26,7 @@ from kdgan.state import TrainState
 KEYS = {"training": 0, "validation": 1, "test": 2}  # of the random numbers that an evaluator may draw
 
 Outputs = list[Any]  # of each evaluation batch
+OfArm = Callable[[str], Variables]  # name of a player of an arm -> its variables
 
 
 def entries_of(state: TrainState, players) -> dict[str, Variables]:
@@ -137,12 +138,14 @@ class Evaluation:
             place: on._replace(setting=self._make_setting(on.inputs, on.splits)) for place, on in self._known.items()
         }
 
-    def judged(self, program: Program, player: str, variables: Variables) -> Judged:
-        """A player with these variables, as an evaluator is given it."""
+    def judged(self, program: Program, player: str, variables: Variables, arm: OfArm | None = None) -> Judged:
+        """A player with these variables, as an evaluator is given it; with the players of its arm that evaluators call."""
         inspection = program.inspection
+        called = {name for evaluator in program.evaluators.get(player, ()) for name in evaluator.calls}
         return Judged(
             player, program.local_modules[player], variables, inspection.inputs[player], inspection.outputs[player],
             self._forward_of(program, player, self.on(program)),
+            {} if arm is None else {name: self.judged(program, name, arm(name)) for name in sorted(called)},
         )  # fmt: skip
 
     def outputs(
@@ -155,7 +158,7 @@ class Evaluation:
 
     def measure(
         self, program: Program, player: str, variables: Variables, split: str, others: Mapping[str, Outputs] | None = None,
-        *, keep: bool = False, on: OnData | None = None,
+        *, keep: bool = False, on: OnData | None = None, arm: OfArm | None = None,
     ) -> Result:  # fmt: skip
         """All measures of a player with these variables.
 
@@ -167,6 +170,7 @@ class Evaluation:
           others: outputs of other players of the arm, which an evaluator may ask for.
           keep: also keep what evaluators keep of each example.
           on: the data; those of the program's stage by default.
+          arm: name -> variables of the players of its arm, of which evaluators may call some; without it those are left out.
         """
         on = on or self.on(program)
         result = Result({}, {}, {}, {})
@@ -179,8 +183,8 @@ class Evaluation:
             if evaluator.summarise is not None:
                 result.sums[evaluator.name] = totals[evaluator.name]
                 measured |= evaluator.summarise(totals[evaluator.name])
-            if evaluator.measure is not None:
-                measured |= evaluator.measure(on.setting, self.judged(program, player, variables), split)
+            if evaluator.measure is not None and (arm is not None or not evaluator.calls):
+                measured |= evaluator.measure(on.setting, self.judged(program, player, variables, arm), split)
             for measure in evaluator.measures:
                 if measure.name in measured and measure.elements:
                     result.vectors[measure.name] = np.asarray(measured[measure.name], np.float64)

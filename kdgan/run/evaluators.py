@@ -29,9 +29,10 @@ from kdgan.run.totals import as_players_see, make_apply, make_totals
 from kdgan.state import variable_shapes
 
 # Players whose names begin so are measured only where config says so.
-NOT_MEASURED = ("discriminator", "adapter", "style_images")
+NOT_MEASURED = ("discriminator", "adapter", "style_images", "memory")
 IF_IT_FITS = ("critic",)  # likewise, on data that have nothing by which what they give is judged
 NOTHING = "nothing"
+VIRTUAL = "virtual"  # what a generator is judged by in a stage without data
 
 
 def of_players(
@@ -60,14 +61,46 @@ def of_players(
         several = _named(name, arm.players[name].evaluate)
         if several is None:
             several = default(name, inspection.inputs[name], output, fields)
+            if not inputs.has_training and _is_judged_by_a_teacher(several, name, inspection):
+                several = (_built(VIRTUAL, "{}"),)
         if several:
             chosen[name] = several
+            _check_calls(name, several, inspection)
     inspection = on_data(inspection, chosen, modules, given, example)
     for name, several in chosen.items():
         for evaluator in several:
             _check(evaluator, name, inspection, modules[name], inputs, compute_dtype, given.get(name, (MAIN,)), fields)
     _check_measures(chosen)
     return chosen
+
+
+def _is_judged_by_a_teacher(several: Sequence[Evaluator], player: str, inspection: Inspection) -> bool:
+    """Whether a generator of a stage without data is judged by the stage's teacher, and not by images of the data."""
+    if [one.name for one in several] != ["generator"]:
+        return False
+    outputs = {name: output for name, output in inspection.outputs.items() if name != player}
+    calls = _built(VIRTUAL, "{}").calls
+    return all(name in outputs and look(outputs[name]) is None for name, look in calls.items())
+
+
+def _check_calls(player: str, several: Sequence[Evaluator], inspection: Inspection) -> None:
+    """Refuse evaluators that call players which are not there, or give something else; and images that cannot be drawn."""
+    where = f"config.players.{player}.evaluate"
+    for evaluator in several:
+        for name, look in evaluator.calls.items():
+            there = [other for other in inspection.outputs if other != player]
+            if name not in there:
+                raise ConfigError(
+                    f"{where} = {evaluator.name!r}: it asks the player {name!r}, which the method does not call and which is"
+                    f" not beside it; there are {', '.join(there) or 'none'}"
+                )
+            if reason := look(inspection.outputs[name]):
+                raise ConfigError(f"{where} = {evaluator.name!r}: it asks the player {name!r}, which {reason}")
+        if evaluator.draws is not None and evaluator.calls:
+            try:
+                evaluator.draws(inspection.inputs[player], inspection.outputs[player])
+            except ValueError as error:
+                raise ConfigError(f"{where} = {evaluator.name!r}: {error}") from error
 
 
 def on_data(
@@ -114,6 +147,15 @@ def fields_of(inputs: Inputs, example: Mapping[str, Any]) -> dict[str, Field]:
         if field.kind == "image" and not field.is_ragged and name in example and name not in inputs.lacking:
             fields[name] = dataclasses.replace(field, shape=tuple(example[name].shape[1:]))
     return fields
+
+
+def test_example(inputs: Inputs) -> dict[str, Any]:
+    """Shapes of an example of the test split, its smallest, as players see it; with the main input of a batch."""
+    (raw,) = run_batches.evaluation_batches(
+        inputs.test, [smallest(inputs.test)], 1, noise="test" if inputs.degradation.is_random else ""
+    )
+    seen = jax.eval_shape(functools.partial(as_players_see, inputs.config), raw)
+    return {MAIN: seen[inputs.test.inputs[0]], **seen}
 
 
 def default(name: str, given: Any, output: Any, fields: Mapping[str, Field]) -> tuple[Evaluator, ...]:

@@ -45,9 +45,10 @@ def _data(inputs: Inputs) -> str:
         what = "no labels"
         chosen = "without labels" if data.labelled is None else "without labels (drawn by seed)"
     shape = "×".join("?" if side is None else str(side) for side in inputs.train.image_shape)
+    trained = f"train {len(partition.train):,} {chosen}, validation {len(partition.validation):,}"
     rows = [
         f"{data.name}: {what}{f', images {shape}' if shape else ''};"
-        f" train {len(partition.train):,} {chosen}, validation {len(partition.validation):,}, test {len(inputs.test):,}",
+        f" {trained if inputs.has_training else 'no training split is opened'}, test {len(inputs.test):,}",
         "fields: " + ", ".join(f"{name} ({field}, {field.dtype})" for name, field in inputs.train.fields.items()),
     ]
     if inputs.lacking:
@@ -59,15 +60,17 @@ def _data(inputs: Inputs) -> str:
         rows.append(f"degraded: {inputs.degradation}{noises}; the clean image is the field 'target'")
     if data.augment:
         rows.append("augmentation: " + ", ".join(_call(name, fields) for name, fields in data.augment.items()))
-    rows.append("on the device" if inputs.on_device else f"streamed with {data.workers} workers")
-    if inputs.has_classes:
+    if inputs.has_training:
+        rows.append("on the device" if inputs.on_device else f"streamed with {data.workers} workers")
+    if inputs.has_training and inputs.has_classes:
         rows += [_class_counts(inputs), *_unequal_shares(inputs)]
     rows += [f"{split}: {note}" for split, dataset in _splits(inputs).items() for note in dataset.notes]
     return _lines("data", rows)
 
 
 def _splits(inputs: Inputs) -> dict[str, Dataset]:
-    return {f"split {inputs.config.train}": inputs.train, f"split {inputs.config.test}": inputs.test}
+    of_training = {f"split {inputs.config.train}": inputs.train} if inputs.has_training else {}
+    return {**of_training, f"split {inputs.config.test}": inputs.test}
 
 
 def _class_counts(inputs: Inputs) -> str:
@@ -118,9 +121,13 @@ def _stage(run: Run, stage: Stage, programs: Sequence[Program], inputs: Inputs) 
         head += f" ({', '.join(shorter)})"
     if (views := max(program.views or 1 for program in programs)) > 1:
         head += f", each example in {views} views"
-    own = [_data(inputs.stages[stage.name])] if stage.name in inputs.stages else []
-    inputs = inputs.of(stage.name)
-    blocks = ["", _lines("stage", [head]), *own, _lines("players", _players(stage, programs))]
+    rows, of_run, inputs = [head], inputs, inputs.of(stage.name)
+    if not inputs.has_training:
+        rows.append(
+            "without data: no training split is opened, nothing is validated or selected; it stops by its steps"
+        )
+    own = [_data(inputs)] if stage.name in of_run.stages and inputs.test is not of_run.test else []
+    blocks = ["", _lines("stage", rows), *own, _lines("players", _players(stage, programs, inputs))]
     blocks.append(_lines("inputs", _taken(programs)))
     blocks.append(_lines("moves", _moves(programs)))
     if cached := _cached(run, programs, inputs):
@@ -135,14 +142,15 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
-def _players(stage: Stage, programs: Sequence[Program]) -> list[str]:
+def _players(stage: Stage, programs: Sequence[Program], inputs: Inputs) -> list[str]:
     rows: dict[tuple, str] = {}
     for program in programs:
         for name in program.modules:
             trained = name in program.method.trained
-            fate = _optimizer(stage, program, name) if trained else "frozen"
             source = _sources(program, name)
             count, operations = costs.player_cost(program, name)
+            learns = _optimizer(stage, program, name) if count else "written in its moves"
+            fate = learns if trained else "frozen"
             flops = "?" if operations is None else f"{operations / 1e6:.3g}"
             model = _arm(stage, program).players[name].model
             row = f"{name:<14} {model:<18} {count:>12,} parameters {flops:>8} MFLOP   {fate}{source}"
@@ -150,7 +158,7 @@ def _players(stage: Stage, programs: Sequence[Program]) -> list[str]:
                 rows[program.arms, name] = (
                     row if name not in {n for _, n in rows} else f"{row} [{', '.join(program.arms)}]"
                 )
-    return list(dict.fromkeys([*rows.values(), *(row for program in programs for row in _ranges(program))]))
+    return list(dict.fromkeys([*rows.values(), *(row for program in programs for row in _ranges(program, inputs))]))
 
 
 def _taken(programs: Sequence[Program]) -> list[str]:
@@ -177,12 +185,13 @@ def _arguments(program: Program, name: str) -> list[str]:
 
 
 def _shape(leaf: Any) -> str:
-    return f"{leaf.dtype} [{', '.join(map(str, ('b', *leaf.shape[1:])))}]"
+    return f"{leaf.dtype} [{', '.join(map(str, ('b', *leaf.shape[1:])))}]" if leaf.shape else str(leaf.dtype)
 
 
-def _ranges(program: Program) -> list[str]:
+def _ranges(program: Program, inputs: Inputs) -> list[str]:
     """Generators whose images are not compared with the data's pixels, as their range is not read off their program."""
-    names = ranges.unknown(program.inspection, program.local_modules, program.example["image"].shape[1:])
+    shape = ranges.image_shape(program.example, inputs.train)
+    names = ranges.unknown(program.inspection, program.local_modules, shape)
     return [
         f"range of {name}'s images: not known; its module states it by output_range = (low, high)" for name in names
     ]

@@ -134,6 +134,11 @@ def training_examples(
             )
         load = functools.partial(_load, own)
     inputs = load()
+    if not inputs.has_training:
+        raise ConfigError(
+            f"config.stages.{own.stage.name}.data = None: int8 is calibrated on training images, and the stage that trained"
+            f" {own.name} has none; export it from Python with calibration=images"
+        )
     rows = inputs.partitions[own.seed].train
     some = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), int8.MOST)).astype(np.int64))]
     examples = dict(inputs.train.examples(some, list(exportable.inputs)))

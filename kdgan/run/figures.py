@@ -69,7 +69,7 @@ def of_arm(
         player = player_of(entry)
         for evaluator in program.evaluators.get(player, ()):
             if evaluator.pictures is not None:
-                judged = evaluation.judged(program, player, variables)
+                judged = evaluation.judged(program, player, variables, finished.__getitem__)
                 for figure in evaluator.pictures(evaluation.on(program).setting, judged):
                     figures.add(figure, stage, arm, entry)
         steps, images = shown.read(workdir, stage, arm, entry)
@@ -115,7 +115,7 @@ def of_chosen(
     for evaluator in program.evaluators[player]:
         if evaluator.figures is not None:
             chosen = Chosen(
-                judged=evaluation.judged(program, player, finished[arm][seed][player]),
+                judged=evaluation.judged(program, player, finished[arm][seed][player], finished[arm][seed].__getitem__),
                 about=where + (f" ({how})" if how else ""),
                 sums=[result.sums.get(evaluator.name) for result in of_seeds],
                 kept={name: np.stack([result.kept[name] for result in of_seeds]) for name in of_seeds[0].kept},

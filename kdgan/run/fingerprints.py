@@ -106,9 +106,12 @@ def of(run: Run, read: Run, inputs: Inputs, programs: Programs) -> Fingerprints:
             place = Place(spec.checkpoint, spec.player)
             sources[place] = extractors.from_checkpoint(read, inputs.of(first))[1]
             players[place] = _print(sources[place])
-    data = {split: fingerprint(getattr(inputs, split)) for split in SPLITS}
+    of_splits = lambda own, where: {
+        f"{where}{split}": fingerprint(getattr(own, split)) for split in SPLITS if own.has_training or split != "train"
+    }
+    data = of_splits(inputs, "")
     for stage, own in inputs.stages.items():
-        data |= {f"{stage}/{split}": fingerprint(getattr(own, split)) for split in SPLITS}
+        data |= of_splits(own, f"{stage}/")
     return Fingerprints(data, players, sources)
 
 

@@ -1,6 +1,7 @@
 """Frozen players looked at as a stage trains with them: how good they are, and what is wrong with them.
 
-Each distinct one is evaluated once, on the validation split, else on some training images; never on the test split.
+Each distinct one is evaluated once, on the validation split, else on some training images; never on the test split, so
+that in a stage without data none is.
 """
 
 import dataclasses
@@ -81,7 +82,10 @@ class Frozen:
             names = [
                 n for n in frozen(program) if n in program.evaluators and program.evaluators[n][0].sums is not None
             ]
-            if self._evaluation.on(program).inputs.lacking:  # nothing but the test split could judge them
+            inputs = self._evaluation.on(program).inputs
+            if not inputs.has_training:
+                continue
+            if inputs.lacking:  # nothing but the test split could judge them
                 names = []
             unjudged = [n for n in frozen(program) if n not in names and _of_probabilities(program, n) is not None]
             if unjudged:

@@ -33,7 +33,7 @@ class Inputs:
 
     Attributes:
       config: the config's `data`.
-      train: training set, of which `partitions` are indices.
+      train: training set, of which `partitions` are indices; without one (`config.train` None) no example of the test set.
       test: test set.
       partitions: seed -> (train, validation, unlabelled) indices into `train`.
       on_device: whether `train` lies on the device and is indexed inside the step.
@@ -50,6 +50,11 @@ class Inputs:
     def of(self, stage: str) -> "Inputs":
         """The data of a stage: its own, or the run's."""
         return self.stages.get(stage, self)
+
+    @property
+    def has_training(self) -> bool:
+        """Whether there is a training split; without one the test split alone says what the fields are."""
+        return self.config.train is not None
 
     @property
     def lacking(self) -> tuple[str, ...]:
@@ -110,9 +115,9 @@ def handed_over(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
     """A config as a run on these data sets records it: `data.name` says that they were handed over in Python.
 
     Raises:
-      ConfigError: `data` is not a training and a test set.
+      ConfigError: `data` is not a training and a test set, or a test set alone.
     """
-    if not isinstance(data, Mapping) or set(data) != {"train", "test"}:
+    if not isinstance(data, Mapping) or set(data) not in ({"train", "test"}, {"test"}):
         given = ", ".join(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
         raise ConfigError(f"data = {given}: a mapping of 'train' and 'test' to data sets is accepted")
     for split, dataset in data.items():
@@ -122,14 +127,14 @@ def handed_over(config: Any, data: Mapping[str, Any]) -> dict[str, Any]:
                 " kdgan.data.from_arrays(image, label) makes one of arrays"
             )
     fields = plain(config)
-    return {**fields, "data": {**fields["data"], "name": HANDED_OVER + data["train"].name}}
+    return {**fields, "data": {**fields["data"], "name": HANDED_OVER + data.get("train", data["test"]).name}}
 
 
 def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
     """Load both splits, or take `data_sets` (train, test), and divide the training set for each seed.
 
     `image_size`, `channels` and `num_classes` of the config's `data` hold for both, and the test split is numbered as the
-    training split is.
+    training split is. Where `data.train` is None no training split is opened, and that of `data_sets` is not looked at.
 
     Raises:
       ConfigError: data set, split, size or subset that does not exist; train and test that do not fit together.
@@ -140,17 +145,18 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
             f"config.data.name = {data.name!r}: the data of this run were handed over in Python; go on with"
             " kdgan.train(config, workdir, data={'train': ..., 'test': ...})"
         )
+    if data_sets is not None and data.train is not None and "train" not in data_sets:
+        raise ConfigError(
+            "data = test: stages of the run learn from a training set, and none was handed over; add 'train'"
+        )
     try:
-        if data_sets is None:
-            train = _load(data, data.train, may_lack=TARGETS)
-            # A test split without one of the classes is numbered as the training split is.
-            test = _load(data, data.test, class_names=train.class_names)
-        else:
-            train, test = (_shaped(data, data_sets[split]) for split in ("train", "test"))
-        if data.degrade:
-            train, test = (
-                _degraded(data, split, dataset) for split, dataset in ((data.train, train), (data.test, test))
-            )
+        if data.train is None:
+            test = _split(data, "test", data_sets)
+            check_finite(test)
+            return test_alone(run, data, _reads_for_config(test))
+        train = _split(data, "train", data_sets, may_lack=TARGETS)
+        # A test split without one of the classes is numbered as the training split is.
+        test = _split(data, "test", data_sets, class_names=train.class_names)
         _check_noises(data, len(train))
         train, test = matched(train, numbered_as(test, train))
         for dataset in (train, test):
@@ -172,6 +178,25 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
     train, test = (_reads_for_config(dataset) for dataset in (_with_note(data, train), test))
     fits = train.in_memory and windows.held_bytes(train) <= data.memory_mb * 2**20
     return Inputs(data, train, test, partitions, on_device=fits)
+
+
+def test_alone(run: Run, data: Data, test: Dataset) -> Inputs:
+    """Data without a training split: those of a stage that is measured on a test set, and trained on nothing."""
+    arrays = {
+        name: np.zeros(0, object) if field.is_ragged else np.zeros((0, *field.shape), field.dtype)  # type: ignore
+        for name, field in test.fields.items()
+    }
+    nothing = splits.Partition(*[np.zeros(0, np.int32)] * 3)
+    return Inputs(
+        data, Dataset(test.name, test.fields, arrays), test, dict.fromkeys(run.seeds, nothing), on_device=False
+    )
+
+
+def _split(data: Data, split: str, data_sets: Mapping[str, Dataset] | None, **rest: Any) -> Dataset:
+    """The "train" or "test" split, or the one of `data_sets`, shaped and degraded as the config's `data` say."""
+    name = getattr(data, split)
+    dataset = _load(data, name, **rest) if data_sets is None else _shaped(data, data_sets[split])
+    return _degraded(data, name, dataset) if data.degrade else dataset
 
 
 def _degraded(data: Data, split: str, dataset: Dataset) -> Dataset:

@@ -208,7 +208,7 @@ class Bench:
             labels=test["label"] if exportable.output in ("probabilities", "tags") and "label" in test else None,
             targets=test["target"] if target is not None and target.kind == "image" else None,
         )
-        if field.is_ragged:
+        if field.is_ragged or not inputs.has_training:
             return {"examples": examples}
         training = inputs.partitions[self.own.seed].train[:LIKE]
         return {"examples": examples, "like": inputs.train.examples(training, [name])[name]}

@@ -120,6 +120,8 @@ class Program:
     def places_of_inputs(self, player: str) -> range | None:
         """At which places a method passes the player its inputs in its first call; None: it is called with others."""
         args, _ = self.inspection.inputs[player]
+        if any(field not in self.example for field in self.inputs_of(player)):  # a batch without data
+            return None
         shapes = [(value.shape[1:], value.dtype) if hasattr(value, "shape") else None for value in args]
         wanted = [(self.example[field].shape[1:], self.example[field].dtype) for field in self.inputs_of(player)]
         starts = (i for i in range(len(shapes)) if shapes[i : i + len(wanted)] == wanted)

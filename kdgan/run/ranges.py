@@ -10,6 +10,8 @@ from typing import Any
 from flax import linen as nn
 
 from kdgan import game
+from kdgan.data.dataset import Dataset
+from kdgan.player import MAIN
 from kdgan.ranges import ANYTHING, Interval, output_ranges, pixel_ranges
 from kdgan.run.config import ConfigError
 from kdgan.run.schema import Data
@@ -39,6 +41,11 @@ def check(
             _check_autoencoder(name, modules[name], _range(modules[name], *inspection.inputs[name], "decoded"), data)
         elif _is_generator(inspection, name, image_shape):
             _check_images(name, _range(modules[name], *inspection.inputs[name]), data)
+
+
+def image_shape(example: Mapping[str, Any], dataset: Dataset) -> tuple[Any, ...]:
+    """(h, w, c) of the images of a batch, or, in one without data, of the data that its players are measured on."""
+    return tuple(example[MAIN].shape[1:]) if MAIN in example else dataset.image_shape
 
 
 def unknown(inspection: game.Inspection, modules: Mapping[str, nn.Module], image_shape: tuple[int, ...]) -> list[str]:

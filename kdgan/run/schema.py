@@ -51,7 +51,8 @@ class Data:
     # gives a data set, "my_project.data.load"
     name: Path = "digits"
     data_dir: Path | None = None  # where prepared TFDS data sets lie; None: $KDGAN_DATA_DIR, else TFDS's default
-    train: str = "train"  # TFDS split or slice: "train[:80%]"
+    # TFDS split or slice: "train[:80%]"; None: none is opened, and what is trained learns without data
+    train: str | None = "train"
     test: str = "test"  # never selects anything
     image_key: str = "image"  # names of the features in a TFDS data set
     label_key: str = "label"  # the same of the label
@@ -200,8 +201,9 @@ class StageFields(Training):
     """What a config says of a stage."""
 
     # fields of config.data that differ in this stage, which is then measured on its own test split: another set, fewer
-    # classes, no augmentation
-    data: Mapping = empty()
+    # classes, no augmentation. None: the stage learns without data, as {"train": None}: it opens no training split, selects
+    # nothing, stops by its steps, and is measured on the test split
+    data: Mapping | None = empty()
     # name -> fields of the stage that differ; they start from the same players
     arms: Mapping[str, Training] = empty()
 

@@ -1,6 +1,7 @@
 """Data of stages: a stage may have data of its own (`config.stages.x.data`), and is then measured on its own test split.
 
-Stages whose data agree share what was loaded. `Inputs.of(stage)` gives a stage's.
+Stages whose data agree share what was loaded. `Inputs.of(stage)` gives a stage's. The run's training split is opened only
+where a stage learns from it: stages without data (`run/no_data.py`) are given the test split alone.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ from typing import Any
 
 from kdgan.data import Dataset
 from kdgan.run import inputs as run_inputs
+from kdgan.run import no_data
 from kdgan.run.config import ConfigError, plain
 from kdgan.run.inputs import Inputs
 from kdgan.run.schema import Data, Run
@@ -36,17 +38,15 @@ def handed_over(config: Any, data: DataSets) -> dict[str, Any]:
             )
         fields = run_inputs.handed_over(config, {split: data[split] for split in ("train", "test") if split in data})
         for name, of in own.items():
-            named = run_inputs.handed_over({"data": stages[name].get("data", {})}, of)["data"]["name"]
-            fields["stages"] = {
-                **fields["stages"],
-                name: {**stages[name], "data": {**stages[name].get("data", {}), "name": named}},
-            }
+            said = no_data.written_out(stages[name].get("data", {}), f"stages.{name}.data")
+            named = run_inputs.handed_over({"data": said}, of)["data"]["name"]
+            fields["stages"] = {**fields["stages"], name: {**stages[name], "data": {**said, "name": named}}}
         return fields
     return run_inputs.handed_over(config, data)
 
 
 def load(run: Run, data: DataSets | None = None) -> Inputs:
-    """The run's data, and under `Inputs.stages` those of the stages that have their own.
+    """The run's data, and under `Inputs.stages` those of the stages that have their own, or none.
 
     Args:
       run: the run.
@@ -55,9 +55,12 @@ def load(run: Run, data: DataSets | None = None) -> Inputs:
     Raises:
       ConfigError: as `run/inputs.py`; the message names the stage's field.
     """
-    base = None if data is None else {split: data[split] for split in ("train", "test")}
-    whole = run_inputs.load(run, base)
-    known: dict[tuple[str, int], Inputs] = {(repr(run.data), id(None)): whole}
+    base = None if data is None else {split: data[split] for split in ("train", "test") if split in data}
+    test_alone = no_data.without_training(run.data)
+    whole = run_inputs.load(run if opens_training(run) else dataclasses.replace(run, data=test_alone), base)
+    known: dict[tuple[str, int], Inputs] = {(repr(whole.config), id(None)): whole}
+    if whole.has_training:
+        known[repr(test_alone), id(None)] = run_inputs.test_alone(run, test_alone, whole.test)
     stages: dict[str, Inputs] = {}
     given = {} if data is None else _of_stages(data)
     for stage in run.stages:
@@ -72,6 +75,13 @@ def load(run: Run, data: DataSets | None = None) -> Inputs:
         if known[key] is not whole:
             stages[stage.name] = known[key]
     return dataclasses.replace(whole, stages=stages)
+
+
+def opens_training(run: Run) -> bool:
+    """Whether the training split of the run's own data is read: a stage learns from it, or each stage from some data."""
+    return any(stage.data == run.data for stage in run.stages) or all(
+        stage.data.train is not None for stage in run.stages
+    )
 
 
 def _of_stages(data: DataSets) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def create_state(program: Program, stage: Stage, arm: str, seed: int, started: M
 
 def _fitted(fresh: Mapping[str, Any], given: Mapping[str, Any], start: schema.Start, name: str) -> dict[str, Any]:
     """`fresh` variables replaced by `given` ones as `start` says; ValueError where they do not fit."""
-    fresh, given = dict(fresh), dict(given)
+    fresh, given = ({"params": {}, **variables} for variables in (fresh, given))  # a memory has no parameters
     if start.transfer is not None:
         return dict(transfer(given, fresh, how=start.transfer, scale=start.scale))
     if start.only or start.skip:

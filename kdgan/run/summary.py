@@ -206,30 +206,36 @@ class _Members:
         wanted = {name for several in program.evaluators.values() for one in several for name in one.others}
         others = {name: other for name in sorted(wanted) if (other := self._other(stage, arm, seed, name)) is not None}
         results = {}
-        for entry, variables in self._finished[stage.name][arm.name][seed].items():
+        of_arm = self._finished[stage.name][arm.name][seed]
+        for entry, variables in of_arm.items():
             player = player_of(entry)
             if player in program.evaluators:
                 asked = {name for evaluator in program.evaluators[player] for name in evaluator.others} - {player}
                 given = {name: other for name, other in others.items() if name in asked}
-                results[entry] = self._measure(program, player, variables, given, outputs, on)
+                results[entry] = self._measure(program, player, variables, given, outputs, on, of_arm)
         if TEACHER in others and stage is self._run.stages[-1]:
             source, player, variables = others[TEACHER]
-            self.teachers[arm.name, seed] = self._measure(source, player, variables, {}, outputs, on)
+            self.teachers[arm.name, seed] = self._measure(source, player, variables, {}, outputs, on, of_arm)
         return results
 
     def _measure(
         self, program: Program, player: str, variables: Variables, others: Mapping[str, tuple[Program, str, Variables]],
-        outputs: dict[str, Outputs], on: OnData,
+        outputs: dict[str, Outputs], on: OnData, of_arm: Mapping[str, Variables],
     ) -> Result:  # fmt: skip
         digests = {name: _digest(*other) for name, other in others.items()}
         evaluators = program.evaluators[player]
-        key = _digest(program, player, variables), evaluators, tuple(sorted(digests.items())), id(on.inputs)
+        called = {name for evaluator in evaluators for name in evaluator.calls}
+        there = called <= of_arm.keys()  # a teacher of an earlier stage may have been judged by a player of that stage
+        asked = digests | {f"{name} (called)": _digest(program, name, of_arm[name]) for name in called if there}
+        key = _digest(program, player, variables), evaluators, tuple(sorted(asked.items())), id(on.inputs)
         if key not in self._known:
             for name, other in others.items():
                 if digests[name] not in outputs:
                     outputs[digests[name]] = self._evaluation.outputs(*other, "test", on=on)
             given = {name: outputs[content] for name, content in digests.items()}
-            self._known[key] = self._evaluation.measure(program, player, variables, "test", given, keep=True, on=on)
+            self._known[key] = self._evaluation.measure(
+                program, player, variables, "test", given, keep=True, on=on, arm=of_arm.__getitem__ if there else None
+            )
         return self._known[key]
 
     def _other(self, stage: Stage, arm: Arm, seed: int, name: str) -> tuple[Program, str, Variables] | None:
@@ -286,7 +292,8 @@ def _on_validation(
             player = player_of(entry)
             if player in trained and not entry.endswith(BEST):
                 numbers = _told(told.get(seed, {}), entry)
-                numbers = numbers or evaluation.measure(program, player, variables, "validation").numbers
+                of_arm = finished[stage][arm][seed].__getitem__
+                numbers = numbers or evaluation.measure(program, player, variables, "validation", arm=of_arm).numbers
                 values.setdefault(entry, []).append(numbers)
     return {entry: _over_seeds(per_seed) for entry, per_seed in values.items()}
 

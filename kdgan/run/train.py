@@ -23,7 +23,7 @@ from kdgan.run import costs, frozen, lock, portions, replaced, shown, stage_data
 from kdgan.run.checkpoint import Checkpoints
 from kdgan.run.config import ConfigError, plain, resolve
 from kdgan.run.divergence import check_finite, check_parameters
-from kdgan.run.evaluate import Evaluation, entries_of, measured_players
+from kdgan.run.evaluate import Evaluation, OfArm, entries_of, measured_players
 from kdgan.run.frozen import Frozen
 from kdgan.run.inputs import Inputs
 from kdgan.run.interrupt import DivergedError, Interrupt, Stopped
@@ -33,7 +33,7 @@ from kdgan.run.phases import Phases
 from kdgan.run.population import Population, intervals, memory
 from kdgan.run.portions import Portion, Trained, Whole
 from kdgan.run.prepare import Prepared, failing_together, prepare
-from kdgan.run.program import Program, Variables, player_of
+from kdgan.run.program import Program, Variables, player_of, variables_of
 from kdgan.run.schema import Run, Stage
 from kdgan.run.summary import Finished, Training
 from kdgan.run.teacher_outputs import Tables
@@ -327,11 +327,12 @@ def evaluate(context: Context, stage: Stage, population: Population, best: list[
     kept = []
     for (seed, arm), state, before in zip(population.members, population.states(), best, strict=True):
         entries = entries_of(state, trained)
+        of_arm = functools.partial(variables_of, state)
         tell = functools.partial(context.monitor.write, stage=stage.name, arm=arm, seed=seed, step=population.step)
         if seed == context.run.seed:
-            show_made(context, stage, program, arm, population.step, entries)
+            show_made(context, stage, program, arm, population.step, entries, of_arm)
         if context.run.evaluate.watch_test and lead is not None:
-            numbers = evaluation.measure(program, lead, entries[lead], "test").numbers
+            numbers = evaluation.measure(program, lead, entries[lead], "test", arm=of_arm).numbers
             tell(split="test", scalars={f"{lead}/{name}": value for name, value in numbers.items()})
         if not evaluation.on(program).splits.size("validation"):
             continue
@@ -339,7 +340,7 @@ def evaluate(context: Context, stage: Stage, population: Population, best: list[
         now = dict(before)
         for entry, variables in entries.items():
             player = player_of(entry)
-            numbers = evaluation.measure(program, player, variables, "validation").numbers
+            numbers = evaluation.measure(program, player, variables, "validation", arm=of_arm).numbers
             scalars |= {f"{entry}/{name}": value for name, value in numbers.items()}
             first = program.measures(player)[0]
             value = np.float32((1.0 if first.higher_is_better else -1.0) * numbers[first.name])
@@ -354,13 +355,19 @@ def evaluate(context: Context, stage: Stage, population: Population, best: list[
 
 
 def show_made(
-    context: Context, stage: Stage, program: Program, arm: str, step: int, entries: Mapping[str, Variables]
+    context: Context,
+    stage: Stage,
+    program: Program,
+    arm: str,
+    step: int,
+    entries: Mapping[str, Variables],
+    of_arm: OfArm,
 ) -> None:
     """What evaluators show of the first seed's players at this step: a PNG of each in `samples/`, and TensorBoard's."""
     for entry, variables in entries.items():
         player = player_of(entry)
         for evaluator in program.evaluators[player]:
-            judged = context.evaluation.judged(program, player, variables)
+            judged = context.evaluation.judged(program, player, variables, of_arm)
             figure = (
                 None if evaluator.watch is None else evaluator.watch(context.evaluation.on(program).setting, judged)
             )

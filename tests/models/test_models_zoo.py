@@ -21,7 +21,7 @@ RESTORERS = {
     "imdn_rtc",
     "unet",
 }
-OF_IMAGES = {"johnson", "multistyle26", "patch_critic", "style_images"}
+OF_IMAGES = {"johnson", "multistyle26", "patch_critic", "style_images", "memory"}
 OF_TEXT = {"embedding_bag", "text_cnn", "text_transformer", "causal_transformer"}
 CLASSIFIERS = sorted(MODELS.keys() - DISCRIMINATORS - GENERATIVE - OF_TEXT - RESTORERS - OF_IMAGES)
 # For tests that trace: one per family and preset shape, the deep ones by their shallowest member.
