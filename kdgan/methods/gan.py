@@ -27,10 +27,15 @@ def noise_of(batch: Batch, key: Any, latent: int, name: str = "method.latent") -
       ValueError: the batch's noise is of another dimension than what `name` says.
     """
     if "noise" not in batch:
-        return jax.random.normal(fold_in_name(key, "noise"), (batch["image"].shape[0], latent))
+        return jax.random.normal(fold_in_name(key, "noise"), (size_of(batch), latent))
     if batch["noise"].shape[-1] != latent:
         raise ValueError(f"{name} = {latent}, but the batch holds noise of dimension {batch['noise'].shape[-1]}")
     return batch["noise"]
+
+
+def size_of(batch: Batch) -> int:
+    """b: of the images, or, in a stage without data, of the places [b] that its batches have."""
+    return batch["image" if "image" in batch else "place"].shape[0]
 
 
 def generate(players: Players, name: str, noise: jax.Array, batch: Batch, conditional: bool) -> jax.Array:

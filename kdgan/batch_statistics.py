@@ -1,0 +1,113 @@
+"""Mean and variance of what each batch norm of a network is given, beside those that it keeps: taken by module path.
+
+A network that was trained with batch norm holds, in its running averages, what its layers saw of the training images.
+Methods without data draw images towards these. The layers are found while the network runs, in any Linen module, so that no
+model needs to know of it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+Output = TypeVar("Output")
+
+
+class LayerStatistics(NamedTuple):
+    """Of one batch norm, each [c].
+
+    Attributes:
+      mean: of its input, over the batch and over pixels.
+      variance: of its input, biased: Σ(x − x̄)²/n over n = b·h·w values.
+      running_mean: that it keeps, of the batches of its training.
+      running_variance: likewise. Linen averages biased variances of batches, PyTorch unbiased ones: n/(n − 1) times as
+        large.
+    """
+
+    mean: Array
+    variance: Array
+    running_mean: Array
+    running_variance: Array
+
+
+def with_batch_statistics(
+    run: Callable[[], Output], name: str = "the network"
+) -> tuple[Output, dict[str, LayerStatistics]]:
+    """(what `run()` gives, module path -> statistics of each batch norm that runs in it, in order).
+
+    Inside `pmap` they are of a device's share of the batch. They are computed in float32, and differentiable with respect to
+    the network's input. A layer that runs more than once has a further entry for each, "bn:2", "bn:3".
+
+    Args:
+      run: calls one network once, e.g. `lambda: players.teacher(image)`.
+      name: of the network, for the error.
+
+    Raises:
+      ValueError: no batch norm ran.
+    """
+    layers: dict[str, LayerStatistics] = {}
+
+    def note(call, args, kwargs, context):
+        module = context.module
+        if context.method_name != "__call__":
+            return call(*args, **kwargs)
+        if not module.path:
+            layers.clear()  # a network without parameters is initialised first, by a call of its own
+        if not isinstance(module, nn.BatchNorm):
+            return call(*args, **kwargs)
+        before = _running(module)
+        output = call(*args, **kwargs)
+        running_mean, running_variance = before or _running(module) or (None, None)
+        mean, variance = _of_input(args[0] if args else kwargs["x"], module.axis)
+        path = "/".join(module.path)
+        again = sum(other.partition(":")[0] == path for other in layers)
+        layers[f"{path}:{again + 1}" if again else path] = LayerStatistics(
+            mean, variance, running_mean, running_variance
+        )
+        return output
+
+    with nn.intercept_methods(note):
+        output = run()
+    if not layers:
+        raise ValueError(
+            f"statistics of batch norm are identically zero for {name}; choose a network with batch norm, or dafl / dfad"
+        )
+    return output, layers
+
+
+def blended(
+    layers: Mapping[str, LayerStatistics], averages: Mapping[str, tuple[Array, Array]], rate: float
+) -> dict[str, LayerStatistics]:
+    """The batch's statistics mixed with moving averages of earlier batches: (1 − rate)·batch + rate·average.
+
+    Args:
+      layers: statistics by path.
+      averages: path -> (mean, variance), each [c], without gradient.
+      rate: in [0, 1); it makes the gradient (1 − rate) times as large (Fast, Fang et al. 2022, has 0.9).
+    """
+    mix = lambda new, old: (1 - rate) * new + rate * old
+    return {
+        path: layer._replace(mean=mix(layer.mean, averages[path][0]), variance=mix(layer.variance, averages[path][1]))
+        for path, layer in layers.items()
+    }
+
+
+def _running(module: nn.BatchNorm) -> tuple[Array, Array] | None:
+    """(mean, variance) that a layer keeps, once it has them."""
+    if not module.has_variable("batch_stats", "mean"):
+        return None
+    kept = (module.get_variable("batch_stats", kind) for kind in ("mean", "var"))
+    mean, variance = (value.astype(jnp.promote_types(value.dtype, jnp.float32)) for value in kept)
+    return mean.reshape(-1), variance.reshape(-1)
+
+
+def _of_input(x: Array, axis: Any) -> tuple[Array, Array]:
+    """Mean and biased variance [c] of what is given to a layer whose channels lie along `axis`."""
+    axes = tuple(one % x.ndim for one in (axis if isinstance(axis, tuple | list) else (axis,)))
+    over = tuple(one for one in range(x.ndim) if one not in axes)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = jnp.mean(x, axis=over, keepdims=True)
+    variance = jnp.mean(jnp.square(x - mean), axis=over)  # not E x² − (E x)², which cancels where the mean is large
+    return mean.reshape(-1), variance.reshape(-1)
