@@ -41,6 +41,7 @@ from kdgan.models.heads import SelectClasses
 from kdgan.models.imdn import IMDN
 from kdgan.models.johnson import Johnson
 from kdgan.models.lenet import KDGANLeNet, LeNet5
+from kdgan.models.memory import Contrast, Memory, MovingStatistics
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
 from kdgan.models.onnx_module import OnnxModule
 from kdgan.models.patch_critic import PatchCritic
@@ -48,6 +49,7 @@ from kdgan.models.probabilities import LogProbabilities
 from kdgan.models.resnet import ResNet
 from kdgan.models.sngan import SNGANDiscriminator, SNGANGenerator
 from kdgan.models.squeezenet import SqueezeNet
+from kdgan.models.standardised import Images, StandardisedGenerator
 from kdgan.models.text import CausalTransformer, EmbeddingBag, TextCNN, TextTransformer
 from kdgan.models.torch_module import TorchModule
 from kdgan.models.unet import UNet
@@ -70,17 +72,21 @@ __all__ = [
     "Adapter",
     "Bicubic",
     "CausalTransformer",
+    "Contrast",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DnCNN",
     "EmbeddingBag",
     "Function",
     "Identity",
+    "Images",
     "Johnson",
     "KDGANLeNet",
     "LabelDiscriminator",
     "LeNet5",
     "LogProbabilities",
+    "Memory",
+    "MovingStatistics",
     "OnnxModule",
     "OutputDiscriminator",
     "PatchCritic",
@@ -89,6 +95,7 @@ __all__ = [
     "SNGANGenerator",
     "SelectClasses",
     "SqueezeNet",
+    "StandardisedGenerator",
     "TextCNN",
     "TextTransformer",
     "TorchModule",
@@ -147,6 +154,12 @@ MODELS: Mapping[str, Constructor] = {
     "sngan_generator": SNGANGenerator,
     "sngan_discriminator": SNGANDiscriminator,
     "vae": VAE,
+    # Of distillation without data: generators whose images are standardised, images as parameters, what is remembered.
+    "standardised_generator": StandardisedGenerator,
+    "images": Images,
+    "memory": Memory,
+    "contrast": Contrast,
+    "moving_statistics": MovingStatistics,
     # Restorers: from image to image.
     "identity": Identity,
     "bicubic": Bicubic,
