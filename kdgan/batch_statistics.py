@@ -24,12 +24,14 @@ class LayerStatistics(NamedTuple):
       running_mean: that it keeps, of the batches of its training.
       running_variance: likewise. Linen averages biased variances of batches, PyTorch unbiased ones: n/(n − 1) times as
         large.
+      example_means: of its input, over pixels alone [b, c]; None where nobody took them.
     """
 
     mean: Array
     variance: Array
     running_mean: Array
     running_variance: Array
+    example_means: Array | None = None
 
 
 def with_batch_statistics(
@@ -60,12 +62,12 @@ def with_batch_statistics(
         before = _running(module)
         output = call(*args, **kwargs)
         running_mean, running_variance = before or _running(module) or (None, None)
-        mean, variance = _of_input(args[0] if args else kwargs["x"], module.axis)
+        x = args[0] if args else kwargs["x"]
+        mean, variance = _of_input(x, module.axis)
         path = "/".join(module.path)
         again = sum(other.partition(":")[0] == path for other in layers)
-        layers[f"{path}:{again + 1}" if again else path] = LayerStatistics(
-            mean, variance, running_mean, running_variance
-        )
+        entry = f"{path}:{again + 1}" if again else path
+        layers[entry] = LayerStatistics(mean, variance, running_mean, running_variance, _of_examples(x, module.axis))
         return output
 
     with nn.intercept_methods(note):
@@ -103,11 +105,22 @@ def _running(module: nn.BatchNorm) -> tuple[Array, Array] | None:
     return mean.reshape(-1), variance.reshape(-1)
 
 
+def _over(x: Array, axis: Any) -> list[int]:
+    """The axes of `x` but those of the channels."""
+    axes = [one % x.ndim for one in (axis if isinstance(axis, tuple | list) else (axis,))]
+    return [one for one in range(x.ndim) if one not in axes]
+
+
 def _of_input(x: Array, axis: Any) -> tuple[Array, Array]:
     """Mean and biased variance [c] of what is given to a layer whose channels lie along `axis`."""
-    axes = tuple(one % x.ndim for one in (axis if isinstance(axis, tuple | list) else (axis,)))
-    over = tuple(one for one in range(x.ndim) if one not in axes)
+    over = tuple(_over(x, axis))
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = jnp.mean(x, axis=over, keepdims=True)
     variance = jnp.mean(jnp.square(x - mean), axis=over)  # not E x² − (E x)², which cancels where the mean is large
     return mean.reshape(-1), variance.reshape(-1)
+
+
+def _of_examples(x: Array, axis: Any) -> Array:
+    """The mean of each example [b, c]."""
+    over = tuple(one for one in _over(x, axis) if one)
+    return jnp.mean(x.astype(jnp.promote_types(x.dtype, jnp.float32)), axis=over).reshape(len(x), -1)

@@ -157,6 +157,10 @@ class _Unborn:
 
     stateless = __call__
 
+    def at(self, params):
+        """On other parameters it has the same shapes."""
+        return self
+
     def _call(self, args, kwargs, features, noting):
         mode = mode_argument(self.module, kwargs.get("method"))
         key = jax.random.key(0)

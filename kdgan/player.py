@@ -13,6 +13,7 @@ each part a frozen player's outputs may come under "cached", {player: outputs [b
 evaluation mode}. The step then needs no parameters of that player, and none of its operations.
 """
 
+import copy
 import functools
 import inspect
 import zlib
@@ -324,6 +325,12 @@ class Player:
         output, _, found = self._run(args, kwargs, train, features)
         return (output, found) if features else output
 
+    def at(self, params: Tree) -> Callable[..., Any]:
+        """The same player on other parameters of the same shapes, recording nothing: for steps inside of a move."""
+        other = copy.copy(self)
+        other.params = params
+        return other.stateless
+
     def _run(self, args, kwargs, train, features):
         if self._inputs is not None:
             args, kwargs = self._inputs.given(self.name, args, kwargs)
@@ -354,9 +361,14 @@ class Player:
 class Players:
     """The players of a stage by role: `players.student(x)`, `players["teacher_b"](x)`; `players.step` counts steps."""
 
-    def __init__(self, bound: Mapping[str, Any], step: Any):
+    def __init__(self, bound: Mapping[str, Any], step: Any, lambdas: Mapping[str, Mapping[str, Any]] | None = None):
         self._bound = dict(bound)
+        self._lambdas = lambdas or {}
         self.step = step
+
+    def lambda_of(self, lead: str, term: str) -> Any:
+        """λ of a term at this step, for a method that takes gradients of its own; 1 while shapes are traced."""
+        return self._lambdas.get(lead, {}).get(term, 1.0)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -376,8 +388,9 @@ class Players:
 
 
 def bind(
-    modules, params, model_state, *, step, key, trained, moving, compute_dtype=None, cached=None, inputs=None
-) -> Players:
+    modules, params, model_state, *, step, key, trained, moving, compute_dtype=None, cached=None, inputs=None,
+    lambdas=None,
+) -> Players:  # fmt: skip
     """The players of one move: `trained` run in training mode, `moving` record their updates, `cached` do not run."""
     bound = {
         name: Player(
@@ -393,4 +406,4 @@ def bind(
         )
         for name in params
     }
-    return Players({**bound, **(cached or {})}, step)
+    return Players({**bound, **(cached or {})}, step, lambdas)

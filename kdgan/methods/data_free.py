@@ -11,7 +11,7 @@ All of it is one sum of terms of the images x̂ = G(z), and another of the stude
 | `zskt` | adversarial: −KL | kd, T = 1; attention | 1 of the generator, then 10 of the student |
 | `dfq` | onehot, balance, statistics, adversarial: −KL | kd | 1 of the generator, then 10 of the student |
 
-`inversion.py` has `deep_inversion`, `memory.py` `cmi` and `fast`. The losses are in `kdgan/losses/data_free.py`.
+`inversion.py` has `deep_inversion`, `remembered.py` `cmi` and `fast`. The losses are in `kdgan/losses/data_free.py`.
 
 `teacher` is frozen, and images differentiable through it; `generator` is any module noise [b, d] -> image [b, h, w, c] whose
 images lie where the teacher's inputs lie; one that standardises its output does without a word of the data's mean (the model
@@ -50,6 +50,14 @@ PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "generator": {"onehot": 1.0, "balance": 20.0, "statistics": 1.0, "adversarial": 1.0},
         "student": {"kd": 1.0},
     },
+    # Of DataFree's script for CIFAR-10; tv of the paper.
+    "deep_inversion": {"images": {"ce": 1.0, "statistics": 10.0, "tv": 2.5e-5}, "student": {"kd": 1.0}},
+    # Of the authors' scripts: CIFAR-10; CIFAR-100 from a WideResNet to a smaller one.
+    "cmi": {
+        "generator": {"onehot": 1.0, "statistics": 1.0, "adversarial": 0.5, "contrastive": 0.8},
+        "student": {"kd": 1.0},
+    },
+    "fast": {"generator": {"ce": 0.4, "statistics": 10.0, "adversarial": 1.1}, "student": {"kd": 1.0}},
 }
 
 # How far the student is from its teacher, for who looks for it: name -> (student's logits, teacher's, T) -> term.
