@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Real
 
 Output = TypeVar("Output")
 
@@ -80,7 +82,7 @@ def with_batch_statistics(
 
 
 def blended(
-    layers: Mapping[str, LayerStatistics], averages: Mapping[str, tuple[Array, Array]], rate: float
+    layers: Mapping[str, LayerStatistics], averages: Mapping[str, tuple[Array, Array]], rate: Real[ArrayLike, ""]
 ) -> dict[str, LayerStatistics]:
     """The batch's statistics mixed with moving averages of earlier batches: (1 − rate)·batch + rate·average.
 

@@ -56,7 +56,7 @@ def make_train_step(
     trained = method.trained
 
     def mean_over_devices(tree):
-        return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+        return tree if axis_name is None else jax.tree.map(lambda leaf: _over_devices(leaf, axis_name), tree)
 
     def make_move(move: game.Move, state: TrainState, lambdas, given: PlayerInputs, cached, key):
         lead = move.players[0]  # under whose name the move's λ's and metrics stand
@@ -107,6 +107,11 @@ def make_train_step(
         return dataclasses.replace(state, step=start.step + 1, ema={**start.ema, **averages}), metrics
 
     return train_step
+
+
+def _over_devices(leaf, axis_name: str):
+    """The mean over devices; of whole numbers, which all of them count alike, the largest."""
+    return (jax.lax.pmean if jnp.issubdtype(leaf.dtype, jnp.inexact) else jax.lax.pmax)(leaf, axis_name)
 
 
 def on_raw(step: Callable, prepare: Callable) -> Callable:

@@ -6,8 +6,8 @@
 | `fast` | ce, statistics, adversarial | kd, T = 20 | one of the generator (2 to 10 inner steps), then 400 |
 
 The terms are those of `data_free.py`. While images are made the student is in evaluation mode, and the teacher sees them
-moved and mirrored at random; so does the student when it learns. `memory` is any module (image [b, ...]) -> (images [n,
-...], how many are filled) that adds what it is given in training mode: the model `memory`.
+moved and mirrored at random; so does the student when it learns. `memory` is any module (image [b, h, w, c], whether to
+write them) -> images drawn of those that it holds [b, h, w, c]: the model `memory`.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from kdgan.game import Batch, Method, Players, Terms, fold_in_name
 from kdgan.losses import data_free as losses
 from kdgan.losses.logits import cross_entropy
 from kdgan.methods.data_free import adversarial_of, ask, follow, made, moves
-from kdgan.methods.gan import check_latent, noise_of, size_of
+from kdgan.methods.gan import check_latent, noise_of
 from kdgan.methods.logits import Value, check_temperature, show
 
 
@@ -60,7 +60,7 @@ def cmi(
     Raises:
       ValueError: a value out of its range, or, while shapes are traced, a teacher without batch norm.
     """
-    apart = _checked(latent, adversarial, temperature, padding)
+    apart = _checked(latent, adversarial, temperature, padding, generator_repeats)
     check_temperature("contrast_temperature", contrast_temperature)
 
     def generator(players, batch, key):
@@ -124,7 +124,7 @@ def fast(
     Raises:
       ValueError: a value out of its range, or, while shapes are traced, a teacher without batch norm.
     """
-    apart = _checked(latent, adversarial, temperature, padding)
+    apart = _checked(latent, adversarial, temperature, padding, generator_repeats)
     if isinstance(inner_steps, bool) or not isinstance(inner_steps, int) or inner_steps < 1:
         raise ValueError(f"method.inner_steps = {inner_steps!r}: a whole number of at least 1")
     for name, rate in (("inner_rate", inner_rate), ("noise_rate", noise_rate)):
@@ -181,8 +181,10 @@ def fast(
     )
 
 
-def _checked(latent: int, adversarial: str, temperature: Value, padding: int) -> Any:
+def _checked(latent: int, adversarial: str, temperature: Value, padding: int, generator_repeats: int) -> Any:
     check_latent("latent", latent)
+    if generator_repeats == 0:
+        raise ValueError("method.generator_repeats = 0: the generator's moves fill the memory; at least 1 is accepted")
     check_temperature("temperature", temperature)
     if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
         raise ValueError(f"method.padding = {padding!r}: pixels, a whole number of at least 0")
@@ -195,9 +197,7 @@ def _student(latent: int, temperature: Value, padding: int, flip: bool, repeats:
     def student(players: Players, batch: Batch, key: Any) -> Terms:
         # Of what the generator makes only the shape is read, so that nothing is computed of it.
         shape = made(players, batch, key, latent).shape
-        images, filled = players.memory(jnp.zeros(shape), train=False)
-        place = jnp.floor(jax.random.uniform(fold_in_name(key, "drawn"), (size_of(batch),)) * filled)
-        image = images[place.astype(jnp.int32)]
+        image = players.memory(jnp.zeros(shape), False)
         return follow(players, whole_view(fold_in_name(key, "whole"), image, padding, flip), temperature)
 
     return moves("student", student, repeats, {"kd": show("T", temperature)})

@@ -1,175 +1,78 @@
-"""What a stage remembers while it trains, as players whose variables are part of the state: a run resumes with them bitwise.
+"""A memory: made images that a method keeps from step to step, as a player without parameters.
 
-`Memory` holds images that were made, of which a student learns again. `Contrast` holds a projection, which is learned, and
-what it was given before. `MovingStatistics` holds moving averages of statistics of batch norm.
+What it holds is its mutable state, as batch statistics are: it is written by the moves that name it, and saved, resumed and
+mapped over members with the rest of a run's state.
 
-Each is called in the move that makes the images, and moves there. On several devices all hold the same: what a device adds
-is gathered over `axis_name`, which a run sets.
+    def generator(players, batch, key):
+        image = players.generator(noise)
+        bank = players.memory(image)  # writes the images, and draws as many of those that it holds
+        ...
+
+    Move(("generator", "memory"), generator)
 """
 
-from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Bool, Float
-
-from kdgan.batch_statistics import LayerStatistics, blended
-from kdgan.models.layers import check_fields
-
-COLLECTION = "memory"
+from jaxtyping import Float
 
 
 class Memory(nn.Module):
-    """The latest images that it was given: image [b, h, w, c] -> (images [number, h, w, c], how many of them are filled).
+    """The last `size` images that were written, of which a call draws: [b, h, w, c] -> [n, h, w, c].
 
-    In training mode it adds those that it is given, in place of the oldest, and gives all; else it gives all and adds none,
-    and looks at the shape of its input only. It has no parameters, and takes number·h·w·c·4 bytes of the state.
+    Variables `memory`: `pixels` float32 [size, h, w, c], and `count` int32, the images written so far. A full memory forgets
+    the oldest.
 
     Attributes:
-      number: how many it holds, at least those of a batch (of all devices).
-      axis_name: of the devices that split a batch.
+      size: images that it holds.
+      draws: n, the images that a call gives; None: as many as it is given.
+      axis_name: of the devices over which a batch is split: each writes the images of all of them.
     """
 
-    number: int = 4096
+    size: int = 4096
+    draws: int | None = None
     axis_name: str | None = None
 
-    one_for_all_devices = True
-
-    def __post_init__(self):
-        check_fields(self, positive=("number",))
-        super().__post_init__()
+    over_devices = True  # all of them hold the same, whatever the config says
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, "b h w c"], *, train: bool = False
-    ) -> tuple[Float[Array, "n h w c"], Float[Array, ""]]:
-        """All images, and how many of the first are filled.
+        self, image: Float[Array, "b h w c"], write: Any = True, *, train: bool = False
+    ) -> Float[Array, "n h w c"]:
+        """Write images in training mode, and draw of those that are then held, evenly and with repetition.
+
+        Where nothing is held yet, those given are drawn from. No gradient passes through what is drawn. In evaluation mode,
+        and where there is no random key, it is the first ones held.
+
+        Args:
+          image: to write; they say how large the images are, also where they are not written.
+          write: whether to; a bool, or a bool scalar that a step computes, as `players.step % 10 == 0`.
+          train: whether writing is possible.
 
         Raises:
-          ValueError: a batch is larger than `number`.
+          ValueError: size or draws below 1, or more images at once than it holds.
         """
-        return _ring(self, image, self.number, self.axis_name, train=train)
-
-
-class Contrast(nn.Module):
-    """CMI's projection of features [b, d], linear, relu, linear, of length 1, with those that it was given before.
-
-    (local [b, d], whole [b, d]) -> (local [b + m, p], whole [b + m, p], which rows count [b + m]): of the batch first, then
-    of m earlier ones, drawn anew at each call. In training mode it then remembers those of the batch, in place of the
-    oldest.
-
-    Attributes:
-      features: p.
-      hidden: of the layer between; 0: d.
-      number: how many pairs it remembers (40,960 published), at least those of a batch (of all devices).
-      drawn: m, how many of them stand beside a batch (4,096 published), at most `number`.
-      axis_name: of the devices that split a batch.
-    """
-
-    features: int = 128
-    hidden: int = 0
-    number: int = 40960
-    drawn: int = 4096
-    axis_name: str | None = None
-
-    one_for_all_devices = True
-
-    def __post_init__(self):
-        check_fields(self, positive=("features", "number", "drawn"))
-        check_fields(self, positive=("hidden",), least=0)
-        if self.drawn > self.number:
-            raise ValueError(f"Contrast.drawn = {self.drawn}; it accepts 1 to number = {self.number}")
-        super().__post_init__()
-
-    @nn.compact
-    def __call__(
-        self, local: Float[Array, "b d"], whole: Float[Array, "b d"], *, train: bool = False
-    ) -> tuple[Float[Array, "n p"], Float[Array, "n p"], Bool[Array, " n"]]:
-        """Projections of both views of the batch and of earlier ones, and which rows count: the batch's, and filled ones.
-
-        Raises:
-          ValueError: a batch is larger than `number`.
-        """
-        batch, width = local.shape
-        before, filled = _ring(
-            self, jnp.concatenate([local, whole], axis=-1), self.number, self.axis_name, train=train, after=False
-        )
-        place = jnp.arange(self.drawn)
-        if self.has_rng("params"):
-            place = jax.random.permutation(self.make_rng("params"), self.number)[: self.drawn]
-        old, counts = before[place], jnp.concatenate([jnp.ones(batch, bool), place < filled])
-        first, last = nn.Dense(self.hidden or width, name="hidden"), nn.Dense(self.features, name="head")
-
-        def project(x: Array) -> Array:
-            x = last(nn.relu(first(x)))
-            squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-            return x / jnp.sqrt(jnp.where(squared > 0, squared, 1))
-
-        rows = [(local, old[:, :width]), (whole, old[:, width:])]
-        return *(project(jnp.concatenate(pair)) for pair in rows), counts
-
-
-class MovingStatistics(nn.Module):
-    """Fast's batch statistics: those of a batch mixed with an average of earlier ones, (1 − rate)·batch + rate·average.
-
-    The first batch's are taken as they are, and begin the average; in training mode the average then becomes the mixture. It
-    makes the gradient of `statistics` 1 − rate times as large.
-
-    Attributes:
-      rate: in [0, 1); 0.9 published, 0 is CMI's.
-    """
-
-    rate: float = 0.9
-
-    def __post_init__(self):
-        check_fields(self, rates=("rate",))
-        super().__post_init__()
-
-    @nn.compact
-    def __call__(self, layers: Mapping[str, LayerStatistics], *, train: bool = False) -> dict[str, LayerStatistics]:
-        """Statistics by path, mixed."""
-        begun = self.variable(COLLECTION, "begun", lambda: jnp.zeros(()))
-        averages = {}
-        for path, layer in layers.items():
-            names = [f"{path}/{kind}".replace("/", ".") for kind in ("mean", "variance")]
-            new = (layer.mean, layer.variance)
-            averages[path] = tuple(
-                self.variable(COLLECTION, name, jnp.zeros_like, value) for name, value in zip(names, new, strict=True)
-            )
-        kept = {path: tuple(one.value for one in pair) for path, pair in averages.items()}
-        rate = jnp.where(begun.value > 0, self.rate, 0.0)
-        mixed = blended(layers, kept, rate)
+        if self.size < 1 or (self.draws is not None and self.draws < 1):
+            raise ValueError(f"memory: size = {self.size}, draws = {self.draws}: at least 1 is accepted")
+        pixels = self.variable("memory", "pixels", jnp.zeros, (self.size, *image.shape[1:]), jnp.float32)
+        count = self.variable("memory", "count", jnp.zeros, (), jnp.int32)
         if train and not self.is_initializing():
-            begun.value = jnp.ones(())
-            for path, (mean, variance) in averages.items():
-                mean.value, variance.value = jax.lax.stop_gradient((mixed[path].mean, mixed[path].variance))
-        return mixed
-
-
-def _ring(
-    module: nn.Module, rows: Array, number: int, axis_name: str | None, *, train: bool, after: bool = True
-) -> tuple[Array, Array]:
-    """(remembered rows [number, ...], how many are filled): a module's variables, after or before these rows are added.
-
-    Raises:
-      ValueError: there are more rows than `number`.
-    """
-    kept = module.variable(COLLECTION, "rows", lambda: jnp.zeros((number, *rows.shape[1:]), rows.dtype))
-    # Numbers of floating-point type: what a step changes is averaged over devices.
-    filled = module.variable(COLLECTION, "filled", lambda: jnp.zeros(()))
-    following = module.variable(COLLECTION, "next", lambda: jnp.zeros(()))
-    before = kept.value, filled.value
-    if train and not module.is_initializing():
-        rows = jax.lax.stop_gradient(rows)
-        rows = rows if axis_name is None else jax.lax.all_gather(rows, axis_name, tiled=True)
-        if len(rows) > number:
-            raise ValueError(
-                f"{type(module).__name__}.number = {number}; it accepts at least the {len(rows)} of a batch"
-            )
-        place = (following.value.astype(jnp.int32) + jnp.arange(len(rows))) % number
-        kept.value = kept.value.at[place].set(rows)
-        filled.value = jnp.minimum(filled.value + len(rows), number)
-        following.value = (following.value + len(rows)) % number
-    return (kept.value, filled.value) if after else before
+            written = image if self.axis_name is None else jax.lax.all_gather(image, self.axis_name, tiled=True)
+            if len(written) > self.size:
+                raise ValueError(f"memory: size = {self.size}, and {len(written)} images are written at once")
+            place = (count.value + jnp.arange(len(written), dtype=jnp.int32)) % self.size
+            place = jnp.where(jnp.asarray(write, bool), place, self.size)  # beyond the end nothing is written
+            pixels.value = pixels.value.at[place].set(written.astype(jnp.float32), mode="drop")
+            count.value = count.value + jnp.where(jnp.asarray(write, bool), len(written), 0).astype(jnp.int32)
+        number = self.draws or len(image)
+        held = jnp.minimum(count.value, self.size)
+        of = jnp.where(held > 0, held, len(image))
+        if train and self.has_rng("params"):
+            row = jax.random.randint(self.make_rng("params"), (number,), 0, of)
+        else:
+            row = jnp.arange(number, dtype=jnp.int32) % of
+        drawn = jnp.where(held > 0, pixels.value[row], image.astype(jnp.float32)[row % len(image)])
+        return jax.lax.stop_gradient(drawn)

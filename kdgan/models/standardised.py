@@ -1,4 +1,4 @@
-"""Generators and sets of images for distillation without data: what they make needs no word of the data's mean.
+"""A generator whose images are standardised: no word of the data's mean is needed to make what lies where the data lie.
 
 Module paths to ask features for: `stage1` ([b, h/4, w/4, c], after the dense layer's batch norm), `stage2` ([b, h/2, w/2,
 c]) and `stage3` ([b, h, w, c/2]), each after its activation.
@@ -7,7 +7,7 @@ c]) and `stage3` ([b, h, w, c/2]), each after its activation.
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from kdgan.models.gan_layers import check_image_size, check_noise
 from kdgan.models.layers import Tap, batch_norm, check_fields
@@ -66,37 +66,3 @@ class StandardisedGenerator(nn.Module):
             use_running_average=not train, momentum=0.9, epsilon=1e-5, use_bias=False, use_scale=False,
             axis_name=self.axis_name, name="standardise",
         )(x)  # fmt: skip
-
-
-class Images(nn.Module):
-    """Images that are the parameters themselves, [number, h, h, c], at first N(0, 1): place [b] -> image [b, h, h, c].
-
-    Attributes:
-      number: of images; the place is taken modulo it.
-      image_size: h.
-      channels: c.
-    """
-
-    number: int = 256
-    image_size: int = 32
-    channels: int = 3
-
-    output_range = None
-
-    def __post_init__(self):
-        check_fields(self, positive=("number", "image_size", "channels"))
-        super().__post_init__()
-
-    @nn.compact
-    def __call__(self, place: Int[Array, " b"]) -> Float[Array, "b h w c"]:
-        """The images at these places.
-
-        Raises:
-          ValueError: places are no whole numbers [b].
-        """
-        if place.ndim != 1 or not jnp.issubdtype(place.dtype, jnp.integer):
-            raise ValueError(
-                f"Images got places of shape {place.shape} and type {place.dtype}; it accepts whole numbers [b]"
-            )
-        shape = (self.number, self.image_size, self.image_size, self.channels)
-        return self.param("images", nn.initializers.normal(1.0), shape)[place % self.number]

@@ -84,7 +84,7 @@ def build_module(
         module = _handed_over(player.model, arguments, handed_over or {}) or _built(player.model, arguments, follows)
         if player.sync_batch_norm and not hasattr(module, "axis_name"):
             raise ValueError("sync_batch_norm needs a model with a field axis_name; this one has none")
-        if axis_name and (player.sync_batch_norm or getattr(module, "one_for_all_devices", False)):
+        if axis_name and (player.sync_batch_norm or getattr(module, "over_devices", False)):
             module = module.clone(axis_name=axis_name)
         module = module if player.quantise is None else quantised(module, player.quantise)
         gives_logarithms = getattr(module, "outputs", None) == "probabilities"  # a function that says so itself

@@ -194,8 +194,8 @@ def of_cmi_fast(z):
     cached, cached_whole = z["in.bank"][:, :half], z["in.bank"][:, half:]
 
     def project(x):
-        hidden = jax.nn.relu(x @ weights["0.weight"].T + weights["0.bias"])
-        return hidden @ weights["2.weight"].T + weights["2.bias"]
+        hidden = jax.nn.relu(x @ weights["0.weight"].T + weights["0.bias"][None])
+        return hidden @ weights["2.weight"].T + weights["2.bias"][None]
 
     def contrast(local, whole):
         rows = [project(jnp.concatenate(pair)) for pair in ((local, cached), (whole, cached_whole))]

@@ -273,10 +273,10 @@ def test_a_meta_gradient_is_the_mean_of_those_on_the_way(inner_steps):
     # What is remembered are the images of the place of least cost.
     best = small.Paints().apply({"params": theta}, noise)
     if inner_steps == 1:
-        np.testing.assert_allclose(after.model_state["memory"]["memory"]["rows"][:8], best, rtol=1e-5)
+        np.testing.assert_allclose(after.model_state["memory"]["memory"]["pixels"][:8], best, rtol=1e-5)
     else:
         assert values[1] < values[0]
-        assert apart(after.model_state["memory"]["memory"]["rows"][:8], best) > 1e-4
+        assert apart(after.model_state["memory"]["memory"]["pixels"][:8], best) > 1e-4
 
 
 # Memory.
@@ -286,18 +286,17 @@ def test_what_is_made_is_remembered_and_a_student_learns_of_that_alone():
     name, hyperparameters, modules = GAMES["cmi"]
     method = methods.build(name, **hyperparameters)
     step, state = step_of(method, modules), started(method, modules)
-    for filled in (8, 16, 24, 24):
+    for made in (8, 16, 24, 32):
         state, _ = step(state, BATCH)
         memory = state.model_state["memory"]["memory"]
-        assert memory["filled"] == filled
-        assert np.abs(memory["rows"][:filled]).min((1, 2, 3)).max() > 0
-        assert not memory["rows"][filled:].any()
-        assert state.model_state["contrast"]["memory"]["filled"] == min(filled, 16)
+        assert memory["count"] == state.model_state["contrast"]["memory"]["count"] == made
+        assert np.abs(memory["pixels"][:made]).max((1, 2, 3)).min() > 0
+        assert not memory["pixels"][made:].any()
     # Images that nobody made, in the memory: they are what the student's term is of.
     move = next(move for move in method.moves if move.lead == "student")
 
     def kd(value):
-        remembered = {**memory, "rows": jnp.full_like(memory["rows"], value)}
+        remembered = {**memory, "pixels": jnp.full_like(memory["pixels"], value)}
         players = game.bind(
             modules, state.params, {**state.model_state, "memory": {"memory": remembered}},
             step=state.step, key=KEY, trained=method.trained, moving=(),
@@ -344,6 +343,7 @@ def test_statistics_of_a_network_without_batch_norm_are_refused(name):
         ("deep_inversion", {"jitter": -1}, "method.jitter = -1"),
         ("cmi", {"padding": -1}, "method.padding = -1"),
         ("cmi", {"contrast_temperature": 0.0}, "method.contrast_temperature = 0.0"),
+        ("cmi", {"generator_repeats": 0}, "method.generator_repeats = 0: .* at least 1"),
         ("fast", {"inner_steps": 0}, "method.inner_steps = 0"),
         ("fast", {"noise_rate": 0.0}, "method.noise_rate = 0.0"),
     ],

@@ -1,11 +1,11 @@
-"""Generators with a standardised output against their equation, sets of images, and memories against lists."""
+"""Generators with a standardised output against their equation, sets of images, and what CMI and Fast remember."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdgan import models, parallel
+from kdgan import models
 from kdgan.batch_statistics import LayerStatistics
 
 KEY = jax.random.key(0)
@@ -77,7 +77,7 @@ def test_parameters_by_hand(features, count):
         ("standardised_generator", {"image_size": 30}, "image_size = 30; it accepts a multiple of 4"),
         ("standardised_generator", {"features": 0}, "features = 0"),
         ("images", {"number": 0}, "number = 0"),
-        ("memory", {"number": 0}, "number = 0"),
+        ("contrast", {"drawn": 0}, "drawn = 0"),
         ("contrast", {"number": 4, "drawn": 5}, "drawn = 5; it accepts 1 to number = 4"),
         ("moving_statistics", {"rate": 1.0}, "rate = 1.0"),
     ],
@@ -95,34 +95,6 @@ def test_images_are_their_parameters_by_place():
     np.testing.assert_array_equal(module.apply(variables, place), images[jnp.array([2, 0, 2])])
     with pytest.raises(ValueError, match=r"places of shape \(2, 3\)"):
         module.apply(variables, jnp.zeros((2, 3), jnp.int32))
-
-
-def test_a_memory_holds_the_latest_in_place_of_the_oldest():
-    module, kept = models.Memory(5), []
-    variables = module.init(KEY, jnp.zeros((2, 1, 1, 1)))
-    for i in range(6):
-        rows = draw(i, 2, 1, 1, 1)
-        (images, filled), variables = module.apply(variables, rows, train=True, mutable=["memory"])
-        kept = [*kept, *np.ravel(rows)][-5:]
-        assert filled == len(kept)
-        assert sorted(np.ravel(images[: len(kept)])) == sorted(kept)
-    # In evaluation mode nothing is added.
-    images, filled = module.apply(variables, 9 * jnp.ones((2, 1, 1, 1)))
-    assert sorted(np.ravel(images)) == sorted(kept)
-    with pytest.raises(ValueError, match="Memory.number = 5; it accepts at least the 6 of a batch"):
-        module.apply(variables, jnp.zeros((6, 1, 1, 1)), train=True, mutable=["memory"])
-
-
-def test_all_devices_remember_what_each_of_them_made():
-    devices = jax.local_device_count()
-    module = models.Memory(4 * devices, axis_name=parallel.BATCH_AXIS)
-    variables = models.Memory(4 * devices).init(KEY, jnp.zeros((2, 1, 1, 1)))
-    rows = draw(0, devices, 2, 1, 1, 1)
-    run = lambda rows: module.apply(variables, rows, train=True, mutable=["memory"])[0]
-    images, filled = jax.pmap(run, axis_name=parallel.BATCH_AXIS)(rows)
-    for i in range(devices):
-        np.testing.assert_array_equal(images[i, : 2 * devices], rows.reshape(-1, 1, 1, 1))
-        assert filled[i] == 2 * devices
 
 
 def test_contrast_projects_the_batch_beside_what_it_remembers():
