@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from kdgan.around import innermost
+from kdgan.module_calls import call_module, cast_floats, mode_argument
 from kdgan.norms import Norm, recorded
 from kdgan.player import (
     MissingPlayerError,
@@ -23,10 +24,7 @@ from kdgan.player import (
     Players,
     bind,
     cached_players,
-    call_module,
-    cast_floats,
     fold_in_name,
-    mode_argument,
 )
 
 __all__ = [

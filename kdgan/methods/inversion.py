@@ -65,7 +65,8 @@ def deep_inversion(
 
     def images(players, batch, key):
         number = number_of(players)
-        place = (batch["place"] + players.step * size_of(batch)) % number
+        place = batch["place"] if "place" in batch else jnp.arange(size_of(batch))
+        place = (place + players.step * size_of(batch)) % number
         image = players.images(place)
         seen = _moved(key, image, jitter, flip)
         answers = ask(players, seen, statistics=True)
