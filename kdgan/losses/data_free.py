@@ -149,7 +149,7 @@ def adversarial_l1(student_logits: Float[Array, "b k"], teacher_logits: Float[Ar
 
 
 def adversarial_log_l1(student_logits: Float[Array, "b k"], teacher_logits: Float[Array, "n c"]) -> Float[Array, ""]:
-    """DFAD's generator in its later code: −log(1 + d), d the batch's mean of `logit_l1`; its pull fades where d is large.
+    """DFAD's generator in another form of its code: −log(1 + d), d the batch's mean of `logit_l1`: large d's pull less.
 
     Args:
         student_logits: s [b, k].

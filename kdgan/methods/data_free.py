@@ -15,9 +15,9 @@ All of it is one sum of terms of the images x̂ = G(z), and another of the stude
 
 `teacher` is frozen, and images differentiable through it; `generator` is any module noise [b, d] -> image [b, h, w, c] whose
 images lie where the teacher's inputs lie; one that standardises its output does without a word of the data's mean (the model
-`standardised_generator`). A batch needs nothing but its size: {"place": [b]}. Noise is drawn anew by each move, where the
-published code of ZSKT keeps one draw for the moves of a step. `generator_repeats=0` leaves the generator frozen: the
-student then learns on the images of one that an earlier stage trained.
+`standardised_generator`). A batch needs nothing but its size: {"place": [b]}. Noise is drawn anew by each move, where ZSKT's
+code keeps one batch of images for the moves of a step. `generator_repeats=0` leaves the generator frozen: the student then
+learns on the images of one that an earlier stage trained.
 
 The adversarial terms are differences between teacher and student. A widely copied script passes the teacher in the student's
 place, which makes them 0, and their gradients.
@@ -203,7 +203,7 @@ def dfad(*, latent: int = 100, adversarial: str = "l1", generator_repeats: int =
     Terms of the student: `l1`, mean |s − t|; of the generator: `adversarial`, its negative. Published for MNIST: λ 1, five
     moves of the student and then one of the generator, SGD of rate 0.01, momentum 0.9 and weight decay 1e-4 for the
     student, Adam of rate 1e-3 for the generator, noise of 100, batches of 512 (on which much depends), 2,000 such steps.
-    Its later code has `log_l1`.
+    Its code has `log_l1` beside it.
 
     Args:
       latent: dimension of the noise.
