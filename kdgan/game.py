@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from kdgan.around import innermost
+from kdgan.module_calls import call_module, cast_floats, mode_argument
 from kdgan.norms import Norm, recorded
 from kdgan.player import (
     MissingPlayerError,
@@ -23,10 +24,7 @@ from kdgan.player import (
     Players,
     bind,
     cached_players,
-    call_module,
-    cast_floats,
     fold_in_name,
-    mode_argument,
 )
 
 __all__ = [
@@ -156,6 +154,10 @@ class _Unborn:
         return (output, found) if features else output
 
     stateless = __call__
+
+    def at(self, params):
+        """On other parameters it has the same shapes."""
+        return self
 
     def _call(self, args, kwargs, features, noting):
         mode = mode_argument(self.module, kwargs.get("method"))

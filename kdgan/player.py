@@ -13,28 +13,19 @@ each part a frozen player's outputs may come under "cached", {player: outputs [b
 evaluation mode}. The step then needs no parameters of that player, and none of its operations.
 """
 
-import functools
-import inspect
+import copy
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
+
+from kdgan.module_calls import call_module, cast_floats
 
 Tree = Any  # a pytree of arrays
 Names = Mapping[str, Sequence[str]]  # player -> the fields that it is given
 MAIN, UNLABELLED, ALL, CACHED = "image", "unlabelled", "all", "cached"
-
-# How a Linen module may call its training switch, and what it is then given.
-_MODES: Mapping[str, Callable[[bool], bool]] = {
-    "train": lambda train: train,
-    "training": lambda train: train,
-    "is_training": lambda train: train,
-    "deterministic": lambda train: not train,
-    "use_running_average": lambda train: not train,
-}
 
 
 def fields_of(inputs: Names | None) -> dict[str, tuple[str, ...]]:
@@ -241,59 +232,6 @@ def fold_in_name(key, name: str):
     return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
-def mode_argument(module: nn.Module, method: str | None = None) -> str | None:
-    """The name of a module's training switch; None where it has none."""
-    function = getattr(type(module), method or "__call__", None)
-    if function is None:
-        raise ValueError(f"{type(module).__name__} has no function {method!r}")
-    parameters = inspect.signature(function).parameters
-    return next((name for name in _MODES if name in parameters), None)
-
-
-def call_module(
-    module: nn.Module, variables, *args, train: bool, rng=None, mutable=False, features=(), method=None, **kwargs
-):
-    """`module.apply` in training or evaluation mode -> (output, updated collections, {path: feature}).
-
-    `method` names another function of the module than `__call__` (`"decode"`).
-    """
-    mode = mode_argument(module, method)
-    if mode is not None:
-        kwargs = {mode: _MODES[mode](train), **kwargs}
-    if method is not None:
-        kwargs["method"] = method
-    rngs = None if rng is None else {"params": rng}  # Linen falls back to this stream for every other one
-    if not features:
-        if not mutable:
-            return module.apply(variables, *args, rngs=rngs, **kwargs), {}, {}
-        output, updates = module.apply(variables, *args, rngs=rngs, mutable=mutable, **kwargs)
-        return output, updates, {}
-    output, updates = module.apply(
-        variables,
-        *args,
-        rngs=rngs,
-        mutable=[*(mutable or ()), "intermediates"],
-        capture_intermediates=lambda m, method: method == "__call__" and "/".join(m.path) in features,
-        **kwargs,
-    )
-    updates = dict(updates)
-    found = {}
-    intermediates = updates.pop("intermediates", {})
-    for path in features:
-        node = functools.reduce(lambda tree, part: tree.get(part, {}), path.split("/"), intermediates)
-        if "__call__" not in node:
-            raise ValueError(f"features={features}: {type(module).__name__} has no module at path {path!r}")
-        found[path] = node["__call__"][-1]
-    return output, updates, found
-
-
-def cast_floats(tree: Tree, dtype) -> Tree:
-    """Every floating-point leaf in `dtype`, all others as they are."""
-    return jax.tree.map(
-        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf, tree
-    )
-
-
 class Player:
     """A Flax module bound to its variables for one evaluation of a move.
 
@@ -323,6 +261,12 @@ class Player:
         """The same, recording nothing: the form to use inside `jax.grad`, `jax.vmap` and other inner transforms."""
         output, _, found = self._run(args, kwargs, train, features)
         return (output, found) if features else output
+
+    def at(self, params: Tree) -> Callable[..., Any]:
+        """The same player on other parameters of the same shapes, recording nothing: for steps inside of a move."""
+        other = copy.copy(self)
+        other.params = params
+        return other.stateless
 
     def _run(self, args, kwargs, train, features):
         if self._inputs is not None:
@@ -354,9 +298,14 @@ class Player:
 class Players:
     """The players of a stage by role: `players.student(x)`, `players["teacher_b"](x)`; `players.step` counts steps."""
 
-    def __init__(self, bound: Mapping[str, Any], step: Any):
+    def __init__(self, bound: Mapping[str, Any], step: Any, lambdas: Mapping[str, Mapping[str, Any]] | None = None):
         self._bound = dict(bound)
+        self._lambdas = lambdas or {}
         self.step = step
+
+    def lambda_of(self, lead: str, term: str) -> Any:
+        """λ of a term at this step, for a method that takes gradients of its own; 1 while shapes are traced."""
+        return self._lambdas.get(lead, {}).get(term, 1.0)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -376,8 +325,9 @@ class Players:
 
 
 def bind(
-    modules, params, model_state, *, step, key, trained, moving, compute_dtype=None, cached=None, inputs=None
-) -> Players:
+    modules, params, model_state, *, step, key, trained, moving, compute_dtype=None, cached=None, inputs=None,
+    lambdas=None,
+) -> Players:  # fmt: skip
     """The players of one move: `trained` run in training mode, `moving` record their updates, `cached` do not run."""
     bound = {
         name: Player(
@@ -393,4 +343,4 @@ def bind(
         )
         for name in params
     }
-    return Players({**bound, **(cached or {})}, step)
+    return Players({**bound, **(cached or {})}, step, lambdas)

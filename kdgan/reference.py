@@ -32,6 +32,7 @@ is frozen, and starts from an earlier stage or a checkpoint. Each term needs a Î
 """
 # Method -> arguments without which it has no terms.
 ASKED: Mapping[str, Mapping[str, Any]] = {"style": {"content": ("conv1",), "style": ("conv1",), "tv": True}}
+WITHOUT_DATA = ("dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")
 MODELS = """## Models
 
 `players.student = dict(model="cnn", model_args=dict(features=(8, 16)))`. `num_classes` is taken from the data.
@@ -75,7 +76,13 @@ def _inspect(name: str, method: game.Method) -> game.Inspection:
     restorers: dict[str, nn.Module] = dict.fromkeys(("student", "teacher"), models.build("unshuffle", width=2, depth=2))
     stylists = {"student": restorers["student"], "critic": models.build("dncnn", width=2, depth=3)}
     stylists["style_images"] = models.Function(lambda: jnp.zeros((1, 8, 8, 1)))
+    makers = {
+        **dict.fromkeys(("student", "teacher"), models.ResNet(8, stem=2, features=(2, 2, 2))),
+        "generator": generator, "images": models.Images(2, 8, 1), "memory": models.Memory(2),
+        "contrast": models.Contrast(number=2, drawn=2),
+    }  # fmt: skip
     others = {
+        **dict.fromkeys(WITHOUT_DATA, makers),
         "restore": restorers, "restore_distill": restorers, "style": stylists,
         "adversarial": outputs, "gan": images, "generator_mimic": images, "generator_distill": images, "fused": images,
         "vae": vaes, "vae_distill": vaes,
@@ -84,6 +91,8 @@ def _inspect(name: str, method: game.Method) -> game.Inspection:
     batch = {"image": jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
     if name.startswith("restore"):
         batch["target"] = batch["image"]
+    if name in WITHOUT_DATA:
+        batch = {"place": jax.ShapeDtypeStruct((2,), jnp.int32)}
     return game.inspect_method(method, players, batch)
 
 

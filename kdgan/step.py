@@ -65,7 +65,7 @@ def make_train_step(
         def objective(moving):
             players = game.bind(
                 modules, {**still, **moving}, state.model_state, step=state.step, key=key, trained=trained,
-                moving=move.players, compute_dtype=compute_dtype, cached=cached, inputs=given,
+                moving=move.players, compute_dtype=compute_dtype, cached=cached, inputs=given, lambdas=lambdas,
             )  # fmt: skip
             terms = {
                 name: jnp.mean(value.astype(jnp.float32))

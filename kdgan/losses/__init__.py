@@ -4,12 +4,13 @@ logits       cross-entropy and KL of classes, of tags and token by token; sigmoi
 adversarial  the two sides of a GAN game, from the discriminator's scores; `gan_loss` gives both by the game's name
 penalties    R1, the gradient penalty of WGAN-GP, and their lazy form
 images       between images: mean absolute, mean squared and Charbonnier error; total variation
-features     intermediate features of student and teacher: weighted L1 and L2, kernel alignment
+features     intermediate features of student and teacher: weighted L1 and L2, attention, kernel alignment
 affinity     how positions or channels of a layer relate to one another, against the teacher's (FAKD)
 style        Gram matrices, and the distance to those of a style image
 latents      Gaussian latents and the terms of an ELBO; noise for a smaller latent
 weights      distance between the weights of networks of different widths
 concrete     labels drawn from the concrete (Gumbel-softmax) distribution, and their score
+data_free    what images are made by where there are none: the teacher's answers, its batch statistics, the student's errors
 
 A λ is worth what its term is. Published code often has another constant in the same term: with ours = c · theirs, λ/c here
 pulls as their λ does. K is the number of classes, n that of pixels and channels, units or latent variables.
@@ -33,6 +34,9 @@ pulls as their λ does. K is the number of classes, n that of pixels and channel
 | | ¼ of the squared distance (Gatys et al.'s paper) | 4 |
 | `adapted` | FitNets' paper: ½‖·‖² | 2/n |
 | `wd` | a sum over all parameters | 1/n |
+| `balance`: Σ p̄ log p̄ in nats | logarithms to base 10 (DAFL's code, whose λ of 5 is 5/2.303 here) | 2.303 |
+| `activation`: a mean over n features | a sum over them (DAFL's paper, not its code) | 1/n |
+| `adversarial` with `kl`, `kd` of `zskt`: T²·KL | KL averaged over classes too, without T² (ZSKT's code) | K·T² |
 
 Equal to ours are `kd` of RepDistiller, mdistiller and Knowledge-Distillation-Zoo, the hint of RepDistiller (`adapted`),
 R1 of StyleGAN2 and StudioGAN, WGAN-GP and the vanilla, least-squares, hinge and Wasserstein games of StudioGAN, the paired
@@ -46,6 +50,7 @@ __all__ = [
     "adversarial",
     "affinity",
     "concrete",
+    "data_free",
     "features",
     "images",
     "latents",

@@ -12,6 +12,9 @@
 | restoration.py | `restore`, `restore_distill`: restorers, image -> image |
 | style.py | `style`: style transfer |
 | vae.py | `vae`, `vae_distill`: variational autoencoders |
+| data_free.py | `dafl`, `dfad`, `zskt`, `dfq`: a student learns on images that a generator makes by its teacher's answers |
+| inversion.py | `deep_inversion`: on images that are themselves learned |
+| remembered.py | `cmi`, `fast`: on all images that were made so far |
 
 labels.py says what follows from the kind of the label, for all of them. A method from outside the package is named by its
 dotted path; nothing here needs to know of it.
@@ -25,10 +28,13 @@ from typing import Any
 
 from kdgan.game import Method
 from kdgan.methods.adversarial import adversarial, nagan
+from kdgan.methods.data_free import dafl, dfad, dfq, zskt
 from kdgan.methods.gan import gan
 from kdgan.methods.generators import fused, generator_distill, generator_mimic
+from kdgan.methods.inversion import deep_inversion
 from kdgan.methods.kdgan import kdgan
 from kdgan.methods.logits import kd, logistic, mimic, noisy
+from kdgan.methods.remembered import cmi, fast
 from kdgan.methods.restoration import restore, restore_distill
 from kdgan.methods.style import style
 from kdgan.methods.supervised import supervised
@@ -55,6 +61,13 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "style": style,
     "vae": vae,
     "vae_distill": vae_distill,
+    "dafl": dafl,
+    "dfad": dfad,
+    "zskt": zskt,
+    "dfq": dfq,
+    "deep_inversion": deep_inversion,
+    "cmi": cmi,
+    "fast": fast,
 }
 
 

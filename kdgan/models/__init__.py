@@ -33,22 +33,26 @@ from kdgan.models.adapters import Adapter
 from kdgan.models.baselines import Bicubic, Identity
 from kdgan.models.carn import CARN
 from kdgan.models.cnn import CNN
+from kdgan.models.contrast import Contrast
 from kdgan.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from kdgan.models.dncnn import VDSR, DnCNN
 from kdgan.models.espcn import ESPCN, FSRCNN
 from kdgan.models.function import Function
 from kdgan.models.heads import SelectClasses
+from kdgan.models.image_parameters import Images
 from kdgan.models.imdn import IMDN
 from kdgan.models.johnson import Johnson
 from kdgan.models.lenet import KDGANLeNet, LeNet5
 from kdgan.models.memory import Memory
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
+from kdgan.models.moving_statistics import MovingStatistics
 from kdgan.models.onnx_module import OnnxModule
 from kdgan.models.patch_critic import PatchCritic
 from kdgan.models.probabilities import LogProbabilities
 from kdgan.models.resnet import ResNet
 from kdgan.models.sngan import SNGANDiscriminator, SNGANGenerator
 from kdgan.models.squeezenet import SqueezeNet
+from kdgan.models.standardised import StandardisedGenerator
 from kdgan.models.text import CausalTransformer, EmbeddingBag, TextCNN, TextTransformer
 from kdgan.models.torch_module import TorchModule
 from kdgan.models.unet import UNet
@@ -71,18 +75,21 @@ __all__ = [
     "Adapter",
     "Bicubic",
     "CausalTransformer",
+    "Contrast",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DnCNN",
     "EmbeddingBag",
     "Function",
     "Identity",
+    "Images",
     "Johnson",
     "KDGANLeNet",
     "LabelDiscriminator",
     "LeNet5",
     "LogProbabilities",
     "Memory",
+    "MovingStatistics",
     "OnnxModule",
     "OutputDiscriminator",
     "PatchCritic",
@@ -91,6 +98,7 @@ __all__ = [
     "SNGANGenerator",
     "SelectClasses",
     "SqueezeNet",
+    "StandardisedGenerator",
     "TextCNN",
     "TextTransformer",
     "TorchModule",
@@ -149,6 +157,11 @@ MODELS: Mapping[str, Constructor] = {
     "sngan_generator": SNGANGenerator,
     "sngan_discriminator": SNGANDiscriminator,
     "vae": VAE,
+    # Of distillation without data: a generator of standardised images, images as parameters, what CMI and Fast remember.
+    "standardised_generator": StandardisedGenerator,
+    "images": Images,
+    "contrast": Contrast,
+    "moving_statistics": MovingStatistics,
     # Restorers: from image to image.
     "identity": Identity,
     "bicubic": Bicubic,

@@ -21,9 +21,10 @@ RESTORERS = {
     "imdn_rtc",
     "unet",
 }
-OF_IMAGES = {"johnson", "multistyle26", "patch_critic", "style_images", "memory"}
+OF_IMAGES = {"johnson", "multistyle26", "patch_critic", "style_images"}
+WITHOUT_DATA = {"standardised_generator", "images", "memory", "contrast", "moving_statistics"}
 OF_TEXT = {"embedding_bag", "text_cnn", "text_transformer", "causal_transformer"}
-CLASSIFIERS = sorted(MODELS.keys() - DISCRIMINATORS - GENERATIVE - OF_TEXT - RESTORERS - OF_IMAGES)
+CLASSIFIERS = sorted(MODELS.keys() - DISCRIMINATORS - GENERATIVE - OF_TEXT - RESTORERS - OF_IMAGES - WITHOUT_DATA)
 # For tests that trace: one per family and preset shape, the deep ones by their shallowest member.
 SHALLOW = [
     *("mlp", "cnn", "lenet5", "lenet5_half", "kdgan_lenet_draft", "kdgan_discriminator"),

@@ -1,0 +1,379 @@
+"""Distillation without data: whose gradients are where, what each move may touch, known optima, memories, and refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+import players as small
+from kdgan import game, methods, models
+from kdgan.losses import data_free as losses
+from kdgan.methods.data_free import PUBLISHED
+from kdgan.step import make_train_step
+
+BATCH = {"place": jnp.arange(8)}
+KEY = jax.random.key(7)
+
+
+class Maps(nn.Module):
+    """A classifier with batch norm, maps and an embedding; smooth, and without random numbers."""
+
+    width: int = 4
+
+    @nn.compact
+    def __call__(self, x, *, train: bool = False):
+        x = nn.tanh(nn.Conv(self.width, (3, 3), name="stage1")(x))
+        x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
+        x = nn.tanh(nn.Dense(5, name="embedding")(x.reshape(len(x), -1)))
+        return nn.Dense(small.CLASSES, name="head")(x)
+
+
+MAKERS = {"generator": small.Paints(), "student": Maps(3), "teacher": Maps()}
+REMEMBERED = {**MAKERS, "memory": models.Memory(24)}
+CONTRASTED = {**REMEMBERED, "contrast": models.Contrast(3, 0, 16, 8)}
+OF_IMAGES = {"images": models.Images(8, 4, 1), "student": Maps(3), "teacher": Maps()}
+AVERAGED = {**REMEMBERED, "averages": models.MovingStatistics(0.5)}
+STILL = {"padding": 0, "flip": False, "latent": 3}
+# what -> (method, its hyper-parameters, players)
+GAMES = {
+    "dafl": ("dafl", {"latent": 3}, MAKERS),
+    "dafl in turn": ("dafl", {"latent": 3, "joint": False}, MAKERS),
+    "dfad": ("dfad", {"latent": 3, "student_repeats": 1}, MAKERS),
+    "dfad log": ("dfad", {"latent": 3, "adversarial": "log_l1", "student_repeats": 1}, MAKERS),
+    "zskt": ("zskt", {"latent": 3, "attention": ("stage1",), "student_repeats": 1}, MAKERS),
+    "dfq": ("dfq", {"latent": 3, "student_repeats": 1}, MAKERS),
+    "deep_inversion": ("deep_inversion", {"norm": "image", "competition": "js", "jitter": 1}, OF_IMAGES),
+    "deep_inversion code": ("deep_inversion", {"competition": "code", "jitter": 0, "flip": False}, OF_IMAGES),
+    "cmi": ("cmi", {**STILL, "padding": 1, "student_repeats": 1}, CONTRASTED),
+    "fast": ("fast", {**STILL, "inner_steps": 2, "student_repeats": 1}, REMEMBERED),
+    "fast moving": ("fast", {**STILL, "inner_steps": 1, "moving": True, "student_repeats": 1}, AVERAGED),
+}
+MAKER = {"deep_inversion": "images"}
+AGAINST_THE_STUDENT = ("adversarial", "competition")
+
+
+def started(method, modules, **lambdas):
+    """A state of a method without data; those λ's that are not said are 1."""
+    terms = game.inspect_method(method, modules, BATCH).terms
+    given = {lead: {term: lambdas.get(term, 1.0) for term in names} for lead, names in terms.items()}
+    return small.make_state(method, modules, example=BATCH, lambdas=given)
+
+
+def step_of(method, modules, rate=0.1):
+    return jax.jit(make_train_step(method, modules, {name: optax.sgd(rate) for name in method.trained}))
+
+
+def apart(a, b):
+    return small.largest_difference(a, b)
+
+
+def gradients(method, modules, state):
+    """{lead: {term: {player: gradient}}} of all players, trained, moving or not."""
+    found = {}
+    for move in method.moves:
+
+        def terms(params, move=move):
+            players = game.bind(
+                modules, params, state.model_state, step=state.step, key=KEY, trained=method.trained, moving=()
+            )
+            return {name: jnp.mean(value) for name, value in move.terms(players, BATCH, KEY).items()}
+
+        found[move.lead] = jax.jit(jax.jacrev(terms))(state.params)
+    return found
+
+
+def largest(tree):
+    return max((float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree)), default=0.0)
+
+
+@pytest.fixture(scope="module", params=list(GAMES))
+def played(request):
+    name, hyperparameters, modules = GAMES[request.param]
+    method = methods.build(name, **hyperparameters)
+    state = started(method, modules)
+    return name, method, modules, state, gradients(method, modules, state)
+
+
+# Gradients. A widely copied script passes the teacher in the student's place: adversarial terms and gradients are then 0.
+
+
+def test_no_gradient_of_a_maker_of_images_is_zero(played):
+    name, _, _, _, found = played
+    maker = MAKER.get(name, "generator")
+    own = [term for term in found[maker] if term != "kd"]
+    assert own
+    for term in own:
+        assert largest(found[maker][term][maker]) > 1e-6, term
+    adversarial = [term for term in own if term in AGAINST_THE_STUDENT]
+    assert bool(adversarial) == (name != "dafl")
+    for term in adversarial:  # it reads the student, whose parameters change it
+        assert largest(found[maker][term]["student"]) > 1e-6, term
+
+
+def test_the_students_terms_pull_the_student_alone(played):
+    name, _, _, _, found = played
+    maker = MAKER.get(name, "generator")
+    of_student = {**found.get("student", {}), **{term: g for term, g in found[maker].items() if term == "kd"}}
+    assert of_student
+    for term, each in of_student.items():
+        assert largest(each["student"]) > 1e-6, term
+        assert largest(each[maker]) == 0, term
+    for term in ("onehot", "activation", "balance", "statistics", "ce", "contrastive"):
+        assert largest(found[maker].get(term, {}).get("student", {})) == 0, term
+
+
+@pytest.mark.parametrize("name", ["dfad", "zskt", "dfq"])
+def test_a_student_that_is_its_teacher_leaves_an_adversary_nothing(name):
+    """What the copied script does, seen by the same measure: the test above would fail."""
+    method, modules = methods.build(name, latent=3), {**MAKERS, "student": Maps()}
+    state = started(method, modules)
+    params = {**state.params, "student": state.params["teacher"]}
+    model_state = {**state.model_state, "student": state.model_state["teacher"]}
+    move = next(move for move in method.moves if move.lead == "generator")
+
+    def term(params):
+        # Both in evaluation mode, so that their batch norms agree.
+        players = game.bind(modules, params, model_state, step=state.step, key=KEY, trained=("generator",), moving=())
+        return jnp.mean(move.terms(players, BATCH, KEY)["adversarial"])
+
+    assert largest(jax.jit(jax.grad(term))(params)["generator"]) < 1e-6
+
+
+# Moves.
+
+
+def test_each_move_changes_its_own_players_and_no_other(played):
+    _, method, modules, state, _ = played
+    for move in method.moves:
+        rate = {name: optax.sgd(0.1) for name in move.players}
+        lambdas = {move.lead: state.lambdas[move.lead]}
+        alone = state.replace(opt_state={name: state.opt_state[name] for name in move.players}, lambdas=lambdas)
+        after, _ = jax.jit(make_train_step(game.Method(move), modules, rate))(alone, BATCH)
+        for name in state.params:
+            before = state.params[name], state.model_state.get(name, {})
+            changed = apart((after.params[name], after.model_state.get(name, {})), before)
+            assert (changed > 0) == (name in move.players), (move.lead, name)
+
+
+def test_noise_is_drawn_anew_by_each_move_and_repeat():
+    seen = []
+    method = methods.build("dfad", latent=3, student_repeats=2)
+    state = started(method, MAKERS)
+
+    class Spy(nn.Module):
+        @nn.compact
+        def __call__(self, noise):
+            jax.debug.callback(lambda noise: seen.append(np.asarray(noise)), noise)
+            return small.Paints(name="net")(noise)
+
+    modules = {**MAKERS, "generator": Spy()}
+    state = started(method, modules)
+    seen.clear()
+    step_of(method, modules)(state, BATCH)[0].step.block_until_ready()
+    jax.effects_barrier()
+    assert len(seen) == 3
+    assert len({noise.tobytes() for noise in seen}) == 3
+    assert seen[0].shape == (8, 3)
+
+
+@pytest.mark.parametrize("name", ["dafl", "dfad", "zskt", "dfq"])
+def test_a_generator_may_be_frozen_and_the_student_learns_on_what_it_makes(name):
+    method = methods.build(name, latent=3, generator_repeats=0)
+    assert method.trained == ("student",)
+    state = started(method, MAKERS)
+    after, _ = step_of(method, MAKERS)(state, BATCH)
+    assert apart(after.params["student"], state.params["student"]) > 0
+    assert apart(after.params["generator"], state.params["generator"]) == 0
+
+
+# Known optima.
+
+
+def trained(method, modules, steps, rate, **lambdas):
+    state, metrics = started(method, modules, **lambdas), {}
+    step = make_train_step(method, modules, {name: optax.adam(rate) for name in method.trained})
+    state = state.replace(opt_state={name: optax.adam(rate).init(state.params[name]) for name in method.trained})
+
+    @jax.jit
+    def run(state):
+        return jax.lax.scan(lambda state, _: step(state, BATCH), state, None, length=steps)
+
+    state, metrics = run(state)
+    return state, {name: np.asarray(values[-10:]).mean() for name, values in metrics.items()}
+
+
+def test_balance_alone_makes_all_classes_as_often_as_each_other_and_with_confidence_surely():
+    method = methods.build("dafl", latent=3, activation="", joint=False)
+    modules = {**MAKERS, "teacher": small.Plain()}
+    state = started(method, modules)
+    _, metrics = trained(method, modules, 300, 1e-2, balance=1.0, onehot=0.1)
+    first = step_of(method, modules)(state, BATCH)[1]
+    assert metrics["generator/balance"] < -0.95 * np.log(small.CLASSES)
+    assert metrics["generator/onehot"] < 0.5 * first["generator/onehot"]
+
+
+@pytest.mark.parametrize("name", ["dfad", "zskt"])
+def test_a_student_comes_near_its_teacher_on_images_that_a_generator_looks_for(name):
+    method = methods.build(name, latent=3, student_repeats=3)
+    modules = {"generator": small.Paints(), "student": small.Plain(7), "teacher": small.Plain()}
+    term = {"dfad": "student/l1", "zskt": "student/kd"}[name]
+    start = step_of(method, modules)(started(method, modules), BATCH)[1][term]
+    _, metrics = trained(method, modules, 300, 5e-3)
+    assert metrics[term] < 0.3 * start
+
+
+def test_images_take_the_classes_and_the_statistics_that_are_asked_for():
+    method = methods.build("deep_inversion", variation="", jitter=0, flip=False, student_repeats=0)
+    modules = {"images": models.Images(9, 4, 1), "teacher": Maps()}
+    before = step_of(method, modules)(started(method, modules), BATCH)[1]
+    state, after = trained(method, modules, 300, 2e-2)
+    assert after["images/statistics"] < 0.5 * before["images/statistics"]
+    players = {"params": state.params["teacher"], **state.model_state["teacher"]}
+    logits = Maps().apply(players, state.params["images"]["images"])
+    # All nine, though a batch has eight: they take turns. Image i is of class i modulo 3.
+    np.testing.assert_array_equal(logits.argmax(-1), np.arange(9) % 3)
+
+
+# Fast: first-order MAML by hand.
+
+
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_a_meta_gradient_is_the_mean_of_those_on_the_way(inner_steps):
+    """Adam's first step is the sign of the gradient. λ 0 of all but `statistics`, which knows no classes."""
+    inner = {"inner_steps": inner_steps, "inner_rate": 0.01, "noise_rate": 0.02}
+    method = methods.build("fast", **{**STILL, **inner}, student_repeats=1)
+    noise = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), jnp.float32)
+    example = {**BATCH, "noise": noise}
+    state = started(method, REMEMBERED, ce=0.0, adversarial=0.0, statistics=2.0)
+    teacher = state.params["teacher"]
+    kept = {"mean": np.float32([0.3, -0.2, 0.1, 0.5]), "var": np.float32([0.5, 1.5, 0.2, 1.0])}
+    state = state.replace(model_state={**state.model_state, "teacher": {"batch_stats": {"norm": kept}}})
+
+    def statistics(theta, noise):
+        image = small.Paints().apply({"params": theta}, noise)
+        x = nn.tanh(nn.Conv(4, (3, 3)).apply({"params": teacher["stage1"]}, image))
+        far = x.mean((0, 1, 2)) - kept["mean"], x.var((0, 1, 2)) - kept["var"]
+        return sum(jnp.sqrt(jnp.sum(jnp.square(one))) for one in far)
+
+    theta, both, total = state.params["generator"], jax.jit(jax.grad(statistics, (0, 1))), None
+    here, values = (theta, noise), []
+    for _ in range(inner_steps):
+        values.append(statistics(*here))
+        gradient = both(*here)
+        total = gradient[0] if total is None else jax.tree.map(jnp.add, total, gradient[0])
+        signs = jax.tree.map(lambda g: 2 * g / (jnp.abs(2 * g) + 1e-8), gradient)
+        here = jax.tree.map(lambda x, s: x - 0.01 * s, here[0], signs[0]), here[1] - 0.02 * signs[1]
+    after, metrics = step_of(method, REMEMBERED)(state, example)
+    np.testing.assert_allclose(metrics["generator/statistics"], np.mean(values), rtol=1e-4)
+    expected = jax.tree.map(lambda x, g: x - 0.1 * 2.0 * g / inner_steps, theta, total)
+    assert apart(after.params["generator"], expected) < 1e-5
+    assert apart(after.params["generator"], theta) > 1e-3
+    # What is remembered are the images of the place of least cost.
+    best = small.Paints().apply({"params": theta}, noise)
+    if inner_steps == 1:
+        np.testing.assert_allclose(after.model_state["memory"]["memory"]["pixels"][:8], best, rtol=1e-5)
+    else:
+        assert values[1] < values[0]
+        assert apart(after.model_state["memory"]["memory"]["pixels"][:8], best) > 1e-4
+
+
+# Memory.
+
+
+def test_what_is_made_is_remembered_and_a_student_learns_of_that_alone():
+    name, hyperparameters, modules = GAMES["cmi"]
+    method = methods.build(name, **hyperparameters)
+    step, state = step_of(method, modules), started(method, modules)
+    for made in (8, 16, 24, 32):
+        state, _ = step(state, BATCH)
+        memory = state.model_state["memory"]["memory"]
+        assert memory["count"] == state.model_state["contrast"]["memory"]["count"] == made
+        assert np.abs(memory["pixels"][:made]).max((1, 2, 3)).min() > 0
+        assert not memory["pixels"][made:].any()
+    # Images that nobody made, in the memory: they are what the student's term is of.
+    move = next(move for move in method.moves if move.lead == "student")
+
+    def kd(value):
+        remembered = {**memory, "pixels": jnp.full_like(memory["pixels"], value)}
+        players = game.bind(
+            modules, state.params, {**state.model_state, "memory": {"memory": remembered}},
+            step=state.step, key=KEY, trained=method.trained, moving=(),
+        )  # fmt: skip
+        return float(jnp.mean(move.terms(players, BATCH, KEY)["kd"]))
+
+    assert abs(kd(0.0) - kd(2.0)) > 1e-6
+
+
+# λ's of the authors, and refusals.
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_lambdas_are_of_the_methods_own_terms(name):
+    players = {**CONTRASTED, **OF_IMAGES}
+    attention = {"attention": ("stage1",)} if name == "zskt" else {}
+    terms = game.inspect_method(methods.build(name, **attention), players, BATCH).terms
+    assert {lead: set(names) for lead, names in terms.items()} == {
+        lead: set(own) for lead, own in PUBLISHED[name].items()
+    }
+
+
+@pytest.mark.parametrize("name", ["dfq", "deep_inversion", "cmi", "fast"])
+def test_statistics_of_a_network_without_batch_norm_are_refused(name):
+    players = {**CONTRASTED, **OF_IMAGES, "teacher": small.Plain()}
+    message = r"identically zero for players.teacher \(Plain\); choose a network with batch norm, or dafl / dfad"
+    with pytest.raises(ValueError, match=message):
+        game.inspect_method(methods.build(name), players, BATCH)
+
+
+@pytest.mark.parametrize(
+    ("name", "hyperparameters", "message"),
+    [
+        ("dafl", {"latent": 0}, "method.latent = 0"),
+        ("dafl", {"temperature": 0}, "method.temperature = 0"),
+        ("dafl", {"student_repeats": 2}, "want joint = False"),
+        ("dafl", {"generator_repeats": -1, "joint": False}, "method.generator_repeats = -1"),
+        ("dfad", {"adversarial": "l2"}, "method.adversarial = 'l2': accepted are l1, log_l1, kl, decision"),
+        ("dfad", {"student_repeats": 1.5}, "method.student_repeats = 1.5"),
+        ("zskt", {"attention": "stage1"}, "method.attention = 'stage1': paths of modules"),
+        ("dfq", {"adversarial": "none"}, "method.adversarial = 'none'"),
+        ("deep_inversion", {"variation": "l3"}, "method.variation = 'l3': accepted are l2, l1, or '' for none"),
+        ("deep_inversion", {"competition": "kl"}, "method.competition = 'kl': accepted are js, code"),
+        ("deep_inversion", {"jitter": -1}, "method.jitter = -1"),
+        ("cmi", {"padding": -1}, "method.padding = -1"),
+        ("cmi", {"contrast_temperature": 0.0}, "method.contrast_temperature = 0.0"),
+        ("cmi", {"generator_repeats": 0}, "method.generator_repeats = 0: .* at least 1"),
+        ("fast", {"inner_steps": 0}, "method.inner_steps = 0"),
+        ("fast", {"noise_rate": 0.0}, "method.noise_rate = 0.0"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(name, hyperparameters, message):
+    with pytest.raises(ValueError, match=message):
+        methods.build(name, **hyperparameters)
+
+
+def test_images_that_do_not_say_how_many_they_are_are_refused():
+    players = {**OF_IMAGES, "images": small.Plain()}
+    with pytest.raises(ValueError, match=r"players.images \(Plain\): a module with a number of images is wanted"):
+        game.inspect_method(methods.build("deep_inversion"), players, BATCH)
+
+
+def test_a_batch_of_images_serves_as_well_as_one_of_places():
+    method = methods.build("dafl", latent=3)
+    state = started(method, MAKERS)
+    step = step_of(method, MAKERS)
+    ours, theirs = step(state, BATCH)[0], step(state, {"image": jnp.zeros((8, 4, 4, 1))})[0]
+    assert apart(ours.params, theirs.params) == 0
+
+
+def test_confidence_is_of_the_teachers_logits():
+    """What a method reports is its loss on the images that it makes."""
+    method = methods.build("dafl", latent=3)
+    state = started(method, MAKERS)
+    noise = jnp.asarray(np.random.default_rng(1).normal(size=(8, 3)), jnp.float32)
+    _, metrics = step_of(method, MAKERS)(state, {**BATCH, "noise": noise})
+    image = small.Paints().apply({"params": state.params["generator"]}, noise)
+    logits = Maps().apply({"params": state.params["teacher"], **state.model_state["teacher"]}, image)
+    np.testing.assert_allclose(metrics["generator/onehot"], losses.one_hot(logits).mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["generator/balance"], losses.balance(logits), rtol=1e-5)
