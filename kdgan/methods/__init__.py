@@ -12,6 +12,8 @@
 | restoration.py | `restore`, `restore_distill`: restorers, image -> image |
 | style.py | `style`: style transfer |
 | vae.py | `vae`, `vae_distill`: variational autoencoders |
+| robust.py | `robust_ce`, `trades`, `ard`, `rslad`: students that hold against small changes of their images |
+| stealing.py | `copy`: a student of a black box that gives probabilities or classes alone |
 
 labels.py says what follows from the kind of the label, for all of them. A method from outside the package is named by its
 dotted path; nothing here needs to know of it.
@@ -30,6 +32,8 @@ from kdgan.methods.generators import fused, generator_distill, generator_mimic
 from kdgan.methods.kdgan import kdgan
 from kdgan.methods.logits import kd, logistic, mimic, noisy
 from kdgan.methods.restoration import restore, restore_distill
+from kdgan.methods.robust import ard, robust_ce, rslad, trades
+from kdgan.methods.stealing import copy
 from kdgan.methods.style import style
 from kdgan.methods.supervised import supervised
 from kdgan.methods.together import joint, mutual
@@ -55,9 +59,15 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "style": style,
     "vae": vae,
     "vae_distill": vae_distill,
+    "robust_ce": robust_ce,
+    "trades": trades,
+    "ard": ard,
+    "rslad": rslad,
+    "copy": copy,
 }
 
 
+LABEL_KIND = "label_kind"
 # Of images in [0, 1] alone: their players' published weights, images of styles and starting points are.
 OF_UNIT_PIXELS = ("restore", "restore_distill", "style")
 
@@ -67,8 +77,8 @@ def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparamet
 
     Args:
       name: a key of `BY_NAME`, or a dotted path.
-      of_data: what the data say, `{"label_kind": "tags"}`: a method that has such an argument is given it, unless the
-        hyper-parameters set it.
+      of_data: what the data say, `{"label_kind": "tags", "pixels": {"mean": 0.5, "std": 0.5}}`: a method that has such an
+        argument is given it. The hyper-parameters may say another kind of label; how images are normalised the data alone.
       **hyperparameters: its arguments.
 
     Raises:
@@ -101,7 +111,8 @@ def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparamet
     known = {key: value for key, value in (of_data or {}).items() if key in accepted}
     for key, value in known.items():
         said = hyperparameters.get(key, value)
-        if said != value and "class" in (said, value):  # tags may be learned as numbers, but neither is a class
+        # Tags may be learned as numbers, but neither is a class.
+        if said != value and (key != LABEL_KIND or "class" in (said, value)):
             raise ValueError(f"method.{key} = {said!r}: the data say {value!r}; leave it out")
     method = function(**{**known, **hyperparameters})
     if not isinstance(method, Method):
