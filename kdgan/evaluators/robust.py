@@ -25,7 +25,7 @@ OBJECTIVES: Mapping[str, Callable[[Any, Any], Any]] = {"cross_entropy": cross_en
 
 def robust(
     *, epsilon: float = 8 / 255, steps: int = 20, step_size: float | None = None, restarts: int = 1,
-    objective: str = "cross_entropy", measures: Sequence[str] = (PGD, CLEAN, FGSM),
+    objective: str = "cross_entropy", measures: str | Sequence[str] = (PGD, CLEAN, FGSM),
 ) -> Evaluator:  # fmt: skip
     """Accuracy under PGD (Madry et al. 2018), on clean images, and under FGSM (Goodfellow et al. 2015), within l-infinity.
 
@@ -59,10 +59,10 @@ def robust(
         CLEAN: Measure("clean_accuracy", "clean accuracy", traded=True, **SHARE),
         FGSM: Measure("fgsm_accuracy", "FGSM accuracy", note=f"FGSM: the same of one step of {epsilon:.3g}", **SHARE),
     }  # fmt: skip
-    wanted = tuple(measures)
+    wanted = (measures,) if isinstance(measures, str) else tuple(measures)
     if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(known):
         raise ValueError(f"measures = {wanted}: one or more of {', '.join(known)} are accepted, each once")
-    loss, given = OBJECTIVES[objective], {"epsilon": epsilon, "unroll": jax.default_backend() == "cpu"}
+    loss = OBJECTIVES[objective]
 
     def sums(apply, variables, batch, key, others):
         label, pixels = batch["label"], batch.get("pixels", attacks.UNIT)
@@ -79,8 +79,9 @@ def robust(
             for restart in range(restarts):
                 start = _start(images, restart)
                 moved = attacks.pgd(
-                    large, images, steps=steps, step_size=step_size, start=start, pixels=pixels, **given
-                )
+                    large, images, epsilon=epsilon, steps=steps, step_size=step_size, start=start, pixels=pixels,
+                    unroll=jax.default_backend() == "cpu",
+                )  # fmt: skip
                 right[PGD] &= is_right(moved)
         keep = batch["mask"] != 0
         counted = {name: jnp.sum(keep & right[name], dtype=jnp.int32) for name in wanted}

@@ -65,7 +65,13 @@ CASES = {
     ),
     "vae": ({}, {"student": small.Coder()}),
     "vae_distill": ({}, {"student": small.Coder(), "teacher": small.Coder()}),
+    "robust_ce": ({"epsilon": 0.1, "steps": 2, "clean": True}, {"student": small.Plain()}),
+    "trades": ({"epsilon": optax.linear_schedule(0.1, 0.2, 10), "steps": 2}, {"student": small.Plain()}),
+    "ard": ({"epsilon": 0.1, "steps": 2, "objective": "teacher", "temperature": 2.0}, CLASSIFIERS),
+    "rslad": ({"epsilon": 0.1, "steps": 2}, CLASSIFIERS),
+    "copy": ({"noise": 0.5, "unlabelled": True}, CLASSIFIERS),
 }
+STARTS = ("robust_ce", "trades", "ard", "rslad")  # their attacks start at random
 
 
 def test_every_method_is_held_to_the_contract():
@@ -78,7 +84,7 @@ def example(name, seed=0):
         return small.restoration(seed=seed, others=0 if name == "style" else 8)
     if CASES[name][0].get("unlabelled"):
         batch["unlabelled"] = {"image": small.batch(seed=50 + seed)["image"]}
-    latent = CASES[name][0].get("latent", 2 if name == "vae_distill" else 0)
+    latent = CASES[name][0].get("latent", 2 if name == "vae_distill" else 16 if name in STARTS else 0)
     if latent:  # carried by the batch: drawn, it would differ from device to device
         batch["noise"] = np.random.default_rng(seed).normal(size=(8, latent)).astype(np.float32)
     return batch

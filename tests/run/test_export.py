@@ -309,6 +309,7 @@ def test_every_evaluator_says_what_a_file_of_its_player_gives():
     assert gives == {
         "classifier": "probabilities", "autoencoder": "images", "generator": "images", "tagger": "tags",
         "regressor": "values", "language": "probabilities", "restorer": "images", "stylist": "images",
+        "robust": "probabilities", "answers": "probabilities",
     }  # fmt: skip
 
 
