@@ -29,7 +29,7 @@ def test_a_linear_objective_is_made_as_large_as_it_can_be():
         attacks.fgsm(linear, jnp.asarray(IMAGES), epsilon=EPSILON),
         attacks.pgd(linear, jnp.asarray(IMAGES), epsilon=EPSILON, steps=3),
         attacks.pgd(
-            linear, jnp.asarray(IMAGES), epsilon=EPSILON, steps=10, start=-jnp.sign(jnp.asarray(W) + 0 * IMAGES)
+            linear, jnp.asarray(IMAGES), epsilon=EPSILON, steps=10, start=jnp.asarray(-np.sign(W) + 0 * IMAGES)
         ),
     ):
         np.testing.assert_allclose(linear(found), best, rtol=1e-5)
@@ -82,7 +82,7 @@ def test_the_pixels_are_the_same_in_every_normalisation():
         jnp.asarray((IMAGES - mean) / std), epsilon=EPSILON, steps=3, start=jnp.full(IMAGES.shape, 0.5),
         pixels={"mean": tuple(mean.tolist()), "std": tuple(std.tolist())},
     )  # fmt: skip
-    np.testing.assert_allclose(seen * std + mean, plain, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(seen) * std + mean, plain, atol=1e-6)
 
 
 def test_several_fields_move_by_one_gradient():

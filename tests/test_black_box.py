@@ -28,9 +28,8 @@ def test_the_same_query_is_told_the_same_in_any_batch_and_normalisation():
     again = ask(rows, query=jnp.asarray((LEVELS[rows] / 255 - mean) / std),
                 pixels={"mean": tuple(mean.tolist()), "std": tuple(std.tolist())})  # fmt: skip
     np.testing.assert_allclose(again, told[rows], rtol=1e-5)
-    np.testing.assert_allclose(
-        jax.jit(ask, static_argnums=0)(tuple(range(6)), query=jnp.asarray(LEVELS / 255)), told, rtol=1e-5
-    )
+    compiled = jax.jit(lambda query: ask(np.arange(6), query=query))(jnp.asarray(LEVELS / 255))
+    np.testing.assert_allclose(compiled, told, rtol=1e-5)
     other = black_box.answer(LOGITS, jnp.asarray(LEVELS / 255), noise=1.0, seed=1)
     assert np.abs(other - told).max() > 0.01
 

@@ -79,22 +79,22 @@ def test_trades_is_the_divergence_at_the_end_towards_which_the_start_lies():
     side = np.sign((2 * norm.cdf(np.float64(NOISE)) - 1) @ W)
     assert set(side) == {-1.0, 1.0}
     np.testing.assert_allclose(found["ce"], ce(S), rtol=1e-4)
-    np.testing.assert_allclose(found["robust_kl"], kl(S, S + side * REACH), rtol=1e-3)
+    np.testing.assert_allclose(found["robust_kl"], kl(S, S + side * REACH), rtol=1e-3, atol=1e-5)
 
 
 def test_ard_matches_the_clean_teacher_where_the_label_is_hardest():
     found = terms("ard", steps=8, temperature=3.0)
     np.testing.assert_allclose(found["ce"], ce(S), rtol=1e-4)
-    np.testing.assert_allclose(found["robust_kd"], kl(T, S - SIGN * REACH, 3.0), rtol=1e-3)
+    np.testing.assert_allclose(found["robust_kd"], kl(T, S - SIGN * REACH, 3.0), rtol=1e-3, atol=1e-5)
 
 
 def test_ard_and_rslad_may_go_away_from_the_teacher():
     farthest = S + np.sign(S - T) * REACH
     found = terms("ard", objective="teacher", temperature=3.0, steps=8, random_start=False)
-    np.testing.assert_allclose(found["robust_kd"], kl(T, farthest, 3.0), rtol=1e-3)
+    np.testing.assert_allclose(found["robust_kd"], kl(T, farthest, 3.0), rtol=1e-3, atol=1e-5)
     found = terms("rslad", steps=8, random_start=False)
-    np.testing.assert_allclose(found["kd"], kl(T, S), rtol=1e-3)
-    np.testing.assert_allclose(found["robust_kd"], kl(T, farthest), rtol=1e-3)
+    np.testing.assert_allclose(found["kd"], kl(T, S), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found["robust_kd"], kl(T, farthest), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["trades", "ard", "rslad"])
