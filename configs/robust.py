@@ -1,7 +1,7 @@
 """Safety of what is taught, on the UCI digits: does a student inherit its teacher's robustness, and what does a thief learn?
 
 python -m kdgan.main --config=configs/robust.py --workdir=runs/robust
-python -m kdgan.main --config=configs/robust.py:0.05 --workdir=runs/robust_0.05      # another ε
+python -m kdgan.main --config=configs/robust.py:epsilon=0.05 --workdir=runs/robust_0.05
 
 Attacks move every pixel of [0, 1] by ε = 0.1 at most: PGD of 20 steps judges, PGD of 5 steps trains. Two teachers, trained
 on clean images and adversarially. Small students: on labels; by soft labels of either teacher, without any attack while they
@@ -18,11 +18,12 @@ from kdgan import config as common
 STEPS, NOISE = 400, 2.0
 
 
-def get_config(epsilon="0.1"):
+def get_config(arguments=""):
+    epsilon = common.arguments(arguments, epsilon=(0.1, 0.02, 0.05, 0.2, 0.3))["epsilon"]
     config = common.get_config()
     config.data.train, config.data.validation = "train[:70%]", 150
-    attack = dict(epsilon=float(epsilon), steps=5)
-    judged = (dict(name="robust", epsilon=float(epsilon), steps=20, measures=("pgd",)), "classifier")
+    attack = dict(epsilon=epsilon, steps=5)
+    judged = (dict(name="robust", epsilon=epsilon, steps=20, measures=("pgd",)), "classifier")
 
     cosine = lambda rate: dict(learning_rate=rate, schedule="cosine")
     large = dict(model="cnn", model_args=dict(features=(16, 32), dense=128))
