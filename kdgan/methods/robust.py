@@ -2,7 +2,8 @@
 
 In every step the images are moved within an l-infinity ball, by projected gradient descent against the student as it is
 (`kdgan/attacks.py`), and the student is then moved against what was found. The teacher is asked about clean images only,
-so that its outputs may be cached, and it may be any function. What moves is the data's main image, which the student is given.
+so that its outputs may be cached, and it may be any function. What moves is the data's main image, which the student must be
+given.
 
 The attack sees the student in evaluation mode, as TRADES' and RSLAD's code has it (ARD's attacks in training mode): that is
 the network that will be attacked when it is used, the perturbation of one image depends on no other, and batch norm's
