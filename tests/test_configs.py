@@ -39,6 +39,7 @@ REPEATED = {
         "eye": ("adv_100",),
     },
     "style": {"distill": ("losses", "distilled")},
+    "robust": {"steal": ("labels", "noisy"), "distill": ("scratch", "kd", "robust_ce", "rslad")},
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
     "mnist_gan_distill": {"quarter": (), "half": ("scratch", "adversarial", "fused", "fused_init")},
     "mnist_weights": {"full": ()},

@@ -12,6 +12,8 @@
 | language.py | `language`: perplexity and accuracy of the next token |
 | restorer.py | `restorer`: PSNR, SSIM, gradients' error and a perceptual distance of restored images |
 | stylist.py | `stylist`: distances of content and style of painted images, and PSNR to the teacher's |
+| robust.py | `robust`: a classifier's accuracy under attack, by FGSM and PGD |
+| answers.py | `answers`: a classifier's accuracy where noise on its answers keeps it from being copied |
 | critic.py | the networks by whose features these two compare images |
 | check.py | `check(mine)`: what is wrong with an evaluator of one's own |
 
@@ -24,6 +26,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kdgan.evaluators.answers import answers
 from kdgan.evaluators.autoencoder import autoencoder
 from kdgan.evaluators.check import check
 from kdgan.evaluators.classifier import classifier
@@ -33,6 +36,7 @@ from kdgan.evaluators.generator import generator
 from kdgan.evaluators.language import language
 from kdgan.evaluators.regressor import regressor
 from kdgan.evaluators.restorer import restorer
+from kdgan.evaluators.robust import robust
 from kdgan.evaluators.stylist import stylist
 from kdgan.evaluators.tagger import tagger
 from kdgan.evaluators.virtual import virtual
@@ -49,6 +53,8 @@ BY_NAME: dict[str, Callable[..., Evaluator]] = {
     "restorer": restorer,
     "stylist": stylist,
     "virtual": virtual,
+    "robust": robust,
+    "answers": answers,
 }
 # Kind of the label -> what a player is judged by that gives [b, k].
 OF_LABEL: Mapping[str, str] = {"class": "classifier", "tags": "tagger", "number": "regressor"}

@@ -73,7 +73,8 @@ def _sums(
 
     def total(batch, output, others):
         given = {name: lambda batch, value=value: value for name, value in others.items()}
-        return sums(lambda variables, batch, **kwargs: output, {"params": {}}, batch, jax.random.key(0), given)
+        return sums(lambda variables, batch, **kwargs: _of_batch(evaluator, batch, output), {"params": {}}, batch,
+                    jax.random.key(0), given)  # fmt: skip
 
     try:
         return jax.device_get(jax.jit(total)({**batch, "mask": mask}, output, dict(others or {})))
@@ -84,6 +85,14 @@ def _sums(
         ) from error
     except Exception as error:
         raise ValueError(f"sums cannot be compiled: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+
+def _of_batch(evaluator: Evaluator, batch: Mapping[str, Any], output: Any) -> Any:
+    """The output, for an evaluator that differentiates as a function of the batch that does not change with it."""
+    if not evaluator.differentiates:
+        return output
+    still = sum(0 * jnp.sum(value) for value in batch.values() if jnp.issubdtype(jnp.result_type(value), jnp.floating))
+    return jax.tree.map(lambda leaf: leaf + still, output)
 
 
 def _spoilt(leaf: Any, rows: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def classifier(*, columns: Sequence[str] = ()) -> Evaluator:
         summarise=_summarise,
         others=(REFERENCE,),
         keeps=lambda apply, variables, batch, key: {"prediction": jnp.argmax(apply(variables, batch), -1)},
-        fits=_fits,
+        fits=fits_classes,
         figures=_figures,
         advise=_advise,
         gives="probabilities",
@@ -84,7 +84,8 @@ def _summarise(sums):
     return result
 
 
-def _fits(output: Any, fields: Mapping[str, Any]) -> str | None:
+def fits_classes(output: Any, fields: Mapping[str, Any]) -> str | None:
+    """None where an output is logits [b, k] of the classes of the data's label, else why not."""
     label = fields.get("label")
     if label is None or label.kind != "class":
         have = "have no labels" if label is None else f"have a label of kind {label.kind!r}"

@@ -182,6 +182,7 @@ class Evaluator:
       notes: `(setting) -> {text: names of the measures that it is about}`: what must not be left out beside the numbers.
       heads: `(setting) -> {measure: head}`, where a head depends on the setting.
       about: `(setting) -> {...}`: with what it measured, kept in summary.json.
+      differentiates: whether `sums` differentiates the player, which no exported file can be: it is not measured of files.
       gives: what an exported file gives of the player's output: "values", as it is; "probabilities", its softmax; "tags",
         its sigmoid; "images", in [0, 1] (`kdgan.export.outputs`).
       name: by which a config names it; set by `build`.
@@ -207,6 +208,7 @@ class Evaluator:
     heads: Callable[[Setting], Mapping[str, str]] | None
     about: Callable[[Setting], Mapping[str, Any]] | None
     gives: str
+    differentiates: bool
     name: str
 
     def __init__(
@@ -231,6 +233,7 @@ class Evaluator:
         heads: Callable | None = None,
         about: Callable | None = None,
         gives: str = "values",
+        differentiates: bool = False,
         name: str = "",
     ):
         """Raises ValueError: no measure, one named twice, or neither `sums` with `summarise` nor `measure`."""

@@ -15,6 +15,8 @@
 | data_free.py | `dafl`, `dfad`, `zskt`, `dfq`: a student learns on images that a generator makes by its teacher's answers |
 | inversion.py | `deep_inversion`: on images that are themselves learned |
 | remembered.py | `cmi`, `fast`: on all images that were made so far |
+| robust.py | `robust_ce`, `trades`, `ard`, `rslad`: students that hold against small changes of their images |
+| stealing.py | `copy`: a student of a black box that gives probabilities or classes alone |
 
 labels.py says what follows from the kind of the label, for all of them. A method from outside the package is named by its
 dotted path; nothing here needs to know of it.
@@ -36,6 +38,8 @@ from kdgan.methods.kdgan import kdgan
 from kdgan.methods.logits import kd, logistic, mimic, noisy
 from kdgan.methods.remembered import cmi, fast
 from kdgan.methods.restoration import restore, restore_distill
+from kdgan.methods.robust import ard, robust_ce, rslad, trades
+from kdgan.methods.stealing import copy
 from kdgan.methods.style import style
 from kdgan.methods.supervised import supervised
 from kdgan.methods.together import joint, mutual
@@ -68,9 +72,15 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "deep_inversion": deep_inversion,
     "cmi": cmi,
     "fast": fast,
+    "robust_ce": robust_ce,
+    "trades": trades,
+    "ard": ard,
+    "rslad": rslad,
+    "copy": copy,
 }
 
 
+LABEL_KIND = "label_kind"
 # Of images in [0, 1] alone: their players' published weights, images of styles and starting points are.
 OF_UNIT_PIXELS = ("restore", "restore_distill", "style")
 
@@ -80,8 +90,8 @@ def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparamet
 
     Args:
       name: a key of `BY_NAME`, or a dotted path.
-      of_data: what the data say, `{"label_kind": "tags"}`: a method that has such an argument is given it, unless the
-        hyper-parameters set it.
+      of_data: what the data say, `{"label_kind": "tags", "pixels": {"mean": 0.5, "std": 0.5}}`: a method that has such an
+        argument is given it. The hyper-parameters may say another kind of label; how images are normalised the data alone.
       **hyperparameters: its arguments.
 
     Raises:
@@ -114,7 +124,8 @@ def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparamet
     known = {key: value for key, value in (of_data or {}).items() if key in accepted}
     for key, value in known.items():
         said = hyperparameters.get(key, value)
-        if said != value and "class" in (said, value):  # tags may be learned as numbers, but neither is a class
+        # Tags may be learned as numbers, but neither is a class.
+        if said != value and (key != LABEL_KIND or "class" in (said, value)):
             raise ValueError(f"method.{key} = {said!r}: the data say {value!r}; leave it out")
     method = function(**{**known, **hyperparameters})
     if not isinstance(method, Method):

@@ -143,7 +143,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         raise ConfigError(f"config.data: {error}") from error
     try:
         hyperparameters = {name: _hyperparameter(name, value, arm.steps) for name, value in arm.method.items()}
-        method = methods.build(of_data={"label_kind": kind_of(inputs.fields)}, **hyperparameters)
+        of_pixels = {"mean": inputs.config.mean, "std": inputs.config.std}
+        method = methods.build(of_data={"label_kind": kind_of(inputs.fields), "pixels": of_pixels}, **hyperparameters)
         # Modules without an axis name: shapes are traced outside of any device axis.
         inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}

@@ -89,7 +89,7 @@ class Bench:
 
     @property
     def _summing(self) -> tuple[Evaluator, ...]:
-        return tuple(one for one in self._evaluators if one.sums is not None)
+        return tuple(one for one in self._evaluators if one.sums is not None and not one.differentiates)
 
     @property
     def first_measures(self) -> tuple[Measure, ...]:
@@ -103,7 +103,7 @@ class Bench:
             return [
                 "Images of the same noise are compared; distances between distributions are those of the run's report"
             ]
-        left = [one.name for one in self._evaluators if one.sums is None]
+        left = [one.name for one in self._evaluators if one not in self._summing]
         absent = [name for name in self.others if name not in self.outputs_of_others]
         noise = not self._makes_images_of_noise and self.inputs_of_stage().degradation.is_random
         return [

@@ -85,10 +85,16 @@ CASES = {
         {"latent": 3, "padding": 1, "inner_steps": 2, "student_repeats": 2},
         without_data("generator", "memory"),
     ),
+    "robust_ce": ({"epsilon": 0.1, "steps": 2, "clean": True}, {"student": small.Plain()}),
+    "trades": ({"epsilon": optax.linear_schedule(0.1, 0.2, 10), "steps": 2}, {"student": small.Plain()}),
+    "ard": ({"epsilon": 0.1, "steps": 2, "objective": "teacher", "temperature": 2.0}, CLASSIFIERS),
+    "rslad": ({"epsilon": 0.1, "steps": 2}, CLASSIFIERS),
+    "copy": ({"noise": 0.5, "unlabelled": True}, CLASSIFIERS),
 }
 NO_DATA = ("dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")
 # Of a batch: on several devices each takes these terms, or what it draws, of its share.
 OF_A_SHARE = ("dafl", "dfq", "deep_inversion", "cmi", "fast")
+STARTS = ("robust_ce", "trades", "ard", "rslad")  # their attacks start at random
 
 
 def test_every_method_is_held_to_the_contract():
@@ -103,7 +109,7 @@ def example(name, seed=0):
         return small.restoration(seed=seed, others=0 if name == "style" else 8)
     if CASES[name][0].get("unlabelled"):
         batch["unlabelled"] = {"image": small.batch(seed=50 + seed)["image"]}
-    latent = CASES[name][0].get("latent", 2 if name == "vae_distill" else 0)
+    latent = CASES[name][0].get("latent", 2 if name == "vae_distill" else 16 if name in STARTS else 0)
     if latent:  # carried by the batch: drawn, it would differ from device to device
         batch["noise"] = np.random.default_rng(seed).normal(size=(8, latent)).astype(np.float32)
     return batch

@@ -310,6 +310,7 @@ def test_every_evaluator_says_what_a_file_of_its_player_gives():
         "classifier": "probabilities", "autoencoder": "images", "generator": "images", "tagger": "tags",
         "regressor": "values", "language": "probabilities", "restorer": "images", "stylist": "images",
         "virtual": "images",
+        "robust": "probabilities", "answers": "probabilities",
     }  # fmt: skip
 
 

@@ -1,0 +1,77 @@
+"""Safety of what is taught, on the UCI digits: does a student inherit its teacher's robustness, and what does a thief learn?
+
+python -m kdgan.main --config=configs/robust.py --workdir=runs/robust
+python -m kdgan.main --config=configs/robust.py:epsilon=0.05 --workdir=runs/robust_0.05
+
+Attacks move every pixel of [0, 1] by ε = 0.1 at most: PGD of 20 steps judges, PGD of 5 steps trains. Two teachers, trained
+on clean images and adversarially. Small students: on labels; by soft labels of either teacher, without any attack while they
+learn; by adversarial training, TRADES, ARD and RSLAD, the last two by the robust teacher.
+
+Before that the clean teacher is stolen. A thief has 300 images that the teacher never saw, and a network as large; it knows
+the teacher's probabilities, or only the class that it takes, with or without noise of σ = 2 on its logits. `labelled` is
+what those images are worth with true labels. Agreement says how good the copy is; what the noise costs the honest user is
+the teacher's accuracy with noise. No setting was tuned.
+"""
+
+from kdgan import config as common
+
+STEPS, NOISE = 400, 2.0
+
+
+def get_config(arguments=""):
+    epsilon = common.arguments(arguments, epsilon=(0.1, 0.02, 0.05, 0.2, 0.3))["epsilon"]
+    config = common.get_config()
+    config.data.train, config.data.validation = "train[:70%]", 150
+    attack = dict(epsilon=epsilon, steps=5)
+    judged = (dict(name="robust", epsilon=epsilon, steps=20, measures=("pgd",)), "classifier")
+
+    cosine = lambda rate: dict(learning_rate=rate, schedule="cosine")
+    large = dict(model="cnn", model_args=dict(features=(16, 32), dense=128))
+    small = dict(model="cnn", model_args=dict(features=(4, 8), dense=16))
+    config.players = common.named(
+        teacher=dict(**large, optimizer=cosine(2e-3), evaluate=judged),
+        student=dict(**small, optimizer=cosine(1e-2), evaluate=judged),
+    )
+    config.stage.batch_size, config.stage.steps = 32, STEPS
+    arm = lambda method, **lambdas: dict(method=method, lambdas=lambdas)
+    copied = lambda **answers: arm(dict(name="copy", **answers), student=dict(copy=1.0))
+    config.stages = common.named(
+        teacher=dict(
+            arms=common.named(
+                plain=arm(dict(name="supervised", player="teacher"), teacher=dict(ce=1.0)),
+                robust=arm(dict(name="robust_ce", player="teacher", **attack), teacher=dict(robust_ce=1.0)),
+            ),
+        ),
+        steal=dict(
+            data=dict(train="train[70%:]", validation=89),
+            players=dict(
+                teacher=dict(evaluate=("classifier", dict(name="answers", noise=NOISE))),
+                student=dict(**large, optimizer=cosine(2e-3), evaluate="classifier"),
+            ),
+            start=dict(teacher="teacher/plain"),
+            arms=common.named(
+                labelled=dict(**arm(dict(name="supervised"), student=dict(ce=1.0)), beside=("teacher",)),
+                probabilities=copied(),
+                labels=copied(answers="labels"),
+                noisy=copied(noise=NOISE),
+                noisy_labels=copied(answers="labels", noise=NOISE),
+            ),
+        ),
+        distill=dict(
+            start=dict(teacher="teacher/robust"),
+            arms=common.named(
+                scratch=arm(dict(name="supervised"), student=dict(ce=1.0)),
+                kd=dict(
+                    **arm(dict(name="kd", temperature=2.0), student=dict(ce=0.1, kd=0.9)),
+                    start=dict(teacher="teacher/plain"),
+                ),
+                kd_robust=arm(dict(name="kd", temperature=2.0), student=dict(ce=0.1, kd=0.9)),
+                robust_ce=arm(dict(name="robust_ce", **attack), student=dict(robust_ce=1.0)),
+                trades=arm(dict(name="trades", **attack), student=dict(ce=1.0, robust_kl=6.0)),
+                ard=arm(dict(name="ard", temperature=2.0, **attack), student=dict(ce=0.1, robust_kd=0.9)),
+                rslad=arm(dict(name="rslad", **attack), student=dict(kd=1 / 6, robust_kd=5 / 6)),
+            ),
+        ),
+    )
+    config.population.seeds = 3
+    return config
