@@ -16,6 +16,7 @@
 | `errors` | errors that name an argument; images that cannot be read |
 | `cache` | where prepared and decoded data are kept for the next run |
 | `splits` | `partition`: validation, labelled subset and unlabelled remainder as indices |
+| `restricted` | a partition of some classes only, with exemplars of others |
 | `views` | the fixed augmented forms of an example: which one a step uses, and the number that it goes by |
 | `stream` | `stream`: batches of a set that does not fit in memory |
 | `batches` | `indices_of_step`: a step's examples as a function of (seed, stage, step); `gather`, `normalise`, `batches` |
