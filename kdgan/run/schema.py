@@ -158,7 +158,8 @@ class Start:
     player: str = ""  # its name there; "": the same
     only: Sequence[str] = ()  # patterns of module paths, "conv*": only these parameters are taken
     skip: Sequence[str] = ()  # patterns of module paths that stay fresh
-    transfer: str | None = None  # from a wider or deeper network: "uniform", "low_rank", ... (kdgan/transfer.py)
+    # from a wider or deeper network: "uniform", "low_rank", ... (kdgan/transfer.py); from one with fewer classes: "grow"
+    transfer: str | None = None
     scale: float = 0.0  # transfer: 0.5 keeps the variance of the units' sums
     # layer of the player -> layer of a PyTorch file, where it cannot be told: {"stage1/block1/conv1": "layer1.0.conv1"}
     names: Mapping = empty()
