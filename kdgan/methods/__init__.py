@@ -11,6 +11,8 @@
 | generators.py | `generator_mimic`, `generator_distill`, `fused`: a large generator teaches a small one |
 | restoration.py | `restore`, `restore_distill`: restorers, image -> image |
 | style.py | `style`: style transfer |
+| incremental.py | `lwf`, `lwf_exemplar`, `replay`: new classes beside those of an old model; `gan_replay` |
+| transfer.py | `both_tasks`: a source and a target task at once |
 | vae.py | `vae`, `vae_distill`: variational autoencoders |
 
 labels.py says what follows from the kind of the label, for all of them. A method from outside the package is named by its
@@ -27,12 +29,14 @@ from kdgan.game import Method
 from kdgan.methods.adversarial import adversarial, nagan
 from kdgan.methods.gan import gan
 from kdgan.methods.generators import fused, generator_distill, generator_mimic
+from kdgan.methods.incremental import gan_replay, lwf, lwf_exemplar, replay
 from kdgan.methods.kdgan import kdgan
 from kdgan.methods.logits import kd, logistic, mimic, noisy
 from kdgan.methods.restoration import restore, restore_distill
 from kdgan.methods.style import style
 from kdgan.methods.supervised import supervised
 from kdgan.methods.together import joint, mutual
+from kdgan.methods.transfer import both_tasks
 from kdgan.methods.vae import vae, vae_distill
 
 BY_NAME: dict[str, Callable[..., Method]] = {
@@ -53,6 +57,11 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "restore": restore,
     "restore_distill": restore_distill,
     "style": style,
+    "lwf": lwf,
+    "lwf_exemplar": lwf_exemplar,
+    "replay": replay,
+    "gan_replay": gan_replay,
+    "both_tasks": both_tasks,
     "vae": vae,
     "vae_distill": vae_distill,
 }

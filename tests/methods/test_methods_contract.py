@@ -63,6 +63,14 @@ CASES = {
         },
         {**RESTORERS, "style_images": small.styles()},
     ),
+    "lwf": ({"old": (0, 1), "temperature": 3.0}, CLASSIFIERS),
+    "lwf_exemplar": ({"old": (0, 1)}, CLASSIFIERS),
+    "replay": ({"latent": 3, "old": (0, 1)}, {**CLASSIFIERS, "generator": small.Paints()}),
+    "gan_replay": (
+        {"latent": 3, "share": 1.0, "penalty": "r1"},
+        {"generator": small.Paints(), "old_generator": small.Paints(9), **CRITIC},
+    ),
+    "both_tasks": ({"source": (0, 1)}, {"student": small.Plain()}),
     "vae": ({}, {"student": small.Coder()}),
     "vae_distill": ({}, {"student": small.Coder(), "teacher": small.Coder()}),
 }
