@@ -74,7 +74,7 @@ def widened_kl(
 
     p is the softmax of t_c/T over `classes`, and 0 for every other class of the student. So a student that gives an image
     of an old class to a new one pays for it, which a divergence over the old classes alone does not see. At T = 1 it is the
-    loss of generative replay on the old model's responses (Shin et al. 2017, eq. 2, second term) less their entropy.
+    loss of generative replay on the old model's responses (Shin et al. 2017) less their entropy.
 
     Args:
         student_logits: s [b, k].

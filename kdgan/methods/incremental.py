@@ -28,7 +28,7 @@ def lwf(*, temperature: Value = 2.0, old: Classes = None, new: Classes = None, l
     """Learning without forgetting (Li and Hoiem 2016): CE(y, s) + λ·T²·KL of the old model's classes; terms `ce`, `kd`.
 
     kd = T²·KL(softmax(t/T) ‖ softmax(s/T)), both over the old classes alone, on the images of the batch, which may all be
-    of new classes. The paper's term (eq. 2 to 4) is a cross-entropy without T²: its λ_o = 1 at T = 2 is λ = 1/T² = ¼ here.
+    of new classes. The paper's term is a cross-entropy without T²: its λ_o = 1 at T = 2 is λ = 1/T² = ¼ here.
 
     Args:
       temperature: T, a number or a schedule of the step.
