@@ -62,10 +62,11 @@ def lwf_exemplar(*, old: Classes = None, new: Classes = None, label_kind: str = 
     Every class has a sigmoid of its own. ce = Σ_{c new} BCE(1[y = c], σ(s_c)) and kd = Σ_{c old} BCE(σ(t_c), σ(s_c)): an
     exemplar tells the new classes that it is none of them, and is told what it is by the old model alone. Both λ's are 1 in
     the paper. It then classifies by the nearest mean of exemplars; here outputs classify, the paper's "hybrid1". Exemplars
-    come from `data.exemplars`; without any it is the same loss on new images.
+    come from `data.exemplars`; without any it is the same loss on new images. The first step, before which there is no old
+    model, is `old=()`: `ce` alone, no teacher is called.
 
     Args:
-      old: the old model's classes; None: all of its outputs.
+      old: the old model's classes; None: all of its outputs; (): there is none.
       new: classes to learn; None: the student's that are not old.
       label_kind: classes alone are accepted.
 
@@ -73,22 +74,24 @@ def lwf_exemplar(*, old: Classes = None, new: Classes = None, label_kind: str = 
       ValueError: classes that a player has not, or another kind of label; no class is new.
     """
     check_kind("lwf_exemplar", label_kind, ("class",))
-    check_classes("old", old)
+    is_first = old is not None and not len(old)
+    check_classes("old", None if is_first else old)
     check_classes("new", new)
 
     def student(players, batch, key):
-        s, t = players.student(batch["image"]), players.teacher(batch["image"])
-        known = old_classes(old, s, t)
+        s = players.student(batch["image"])
+        t = None if is_first else players.teacher(batch["image"])
+        known = () if is_first else old_classes(old, s, t)
         learned = tuple(c for c in range(s.shape[-1]) if c not in known) if new is None else tuple(new)
         if not learned:
             raise ValueError(
                 f"method.old = {old}: no class of players.student is new; name fewer, or give it more classes"
             )
         tags = label_spaces.columns(_one_hot(batch["label"], s.shape[-1]), learned)
-        return {
-            "ce": logits.sigmoid_cross_entropy(label_spaces.columns(s, learned), tags),
-            "kd": logits.sigmoid_matching(label_spaces.columns(s, known), label_spaces.columns(t, known)),
-        }
+        ce = logits.sigmoid_cross_entropy(label_spaces.columns(s, learned), tags)
+        if is_first:
+            return {"ce": ce}
+        return {"ce": ce, "kd": logits.sigmoid_matching(label_spaces.columns(s, known), label_spaces.columns(t, known))}
 
     return Method(Move("student", student))
 

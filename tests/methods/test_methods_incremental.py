@@ -67,6 +67,12 @@ def test_lwf_exemplar_is_a_sigmoid_for_each_class_old_ones_from_the_old_model_al
     same(found, ce=bce(tags[:, 3:], sigmoid(S[:, 3:])), kd=bce(sigmoid(T), sigmoid(S[:, :3])))
 
 
+def test_before_the_first_step_there_is_no_old_model():
+    (move,) = methods.build("lwf_exemplar", old=(), new=(3, 4)).moves
+    found = move.terms(Bound(student=linear(NEW)), BATCH, jax.random.key(0))
+    same(found, ce=logits.sigmoid_cross_entropy(S[:, 3:], np.eye(5, dtype=np.float32)[LABELS][:, 3:]))
+
+
 def test_replayed_images_are_labelled_by_the_old_model_and_go_with_the_new_ones():
     made = RNG.random((6, 4, 4, 1), np.float32)
     calls = []
