@@ -16,7 +16,7 @@ from kdgan.run import prepare, train
 from kdgan.run.config import resolve
 
 PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search", "quickstart_search", "sets"}
-OWN_DATA = {"diabetes", "privileged", "tags", "text", "wine"}  # of no download, and not as digits are
+OWN_DATA = {"diabetes", "privileged", "tags", "text", "transfer", "wine"}  # of no download, and not as digits are
 OF_IMAGES = {"denoise", "super_resolution", "style"}  # windows of photographs
 CONFIGS = sorted(
     {path.stem for path in (pathlib.Path(__file__).parent.parent / "configs").glob("*.py")} - PARTS_OF_CONFIGS
@@ -42,6 +42,8 @@ REPEATED = {
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
     "mnist_gan_distill": {"quarter": (), "half": ("scratch", "adversarial", "fused", "fused_init")},
     "mnist_weights": {"full": ()},
+    "incremental": {"step_2": ("finetune", "lwf"), "joint": ()},
+    "transfer": {"target": ("started", "distilled"), "both": ("even",)},
     # tests/test_kdgan_configs.py runs every row.
     "kdgan_mnist": {"table": ("kd", "noisy", "codis", "nagan", "kdgan", "kdgan_ce")},
     "kdgan_cifar10": {"table": ("scratch", "kd", "noisy", "codis", "nagan", "kdgan", "kdgan_ce")},
@@ -51,7 +53,7 @@ REPEATED = {
 def shrunk(name, arguments=""):
     """A config with its own stages, arms and players, on the digits or its own data, for two steps of one seed."""
     config = importlib.import_module(f"configs.{name}").get_config(*filter(None, [arguments]))
-    config.data.validation = 10
+    config.data.validation = 0 if name == "transfer" else 10  # of 35 classes
     if name in OF_IMAGES:
         config.data.name, config.data.validation = "functions.photographs", 2
         config.data.augment.crop.size = 9 if config.data.augment.crop.size % 2 else 8

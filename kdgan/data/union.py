@@ -26,7 +26,7 @@ def load(split: str, *, names: Sequence[str], data_dir: str | None = None, trans
             so.
 
     Returns:
-        Fields image uint8 `[n, h, w, c]` and label. Class c of a set has the number c + (classes of the sets before), and its
+        Fields image uint8 `[n, h, w, c]` and label. Class c of a set has the number c + (classes of those before), and its
         own name, "2/a" where an earlier set has a class "a".
 
     Raises:

@@ -88,7 +88,7 @@ def _of_classes(inputs: Inputs) -> list[str]:
     if data.classes is None:
         return []
     counts = _counts(inputs, partition.train)
-    named = lambda numbers: ", ".join(inputs.class_names[number] for number in numbers)
+    named = lambda numbers: _listed([inputs.class_names[number] for number in numbers])
     rows = [f"trained on: {sum(counts[n] for n in data.classes):,} examples of {named(data.classes)}"] * bool(
         data.classes
     )
@@ -97,6 +97,11 @@ def _of_classes(inputs: Inputs) -> list[str]:
         each = f"{data.exemplars:,} of each of {named(data.exemplars_of)}"
         rows.append(f"exemplars: {each}, drawn by seed: {total:,} of {len(partition.train):,} training examples")
     return rows
+
+
+def _listed(names: Sequence[str]) -> str:
+    """All names, or of many the first and the last one."""
+    return ", ".join(names) if len(names) <= MOST_CLASSES else f"{len(names)} classes, {names[0]} to {names[-1]}"
 
 
 def _unequal_shares(inputs: Inputs) -> list[str]:
