@@ -163,3 +163,34 @@ def test_mnist_is_read_through_tfds(shared_data_dir, tmp_path, monkeypatch):
     config.data.train = "train[:200]"
     summary = train.train(config, tmp_path)
     assert summary["data"]["sizes"] == {"train": 190, "validation": 10, "unlabelled": 0, "test": 10_000}
+
+
+def test_five_portions_start_from_one_another_and_each_student_is_judged_beside_all_before_it():
+    run = resolve(importlib.import_module("configs.incremental").get_config("steps=5,exemplars=20"))
+    stages = {stage.name: stage for stage in run.stages}
+    last = {arm.name: arm for arm in stages["step_5"].arms}
+    for name, arm in last.items():
+        assert (arm.start["student"].stage, arm.start["student"].arm) == ("step_4", name)
+        assert arm.players["student"].evaluate["before"] == list(arm.beside) == [f"after_{n}" for n in range(1, 5)]
+        before = "shared" if name != "grow" else "grow"
+        assert (arm.start["after_1"].stage, arm.start["after_1"].arm) == ("step_1", before)
+    sizes = [
+        last["grow"].players[name].model_args["num_classes"] for name in ("after_1", "after_3", "teacher", "student")
+    ]
+    assert sizes == [2, 6, 8, 10]
+    assert stages["memory_4"].arms[0].method["share"] == 3 / 4
+    data = stages["exemplars_5"].data
+    assert (data.classes, data.exemplars, data.exemplars_of) == ((8, 9), 20, tuple(range(8)))
+
+
+def test_letters_of_a_file_are_numbered_behind_the_digits():
+    from configs import transfer
+
+    config = transfer.get_config("target=npz:letters.npz,classes=26,labels=100")
+    run = resolve(config)
+    target = run.stages[-1].data
+    assert (target.classes, target.exemplars, target.exemplars_of) == ((), 100, tuple(range(10, 36)))
+    assert run.data.args == {"names": ["mnist", "npz:letters.npz"], "transposed": []}
+    assert transfer.classes_of("emnist/letters", "") == tuple(range(11, 37))
+    with pytest.raises(ValueError, match=r"target=npz:letters.npz: say how many classes it has, classes=26$"):
+        transfer.get_config("target=npz:letters.npz")
