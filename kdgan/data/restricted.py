@@ -20,9 +20,9 @@ def restricted(
     labels: Any,
     *,
     num_classes: int,
-    classes: Sequence[int] | None = None,
+    classes: Sequence[Any] | None = None,
     exemplars: int = 0,
-    exemplars_of: Sequence[int] = (),
+    exemplars_of: Sequence[Any] = (),
     seed: int = 0,
 ) -> Partition:
     """The part of a partition that is of some classes; and exemplars of others among its training examples.
@@ -69,7 +69,7 @@ def restricted(
     return Partition(train, inside(parts.validation), inside(parts.unlabelled))
 
 
-def _check(num_classes: int, classes: Sequence[int] | None, exemplars: int, exemplars_of: Sequence[int]) -> None:
+def _check(num_classes: int, classes: Sequence[Any] | None, exemplars: int, exemplars_of: Sequence[Any]) -> None:
     for name, numbers in (("classes", classes or ()), ("exemplars_of", exemplars_of)):
         whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers)
         if not whole or len({*numbers}) != len(numbers) or not all(0 <= n < num_classes for n in numbers):

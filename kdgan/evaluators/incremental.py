@@ -22,7 +22,7 @@ WAYS = {"open": "all outputs open", "task": "the task's outputs alone"}
 
 def incremental(
     *,
-    tasks: Sequence[Sequence[int]] = (),
+    tasks: Sequence[Any] = (),
     seen: int | None = None,
     before: Sequence[str] = (REFERENCE,),
     compare: int | None = None,

@@ -20,7 +20,7 @@ from kdgan.methods.gan import check_images, check_latent, gan, noise_of
 from kdgan.methods.labels import check_kind, on_label
 from kdgan.methods.logits import Value, check_temperature, show, value_at
 
-Classes = Sequence[int] | None
+Classes = Sequence[Any] | None  # numbers of classes, checked by `check_classes`
 RESPONSES = ("soft", "hard")
 
 

@@ -1,6 +1,7 @@
 """A source and a target task learned at once, the source's examples weighted evenly or by a source model's errors."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ WEIGHTS = ("even", "errors")
 
 
 def both_tasks(
-    *, source: Sequence[int] = tuple(range(10)), weights: str = "even", floor: float = 0.05, label_kind: str = "class"
+    *, source: Sequence[Any] = tuple(range(10)), weights: str = "even", floor: float = 0.05, label_kind: str = "class"
 ) -> Method:
     """Labels of two tasks in one label space; terms `source`, w·CE(y, s) of source examples, and `target`, CE(y, s).
 

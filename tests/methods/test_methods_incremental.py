@@ -11,14 +11,14 @@ from kdgan import game, methods
 from kdgan.losses import label_spaces, logits
 
 RNG = np.random.default_rng(0)
-IMAGES = RNG.random((6, 4, 4, 1), np.float32)
-LABELS = np.array([3, 4, 3, 4, 4, 3], np.int32)
-BATCH = {"image": jnp.asarray(IMAGES), "label": jnp.asarray(LABELS)}
+IMAGES = jnp.asarray(RNG.random((6, 4, 4, 1)), jnp.float32)
+LABELS = jnp.array([3, 4, 3, 4, 4, 3], jnp.int32)
+BATCH = {"image": IMAGES, "label": LABELS}
 
 
 def head(seed, k):
-    """A linear player of images with these weights."""
-    return np.random.default_rng(seed).normal(size=(16, k)).astype(np.float32)
+    """Weights of a linear player of images."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(16, k)), jnp.float32)
 
 
 OLD, NEW = head(1, 3), head(2, 5)
@@ -28,20 +28,18 @@ def linear(weights):
     return lambda images, **kwargs: images.reshape(len(images), -1) @ weights
 
 
-class Bound(dict):
+def bound(**functions):
     """Players that are functions."""
-
-    step = jnp.zeros((), jnp.int32)
-    __getattr__ = dict.__getitem__
+    return game.Players(functions, jnp.zeros((), jnp.int32))
 
 
 def terms(name, arguments, batch=BATCH, **others):
     (move,) = methods.build(name, **arguments).moves
-    players = Bound(student=linear(NEW), teacher=linear(OLD), **others)
+    players = bound(student=linear(NEW), teacher=linear(OLD), **others)
     return move.terms(players, batch, jax.random.key(0))
 
 
-S, T = IMAGES.reshape(6, -1) @ NEW, IMAGES.reshape(6, -1) @ OLD
+S, T = linear(NEW)(BATCH["image"]), linear(OLD)(BATCH["image"])
 
 
 def same(found, **expected):
@@ -53,28 +51,28 @@ def same(found, **expected):
 def test_lwf_compares_the_classes_that_the_old_model_has():
     kd = logits.kl_divergence(S[:, :3], T, temperature=2.0)
     same(terms("lwf", {}), ce=logits.cross_entropy(S, LABELS), kd=kd)
-    chosen = logits.kl_divergence(S[:, [0, 2]], T[:, [0, 2]], temperature=2.0)
+    chosen = logits.kl_divergence(S[:, np.array([0, 2])], T[:, np.array([0, 2])], temperature=2.0)
     among = label_spaces.cross_entropy_among(S, LABELS, (3, 4))
     same(terms("lwf", dict(old=(0, 2), new=(3, 4))), ce=among, kd=chosen)
 
 
 def test_lwf_exemplar_is_a_sigmoid_for_each_class_old_ones_from_the_old_model_alone():
-    labels = np.array([0, 4, 1, 3, 4, 3], np.int32)  # two exemplars
-    sigmoid = lambda x: 1 / (1 + np.exp(-x.astype(np.float64)))
+    labels = np.array([0, 4, 1, 3, 4, 3])  # two exemplars
+    sigmoid = lambda x: 1 / (1 + np.exp(-np.asarray(x, np.float64)))
     bce = lambda p, q: -(p * np.log(q) + (1 - p) * np.log(1 - q)).sum(-1)
     tags = np.eye(5)[labels]
-    found = terms("lwf_exemplar", {}, {**BATCH, "label": jnp.asarray(labels)})
+    found = terms("lwf_exemplar", {}, {**BATCH, "label": jnp.asarray(labels, jnp.int32)})
     same(found, ce=bce(tags[:, 3:], sigmoid(S[:, 3:])), kd=bce(sigmoid(T), sigmoid(S[:, :3])))
 
 
 def test_before_the_first_step_there_is_no_old_model():
     (move,) = methods.build("lwf_exemplar", old=(), new=(3, 4)).moves
-    found = move.terms(Bound(student=linear(NEW)), BATCH, jax.random.key(0))
-    same(found, ce=logits.sigmoid_cross_entropy(S[:, 3:], np.eye(5, dtype=np.float32)[LABELS][:, 3:]))
+    found = move.terms(bound(student=linear(NEW)), BATCH, jax.random.key(0))
+    same(found, ce=logits.sigmoid_cross_entropy(S[:, 3:], jnp.eye(5)[LABELS][:, 3:]))
 
 
 def test_replayed_images_are_labelled_by_the_old_model_and_go_with_the_new_ones():
-    made = RNG.random((6, 4, 4, 1), np.float32)
+    made = jnp.asarray(RNG.random((6, 4, 4, 1)), jnp.float32)
     calls = []
 
     def student(images):
@@ -83,17 +81,17 @@ def test_replayed_images_are_labelled_by_the_old_model_and_go_with_the_new_ones(
 
     (move,) = methods.build("replay", latent=2).moves
     batch = {**BATCH, "noise": jnp.zeros((6, 2))}
-    players = Bound(student=student, teacher=linear(OLD), generator=lambda noise: jnp.asarray(made))
-    s, t = made.reshape(6, -1) @ NEW, made.reshape(6, -1) @ OLD
+    players = bound(student=student, teacher=linear(OLD), generator=lambda noise: made)
+    s, t = linear(NEW)(made), linear(OLD)(made)
     soft = label_spaces.widened_kl(s, t, (0, 1, 2))
     same(move.terms(players, batch, jax.random.key(0)), ce=logits.cross_entropy(S, LABELS), replay=soft)
     (both,) = calls
-    np.testing.assert_array_equal(both, np.concatenate([IMAGES, made]))
-    hard = terms("replay", dict(latent=2, labels="hard", old=(1, 2)), batch, generator=lambda noise: jnp.asarray(made))
+    np.testing.assert_array_equal(both, jnp.concatenate([IMAGES, made]))
+    hard = terms("replay", dict(latent=2, labels="hard", old=(1, 2)), batch, generator=lambda noise: made)
     same(
         hard,
         ce=logits.cross_entropy(S, LABELS),
-        replay=logits.cross_entropy(s, (1 + t[:, 1:].argmax(-1)).astype(np.int32)),
+        replay=logits.cross_entropy(s, 1 + t[:, 1:].argmax(-1)),
     )
 
 
@@ -107,7 +105,7 @@ def test_a_generator_that_remembers_is_shown_the_old_ones_images_among_the_real_
         seen.append(images)
         return images.mean((1, 2, 3))
 
-    players = Bound(
+    players = bound(
         generator=lambda noise: jnp.zeros((6, 4, 4, 1)),
         old_generator=lambda noise: jnp.full((6, 4, 4, 1), 2.0),
         discriminator=discriminator,
@@ -137,7 +135,7 @@ def test_both_tasks_are_the_union_where_weights_are_even_and_errors_move_weight_
 def test_source_classes_need_not_come_first():
     batch = {**BATCH, "label": jnp.asarray(np.array([2, 0, 1, 0, 2, 4], np.int32))}
     found = terms("both_tasks", dict(source=(2, 1), weights="errors", floor=0.1), batch)["source"]
-    p = np.asarray(jax.nn.softmax(T[:, [2, 1]]))[[0, 2, 4], [0, 1, 0]]
+    p = np.asarray(jax.nn.softmax(T[:, np.array([2, 1])]))[[0, 2, 4], [0, 1, 0]]
     ce = np.asarray(logits.cross_entropy(S, batch["label"]))[[0, 2, 4]]
     np.testing.assert_allclose(found[np.array([0, 2, 4])], ce * (1.1 - p) / (1.1 - p).mean(), rtol=1e-4)
 
