@@ -88,7 +88,9 @@ def test_it_is_held_to_the_contract_and_the_first_measure_is_what_was_asked_for(
 
 
 def setting():
-    return mock.Mock(fields={"label": Field("class", (), names=tuple("abcd"), size=4)})
+    made = mock.Mock(spec=evaluators.Setting)
+    made.fields = {"label": Field("class", (), names=tuple("abcd"), size=4)}
+    return made
 
 
 def test_its_figure_has_a_row_for_each_stage_and_nothing_of_tasks_not_yet_seen():
