@@ -31,7 +31,10 @@ is frozen, and starts from an earlier stage or a checkpoint. Each term needs a Î
 `style`, which has none by default, those of `content`, `style` and `tv`.
 """
 # Method -> arguments without which it has no terms.
-ASKED: Mapping[str, Mapping[str, Any]] = {"style": {"content": ("conv1",), "style": ("conv1",), "tv": True}}
+ASKED: Mapping[str, Mapping[str, Any]] = {
+    "style": {"content": ("conv1",), "style": ("conv1",), "tv": True},
+    "lwf_exemplar": {"old": (0, 1)},  # of classifiers with as many classes
+}
 WITHOUT_DATA = ("dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")
 MODELS = """## Models
 
@@ -70,6 +73,7 @@ def _inspect(name: str, method: game.Method) -> game.Inspection:
     """Who is called and which terms there are, of small players that fit the method."""
     classifier, generator = models.MLP(hidden=(4,)), models.DCGANGenerator(image_size=8, channels=1, width=1 / 64)
     images: dict[str, nn.Module] = dict.fromkeys(("student", "teacher", "generator"), generator)
+    images["old_generator"] = generator
     images["discriminator"] = models.DCGANDiscriminator(width=1 / 64)
     vaes: dict[str, nn.Module] = dict.fromkeys(("student", "teacher"), models.VAE(image_size=8, latent=2, width=1 / 16))
     outputs: dict[str, nn.Module] = {"discriminator": models.OutputDiscriminator()}
@@ -85,7 +89,7 @@ def _inspect(name: str, method: game.Method) -> game.Inspection:
         **dict.fromkeys(WITHOUT_DATA, makers),
         "restore": restorers, "restore_distill": restorers, "style": stylists,
         "adversarial": outputs, "gan": images, "generator_mimic": images, "generator_distill": images, "fused": images,
-        "vae": vaes, "vae_distill": vaes,
+        "gan_replay": images, "replay": {"generator": generator}, "vae": vaes, "vae_distill": vaes,
     }  # fmt: skip
     players = {**dict.fromkeys(("student", "teacher", "discriminator", "peer"), classifier), **others.get(name, {})}
     batch = {"image": jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}

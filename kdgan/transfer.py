@@ -15,7 +15,8 @@ s·c + j of the narrow dense layer takes
 channel ⌊j·C/c⌋ of the same pixel, which is what the convolution before it keeps; and through a concatenation whose
 parts all shrink by the same factor. (The paper's code rounds W/N-spaced points where N does not divide W, which may
 step past the end; where it does, both rules are one.) What belongs to the data, the image's channels and the classes, should
-be of one size in both networks: fewer classes would be picked as if they were units.
+be of one size in both networks: fewer classes would be picked as if they were units. A network with more classes than the
+one that it starts from grows its head: `how="grow"`, by `kdgan/growth.py`.
 
 A student of the same widths whose layers are thin (`dense1` replaced by `dense1_a`, then `dense1_b`) starts from the
 best approximation of each layer instead: `how="low_rank"`, by `factorise`.
@@ -35,6 +36,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from kdgan.growth import grow
+
 Tree = Any  # a pytree of arrays
 Path = tuple[str, ...]
 
@@ -52,7 +55,7 @@ def first(wide: int, narrow: int) -> np.ndarray:
 
 
 SELECTIONS: Mapping[str, Callable[[int, int], np.ndarray]] = {"uniform": uniform, "first": first}
-_HOW = (*SELECTIONS, "low_rank")
+_HOW = (*SELECTIONS, "low_rank", "grow")
 _MISSING = ("refuse", "fresh")
 
 
@@ -93,7 +96,8 @@ def transfer(
     Args:
       wide: the wide network's parameters, or variables: a nested mapping of arrays (JAX's or NumPy's).
       like: the narrow network's, freshly initialised, or as `jax.ShapeDtypeStruct`s.
-      how: which units: "uniform" or "first"; or "low_rank".
+      how: which units: "uniform" or "first"; or "low_rank"; "grow": `wide` is the smaller one, with fewer classes, and
+        `depth`, `scale` and `missing` are left at their defaults.
       depth: which blocks: "uniform" or "first".
       scale: p, any finite number.
       missing: what a path of `like` without a counterpart in `wide` does: "refuse", or "fresh" to keep its own value.
@@ -115,6 +119,10 @@ def transfer(
             raise ValueError(f"{argument} is {value!r}; it accepts {', '.join(map(repr, accepted))}")
     if not math.isfinite(scale):
         raise ValueError(f"scale is {scale}; it must be a finite number, e.g. 0, 0.5 or 1")
+    if how == "grow":
+        if (depth, scale, missing) != ("uniform", 0.0, "refuse"):
+            raise ValueError(f"how is 'grow', which selects nothing; leave out depth, scale (= {scale:g}) and missing")
+        return grow(wide, like)
     if how == "low_rank":
         whole, pairs = _merge(like, values=missing == "fresh")
         if not pairs:

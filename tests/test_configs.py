@@ -16,7 +16,7 @@ from kdgan.run import prepare, train
 from kdgan.run.config import resolve
 
 PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search", "quickstart_search", "sets"}
-OWN_DATA = {"diabetes", "privileged", "tags", "text", "wine"}  # of no download, and not as digits are
+OWN_DATA = {"diabetes", "privileged", "tags", "text", "transfer", "wine"}  # of no download, and not as digits are
 OF_IMAGES = {"denoise", "super_resolution", "style"}  # windows of photographs
 CONFIGS = sorted(
     {path.stem for path in (pathlib.Path(__file__).parent.parent / "configs").glob("*.py")} - PARTS_OF_CONFIGS
@@ -43,6 +43,8 @@ REPEATED = {
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
     "mnist_gan_distill": {"quarter": (), "half": ("scratch", "adversarial", "fused", "fused_init")},
     "mnist_weights": {"full": ()},
+    "incremental": {"step_2": ("finetune", "lwf"), "joint": ()},
+    "transfer": {"target": ("started", "distilled"), "both": ("even",)},
     # tests/test_kdgan_configs.py runs every row.
     "kdgan_mnist": {"table": ("kd", "noisy", "codis", "nagan", "kdgan", "kdgan_ce")},
     "kdgan_cifar10": {"table": ("scratch", "kd", "noisy", "codis", "nagan", "kdgan", "kdgan_ce")},
@@ -52,7 +54,7 @@ REPEATED = {
 def shrunk(name, arguments=""):
     """A config with its own stages, arms and players, on the digits or its own data, for two steps of one seed."""
     config = importlib.import_module(f"configs.{name}").get_config(*filter(None, [arguments]))
-    config.data.validation = 10
+    config.data.validation = 0 if name == "transfer" else 10  # of 35 classes
     if name in OF_IMAGES:
         config.data.name, config.data.validation = "functions.photographs", 2
         config.data.augment.crop.size = 9 if config.data.augment.crop.size % 2 else 8
@@ -164,3 +166,34 @@ def test_mnist_is_read_through_tfds(shared_data_dir, tmp_path, monkeypatch):
     config.data.train = "train[:200]"
     summary = train.train(config, tmp_path)
     assert summary["data"]["sizes"] == {"train": 190, "validation": 10, "unlabelled": 0, "test": 10_000}
+
+
+def test_five_portions_start_from_one_another_and_each_student_is_judged_beside_all_before_it():
+    run = resolve(importlib.import_module("configs.incremental").get_config("steps=5,exemplars=20"))
+    stages = {stage.name: stage for stage in run.stages}
+    last = {arm.name: arm for arm in stages["step_5"].arms}
+    for name, arm in last.items():
+        assert (arm.start["student"].stage, arm.start["student"].arm) == ("step_4", name)
+        assert arm.players["student"].evaluate["before"] == list(arm.beside) == [f"after_{n}" for n in range(1, 5)]
+        before = "shared" if name != "grow" else "grow"
+        assert (arm.start["after_1"].stage, arm.start["after_1"].arm) == ("step_1", before)
+    sizes = [
+        last["grow"].players[name].model_args["num_classes"] for name in ("after_1", "after_3", "teacher", "student")
+    ]
+    assert sizes == [2, 6, 8, 10]
+    assert stages["memory_4"].arms[0].method["share"] == 3 / 4
+    data = stages["exemplars_5"].data
+    assert (data.classes, data.exemplars, data.exemplars_of) == ((8, 9), 20, tuple(range(8)))
+
+
+def test_letters_of_a_file_are_numbered_behind_the_digits():
+    from configs import transfer
+
+    config = transfer.get_config("target=npz:letters.npz,classes=26,labels=100")
+    run = resolve(config)
+    target = run.stages[-1].data
+    assert (target.classes, target.exemplars, target.exemplars_of) == ((), 100, tuple(range(10, 36)))
+    assert run.data.args == {"names": ["mnist", "npz:letters.npz"], "transposed": []}
+    assert transfer.classes_of("emnist/letters", "") == tuple(range(11, 37))
+    with pytest.raises(ValueError, match=r"target=npz:letters.npz: say how many classes it has, classes=26$"):
+        transfer.get_config("target=npz:letters.npz")

@@ -116,6 +116,7 @@ def test_every_link_leads_to_a_file():
         "docs/in.md",
         "docs/out.md",
         "docs/robust.md",
+        "docs/incremental.md",
     ):
         folder = (ROOT / file).parent
         for link in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / file).read_text()):

@@ -10,12 +10,14 @@
 | `tfds`, `digits` | a prepared TFDS set; the UCI digits as a TFDS builder |
 | `folder`, `npz`, `shipped` | a folder of images, class per sub-folder; files of arrays; tables that scikit-learn ships |
 | `folder_pairs`, `photographs` | two folders of images as pairs; photographs that scikit-image ships |
+| `union`, `digit_pairs` | several sets in one label space; pairs of UCI digits, a target task made of them |
 | `slices` | splits as they are written: "train[:80%]" |
 | `tree`, `images` | which files of a folder are examples, and what is skipped; one image file, its header and pixels |
 | `shaping` | a loaded set with its images scaled and converted, its classes numbered as another's are |
 | `errors` | errors that name an argument; images that cannot be read |
 | `cache` | where prepared and decoded data are kept for the next run |
 | `splits` | `partition`: validation, labelled subset and unlabelled remainder as indices |
+| `restricted` | a partition of some classes only, with exemplars of others |
 | `views` | the fixed augmented forms of an example: which one a step uses, and the number that it goes by |
 | `stream` | `stream`: batches of a set that does not fit in memory |
 | `batches` | `indices_of_step`: a step's examples as a function of (seed, stage, step); `gather`, `normalise`, `batches` |

@@ -5,6 +5,7 @@
 | evaluator.py | what an evaluator is: `Evaluator`, `Measure` |
 | figures.py | what it has to show |
 | classifier.py, order.py | `classifier`: accuracy, NLL, ECE, agreement with the teacher |
+| incremental.py | `incremental`: a classifier whose classes came in portions: by task, and forgetting |
 | generator.py, drawing.py | `generator`: distances between features of made and of real images |
 | virtual.py | `virtual`: what a teacher takes made images for, without data |
 | autoencoder.py | `autoencoder`: ELBO, and what a generator is judged by |
@@ -33,6 +34,7 @@ from kdgan.evaluators.classifier import classifier
 from kdgan.evaluators.evaluator import Chosen, Evaluator, Judged, Measure, Setting
 from kdgan.evaluators.figures import Figure
 from kdgan.evaluators.generator import generator
+from kdgan.evaluators.incremental import incremental
 from kdgan.evaluators.language import language
 from kdgan.evaluators.regressor import regressor
 from kdgan.evaluators.restorer import restorer
@@ -45,6 +47,7 @@ __all__ = ["BY_NAME", "Chosen", "Evaluator", "Figure", "Judged", "Measure", "Set
 
 BY_NAME: dict[str, Callable[..., Evaluator]] = {
     "classifier": classifier,
+    "incremental": incremental,
     "autoencoder": autoencoder,
     "generator": generator,
     "tagger": tagger,

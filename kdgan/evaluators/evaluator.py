@@ -178,6 +178,8 @@ class Evaluator:
       watch: `(setting, judged) -> Figure or None`: images that are written while the player trains, of the first seed.
       pictures: `(setting, judged) -> figures`, of every arm's first seed.
       figures: `(setting, chosen) -> figures`, of the arm that the report singles out: see `Chosen`.
+      of_seeds: `(setting, name, sums) -> figures`, of each player that an arm trained: from what `sums` gave of the test
+        split, one of each seed.
       advise: `(outputs, targets, judged) -> sentences`: what looks wrong about a frozen player's outputs [n, ...].
       notes: `(setting) -> {text: names of the measures that it is about}`: what must not be left out beside the numbers.
       heads: `(setting) -> {measure: head}`, where a head depends on the setting.
@@ -203,6 +205,7 @@ class Evaluator:
     watch: Callable[[Setting, Judged], Figure | None] | None
     pictures: Callable[[Setting, Judged], Sequence[Figure]] | None
     figures: Callable[[Setting, "Chosen"], Sequence[Figure]] | None
+    of_seeds: Callable[[Setting, str, Sequence[Any]], Sequence[Figure]] | None
     advise: Callable[[np.ndarray, np.ndarray, Judged], Sequence[str]] | None
     notes: Callable[[Setting], Mapping[str, Sequence[str]]] | None
     heads: Callable[[Setting], Mapping[str, str]] | None
@@ -228,6 +231,7 @@ class Evaluator:
         watch: Callable | None = None,
         pictures: Callable | None = None,
         figures: Callable | None = None,
+        of_seeds: Callable | None = None,
         advise: Callable | None = None,
         notes: Callable | None = None,
         heads: Callable | None = None,

@@ -14,10 +14,10 @@ Card = Sequence[tuple[str, str, str]]  # (what, text, "right", "wrong" or "")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Figure:
-    """One figure; `strip`, `grid`, `restored`, `matrix`, `values`, `bars` and `cards` make one.
+    """One figure; `strip`, `grid`, `restored`, `matrix`, `values`, `crossed`, `bars` and `cards` make one.
 
     Attributes:
-      kind: "images", "restored", "matrix", "values", "bars" or "cards".
+      kind: "images", "restored", "matrix", "values", "crossed", "bars" or "cards".
       title: of the section that it stands in, with those of the same title.
       array: what it shows.
       about: what else its record in summary.json says: numbers and words.
@@ -89,8 +89,29 @@ def values(
       measure: the record of what they are (`Measure.record`).
       note: a sentence below.
     """
-    shown = {key: measure[key] for key in ("head", "unit", "scale", "better", "digits")}
-    return Figure("values", title, numbers, {"names": list(names), "note": note, **shown})
+    return Figure("values", title, numbers, {"names": list(names), "note": note, **_shown(measure)})
+
+
+def crossed(
+    title: str, numbers: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, measure: Mapping[str, Any],
+    note: str = "",
+) -> Figure:  # fmt: skip
+    """Numbers [seeds, r, c], one for each row and column: a table of means with their intervals.
+
+    Args:
+      title: of its section.
+      numbers: before they are scaled; NaN where there is none.
+      rows: [r], their names.
+      columns: [c], likewise.
+      measure: the record of what they are (`Measure.record`).
+      note: a sentence below.
+    """
+    named = {"rows": list(rows), "columns": list(columns), "note": note}
+    return Figure("crossed", title, numbers, {**named, **_shown(measure)})
+
+
+def _shown(measure: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: measure[key] for key in ("head", "unit", "scale", "better", "digits")}
 
 
 def bars(

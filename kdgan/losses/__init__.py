@@ -1,6 +1,7 @@
 """Losses: arrays in, one value per example out; the mean over the batch is the caller's.
 
 logits       cross-entropy and KL of classes, of tags and token by token; sigmoid matching, squared error, noisy logits
+label_spaces between networks of different classes: over some of them, over more than the teacher has, by its errors
 adversarial  the two sides of a GAN game, from the discriminator's scores; `gan_loss` gives both by the game's name
 penalties    R1, the gradient penalty of WGAN-GP, and their lazy form
 images       between images: mean absolute, mean squared and Charbonnier error; total variation
@@ -33,6 +34,7 @@ pulls as their λ does. K is the number of classes, n that of pixels and channel
 | `style`: of Gram matrices over h·w·c, C channels | averaged over entries (fast_neural_style) | C² |
 | | ¼ of the squared distance (Gatys et al.'s paper) | 4 |
 | `adapted` | FitNets' paper: ½‖·‖² | 2/n |
+| `kd` of `lwf`: T²·KL | Li and Hoiem's paper: cross-entropy without T² | T² |
 | `wd` | a sum over all parameters | 1/n |
 | `balance`: Σ p̄ log p̄ in nats | logarithms to base 10 (DAFL's code, whose λ of 5 is 5/2.303 here) | 2.303 |
 | `activation`: a mean over n features | a sum over them (DAFL's paper, not its code) | 1/n |
@@ -53,6 +55,7 @@ __all__ = [
     "data_free",
     "features",
     "images",
+    "label_spaces",
     "latents",
     "logits",
     "penalties",

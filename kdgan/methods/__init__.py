@@ -11,6 +11,8 @@
 | generators.py | `generator_mimic`, `generator_distill`, `fused`: a large generator teaches a small one |
 | restoration.py | `restore`, `restore_distill`: restorers, image -> image |
 | style.py | `style`: style transfer |
+| incremental.py | `lwf`, `lwf_exemplar`, `replay`: new classes beside those of an old model; `gan_replay` |
+| transfer.py | `both_tasks`: a source and a target task at once |
 | vae.py | `vae`, `vae_distill`: variational autoencoders |
 | data_free.py | `dafl`, `dfad`, `zskt`, `dfq`: a student learns on images that a generator makes by its teacher's answers |
 | inversion.py | `deep_inversion`: on images that are themselves learned |
@@ -33,6 +35,7 @@ from kdgan.methods.adversarial import adversarial, nagan
 from kdgan.methods.data_free import dafl, dfad, dfq, zskt
 from kdgan.methods.gan import gan
 from kdgan.methods.generators import fused, generator_distill, generator_mimic
+from kdgan.methods.incremental import gan_replay, lwf, lwf_exemplar, replay
 from kdgan.methods.inversion import deep_inversion
 from kdgan.methods.kdgan import kdgan
 from kdgan.methods.logits import kd, logistic, mimic, noisy
@@ -43,6 +46,7 @@ from kdgan.methods.stealing import copy
 from kdgan.methods.style import style
 from kdgan.methods.supervised import supervised
 from kdgan.methods.together import joint, mutual
+from kdgan.methods.transfer import both_tasks
 from kdgan.methods.vae import vae, vae_distill
 
 BY_NAME: dict[str, Callable[..., Method]] = {
@@ -63,6 +67,11 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "restore": restore,
     "restore_distill": restore_distill,
     "style": style,
+    "lwf": lwf,
+    "lwf_exemplar": lwf_exemplar,
+    "replay": replay,
+    "gan_replay": gan_replay,
+    "both_tasks": both_tasks,
     "vae": vae,
     "vae_distill": vae_distill,
     "dafl": dafl,

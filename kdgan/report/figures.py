@@ -1,4 +1,4 @@
-"""The sections of figures that evaluators leave beside their numbers: matrices of counts, numbers per class, bars, examples.
+"""The sections of figures that evaluators leave beside their numbers: matrices, numbers per class, tables, bars, examples.
 
 A figure that belongs to one arm among several is shown of the arm that the report singles out. Each title is a section.
 """
@@ -138,6 +138,29 @@ def _dots_and_table(results: Results, record: Mapping[str, Any], array: np.ndarr
     return figure + folded(f"All {len(names)} as a table", rendering.as_html(table))
 
 
+def _crossed(results: Results, record: Mapping[str, Any]) -> str:
+    """Numbers [seeds, rows, columns] as a table of their means over seeds."""
+    array = np.asarray(results.evaluation[record["array"]], float)
+    rows, columns = ([str(name) for name in record.get(side) or ()] for side in ("rows", "columns"))
+    if array.shape[1:] != (len(rows), len(columns)) or not array.size:
+        return ""
+    measured = described({"": {"head": record.get("title"), **record}})[""]
+    readings = [
+        [measured.reading(mean_ci(array[:, r, c].tolist())) for c in range(len(columns))] for r in range(len(rows))
+    ]
+    places = numbers.decimals([half for row in readings for _, half in row], **measured.digits)
+    cell = lambda mean, half: (
+        Cell(numbers.with_interval(mean, half, places, unit=measured.unit), mean, half)
+        if numbers.is_number(mean)
+        else Cell("", known=False)
+    )
+    filled = tuple(Row(name, tuple(cell(*one) for one in row)) for name, row in zip(rows, readings, strict=True))
+    note = str(record.get("note") or "").rstrip(".")
+    interval = "; mean over seeds with its 95 % interval" if len(array) > 1 else ""
+    caption = f"{_whose(results, record, 1)}{interval}. {note + '.' if note else ''}".strip()
+    return f'{rendering.as_html(Table(tuple(columns), filled))}<p class="note">{sentence(caption)}</p>'
+
+
 def _picked(rows: list[Any], measured: Measured) -> tuple[list[Any], str]:
     """The rows that are drawn: of many the worst and the best, which is said."""
     if len(rows) <= NAMES:
@@ -204,4 +227,4 @@ def _card(card: Sequence[Sequence[str]], image: np.ndarray | None, caption: str)
     return f"<figure>{picture}<dl>{''.join(lines)}</dl></figure>"
 
 
-_DRAWN = {"matrix": _matrix, "values": _values, "bars": _bars, "cards": _cards}
+_DRAWN = {"matrix": _matrix, "values": _values, "crossed": _crossed, "bars": _bars, "cards": _cards}

@@ -63,7 +63,7 @@ def _data(inputs: Inputs) -> str:
     if inputs.has_training:
         rows.append("on the device" if inputs.on_device else f"streamed with {data.workers} workers")
     if inputs.has_training and inputs.has_classes:
-        rows += [_class_counts(inputs), *_unequal_shares(inputs)]
+        rows += [_class_counts(inputs), *_of_classes(inputs), *_unequal_shares(inputs)]
     rows += [f"{split}: {note}" for split, dataset in _splits(inputs).items() for note in dataset.notes]
     return _lines("data", rows)
 
@@ -82,7 +82,29 @@ def _class_counts(inputs: Inputs) -> str:
             return row
     if np.ptp(counts) == 0:
         return f"examples of each class: {counts[0]:,}"
-    return f"examples of a class: {_extremes(inputs, counts)}"
+    return f"examples of a class: {_extremes(inputs, counts, np.arange(len(counts)))}"
+
+
+def _of_classes(inputs: Inputs) -> list[str]:
+    """The classes of training examples, and the number of exemplars of others, where the config restricts them."""
+    data, partition = inputs.config, next(iter(inputs.partitions.values()))
+    if data.classes is None:
+        return []
+    counts = _counts(inputs, partition.train)
+    named = lambda numbers: _listed([inputs.class_names[number] for number in numbers])
+    rows = [f"trained on: {sum(counts[n] for n in data.classes):,} examples of {named(data.classes)}"] * bool(
+        data.classes
+    )
+    if data.exemplars_of:
+        total = data.exemplars * len(data.exemplars_of)
+        each = f"{data.exemplars:,} of each of {named(data.exemplars_of)}"
+        rows.append(f"exemplars: {each}, drawn by seed: {total:,} of {len(partition.train):,} training examples")
+    return rows
+
+
+def _listed(names: Sequence[str]) -> str:
+    """All names, or of many the first and the last one."""
+    return ", ".join(names) if len(names) <= MOST_CLASSES else f"{len(names)} classes, {names[0]} to {names[-1]}"
 
 
 def _unequal_shares(inputs: Inputs) -> list[str]:
@@ -92,10 +114,13 @@ def _unequal_shares(inputs: Inputs) -> list[str]:
     if inputs.config.labelled is not None:
         subsets["labelled"] = partition.train
     counts = {name: _counts(inputs, rows) for name, rows in subsets.items() if len(rows)}
+    named = inputs.config.classes
+    among = np.arange(inputs.num_classes) if named is None else np.asarray(named, np.int64)
+    present = among[_counts(inputs, np.arange(len(inputs.train)))[among] > 0]
     return [
-        f"{name}: {_extremes(inputs, of_classes)} examples of a class, since small classes cannot give an equal share"
+        f"{name}: {_extremes(inputs, of_classes, among)} examples of a class, since small classes cannot give an equal share"
         for name, of_classes in counts.items()
-        if np.ptp(of_classes[_counts(inputs, np.arange(len(inputs.train))) > 0]) > 1
+        if len(present) and np.ptp(of_classes[present]) > 1
     ]
 
 
@@ -103,8 +128,8 @@ def _counts(inputs: Inputs, rows: np.ndarray) -> np.ndarray:
     return np.bincount(inputs.train.label[rows], minlength=inputs.num_classes)
 
 
-def _extremes(inputs: Inputs, counts: np.ndarray) -> str:
-    names, low, high = inputs.train.class_names, np.argmin(counts), np.argmax(counts)
+def _extremes(inputs: Inputs, counts: np.ndarray, among: np.ndarray) -> str:
+    names, low, high = inputs.train.class_names, among[np.argmin(counts[among])], among[np.argmax(counts[among])]
     return f"{counts[low]:,} ({names[low]}) to {counts[high]:,} ({names[high]})"
 
 

@@ -51,10 +51,10 @@ class Figures:
 
 
 def of_arm(
-    figures: Figures, program: Program, stage: str, arm: str, finished: Mapping[str, Variables], evaluation: Evaluation,
-    workdir: pathlib.Path,
+    figures: Figures, program: Program, stage: str, arm: str, finished: Mapping[str, Variables],
+    results: Sequence[Mapping[str, Result]], evaluation: Evaluation, workdir: pathlib.Path,
 ) -> None:  # fmt: skip
-    """What the evaluators of the first seed's players show, and what they showed while these trained.
+    """What evaluators show of the first seed's players, also while these trained, and of all seeds' sums.
 
     Args:
       figures: that get them.
@@ -62,6 +62,7 @@ def of_arm(
       stage: its name.
       arm: its name.
       finished: entry -> variables of the first seed.
+      results: of each seed entry -> what was measured on the test split.
       evaluation: that has what evaluators need.
       workdir: whose samples/ has the images of while it trained.
     """
@@ -71,6 +72,10 @@ def of_arm(
             if evaluator.pictures is not None:
                 judged = evaluation.judged(program, player, variables, finished.__getitem__)
                 for figure in evaluator.pictures(evaluation.on(program).setting, judged):
+                    figures.add(figure, stage, arm, entry)
+            if evaluator.of_seeds is not None and entry in program.method.trained:
+                sums = [of_seed[entry].sums[evaluator.name] for of_seed in results]
+                for figure in evaluator.of_seeds(evaluation.on(program).setting, player, sums):
                     figures.add(figure, stage, arm, entry)
         steps, images = shown.read(workdir, stage, arm, entry)
         if steps and player in program.evaluators:

@@ -12,7 +12,8 @@ from kdgan.data import arrays, degrade, pairs, sources, splits, windows
 from kdgan.data.dataset import Dataset
 from kdgan.data.degrade import Degradation
 from kdgan.data.errors import ARGUMENTS, ArgumentError
-from kdgan.data.fields import IMAGE, LABEL, TARGETS, Field
+from kdgan.data.fields import IMAGE, LABEL, TARGETS, Field, expect
+from kdgan.data.restricted import restricted
 from kdgan.data.shaping import ReaderOver, matched, numbered_as, shaped
 from kdgan.data.views import MOST_PLACES
 from kdgan.run.config import ConfigError, plain
@@ -162,9 +163,12 @@ def load(run: Run, data_sets: Mapping[str, Dataset] | None = None) -> Inputs:
         for dataset in (train, test):
             check_finite(dataset)
         partitions = {
-            seed: splits.partition(balanced_by(train), validation=data.validation, labelled=data.labelled, seed=seed)
+            seed: _of_classes(
+                data, train, seed,
+                splits.partition(balanced_by(train), validation=data.validation, labelled=data.labelled, seed=seed),
+            )
             for seed in run.seeds
-        }
+        }  # fmt: skip
     except (ValueError, LookupError) as error:
         raise of_config(error) from error
     _check_alike(data, train, test)
@@ -225,6 +229,20 @@ def balanced_by(train: Dataset) -> np.ndarray:
     if train.has_labels and train.fields[LABEL].kind == "class":
         return train.label
     return np.zeros(len(train), np.int32)
+
+
+def _of_classes(data: Data, train: Dataset, seed: int, parts: splits.Partition) -> splits.Partition:
+    """A seed's partition, of the classes that the config names."""
+    named = data.classes is not None or data.exemplars or data.exemplars_of
+    if named:
+        try:
+            expect(train.fields, LABEL, "class")
+        except ValueError as error:
+            raise ArgumentError(f"{{classes}} and {{exemplars_of}} are of labels that are classes: {error}") from error
+    return restricted(
+        parts, balanced_by(train), num_classes=train.num_classes, classes=data.classes, exemplars=data.exemplars,
+        exemplars_of=data.exemplars_of, seed=seed,
+    )  # fmt: skip
 
 
 def _with_note(data: Data, train: Dataset) -> Dataset:

@@ -67,6 +67,11 @@ class Data:
     # examples set apart from the training split, the same for every seed, balanced by class where labels are classes
     validation: int = 0
     unlabelled_batch_size: int = 0  # examples without labels per step, from the rest of the training split
+    # numbers of the classes of which training, validation and unlabelled examples are taken, once these are drawn as above;
+    # they keep their numbers, and the test split is whole; None: all
+    classes: Sequence[int] | None = None
+    exemplars: int = 0  # training examples, drawn by seed, of each class of exemplars_of, beside those of classes
+    exemplars_of: Sequence[int] = ()  # classes of which only these remain: an exemplar memory, or a task of few labels
     mean: float | Sequence[float] = 0.0  # a pixel becomes (value/255 - mean)/std; a number, or one per channel
     std: float | Sequence[float] = 1.0  # likewise
     memory_mb: int = 4096  # a set larger than this streams through Grain instead of lying on the device
@@ -154,7 +159,8 @@ class Start:
     player: str = ""  # its name there; "": the same
     only: Sequence[str] = ()  # patterns of module paths, "conv*": only these parameters are taken
     skip: Sequence[str] = ()  # patterns of module paths that stay fresh
-    transfer: str | None = None  # from a wider or deeper network: "uniform", "low_rank", ... (kdgan/transfer.py)
+    # from a wider or deeper network: "uniform", "low_rank", ... (kdgan/transfer.py); from one with fewer classes: "grow"
+    transfer: str | None = None
     scale: float = 0.0  # transfer: 0.5 keeps the variance of the units' sums
     # layer of the player -> layer of a PyTorch file, where it cannot be told: {"stage1/block1/conv1": "layer1.0.conv1"}
     names: Mapping = empty()

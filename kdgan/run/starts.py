@@ -171,7 +171,10 @@ def _check_fits(here: Mapping[str, Any], there: Mapping[str, Any], start: schema
 def _hint(start: schema.Start) -> str:
     if start.only or start.skip or start.transfer:
         return ""
-    return "; take a part of it with only or skip, or cut it to size with transfer='uniform'"
+    return (
+        "; take a part of it with only or skip, or cut it to size with transfer='uniform', or, from one with fewer classes,"
+        " take transfer='grow'"
+    )
 
 
 def create_state(program: Program, stage: Stage, arm: str, seed: int, started: Mapping[str, Variables]) -> TrainState:

@@ -106,7 +106,8 @@ def summarise(
                     kept = kept.astype(np.int32) if np.issubdtype(kept.dtype, np.integer) else kept
                     arrays[f"{name}/{stage.name}/{arm.name}/{entry}"] = kept
             first = finished[stage.name][arm.name][run.seed]
-            figures.of_arm(pictures, program, stage.name, arm.name, first, evaluation, workdir)
+            measured = of_arms[arm.name]
+            figures.of_arm(pictures, program, stage.name, arm.name, first, measured, evaluation, workdir)
         took, steps = training[stage.name].seconds, len(run.seeds) * sum(arm.steps for arm in stage.arms)
         results[stage.name] = {
             "arms": arms,

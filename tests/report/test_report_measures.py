@@ -279,6 +279,24 @@ def test_a_matrix_tells_each_row_with_its_interval_over_seeds(tmp_path):
     assert rows == {"cat": "75.0 ± 63.5 %", "dog": "95.0 ± 63.5 %", "never seen": "–"}
 
 
+def test_numbers_by_row_and_column_are_a_table_of_each_arm(tmp_path):
+    # 0.8 and 0.7, half width 12.706·0.07071/√2 = 0.635; what is not known stays empty.
+    crossed = np.array([[[0.8, np.nan], [0.5, 0.9]], [[0.7, np.nan], [0.5, 0.9]]])
+    about = dict(
+        title="By task", rows=["first", "second"], columns=["cats", "dogs"], unit="%", scale=100.0, digits=[2, 1, 2]
+    )
+    shown = [figure("crossed", arm, "t", **about) for arm in ARMS]
+    text, page = page_of(write(tmp_path / "run", restoring_summary() | {"figures": shown}, {"t": crossed}))
+    assert page.headings.count("By task") == 1
+    table = text[text.index("By task") :]
+    assert re.findall(r'<th scope="col">([^<]*)</th>', table)[:2] == ["cats", "dogs"]
+    rows = re.findall(r'<th scope="row">(first|second)</th><td[^>]*>([^<]*)</td><td[^>]*>([^<]*)</td>', table)
+    assert rows == [("first", "75.0 ± 63.5 %", ""), ("second", "50.0 ± 0.0 %", "90.0 ± 0.0 %")] * 2
+    words = "".join(page.words).replace("\u00a0", " ")
+    for arm in ARMS:
+        assert words.count(f"student · {arm}, test split; mean over seeds with its 95 % interval.") == 1
+
+
 def test_figures_of_one_arm_among_several_follow_the_choice():
     from kdgan.report import figures
 

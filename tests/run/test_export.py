@@ -304,13 +304,18 @@ def least_squares():
 
 
 def test_every_evaluator_says_what_a_file_of_its_player_gives():
-    wanted = {"stylist": dict(images="a.png", content=("conv1",), style=("conv1",))}  # what there is no default of
+    # What there is no default of.
+    wanted = {
+        "stylist": dict(images="a.png", content=("conv1",), style=("conv1",)),
+        "incremental": dict(tasks=((0, 1),)),
+    }
     gives = {name: evaluators.build(name, **wanted.get(name, {})).gives for name in evaluators.BY_NAME}
     assert gives == {
         "classifier": "probabilities", "autoencoder": "images", "generator": "images", "tagger": "tags",
         "regressor": "values", "language": "probabilities", "restorer": "images", "stylist": "images",
         "virtual": "images",
         "robust": "probabilities", "answers": "probabilities",
+        "incremental": "probabilities",
     }  # fmt: skip
 
 
