@@ -44,6 +44,8 @@ REPEATED = {
     "mnist_gan_distill": {"quarter": (), "half": ("scratch", "adversarial", "fused", "fused_init")},
     "mnist_weights": {"full": ()},
     "incremental": {"step_2": ("finetune", "lwf"), "joint": ()},
+    "data_free": {"real": ("labels",), "free": ("gan",)},
+    "virtual_data": {"real_100": (), "real_1000": (), "virtual": ("images_100", "images_1000", "images_10000")},
     "transfer": {"target": ("started", "distilled"), "both": ("even",)},
     # tests/test_kdgan_configs.py runs every row.
     "kdgan_mnist": {"table": ("kd", "noisy", "codis", "nagan", "kdgan", "kdgan_ce")},
@@ -197,3 +199,21 @@ def test_letters_of_a_file_are_numbered_behind_the_digits():
     assert transfer.classes_of("emnist/letters", "") == tuple(range(11, 37))
     with pytest.raises(ValueError, match=r"target=npz:letters.npz: say how many classes it has, classes=26$"):
         transfer.get_config("target=npz:letters.npz")
+
+
+@pytest.mark.parametrize("chosen", ["mnist", "cifar10"])
+@pytest.mark.parametrize("method", ["zskt", "dafl", "dfad", "dfq", "deep_inversion", "cmi", "fast"])
+def test_each_method_without_data_is_a_valid_run_of_as_many_moves_of_the_student(method, chosen):
+    run = resolve(importlib.import_module("configs.data_free").get_config(f"method={method},set={chosen}"))
+    stages = {stage.name: stage for stage in run.stages}
+    assert "other" not in stages
+    assert stages["free"].data.train is None
+    moves = {arm.name: arm.steps * arm.method.get("student_repeats", 1) for arm in stages["free"].arms}
+    assert set(moves) == {"noise", "gan", "vae", method}
+    assert set(moves.values()) == {arm.steps for arm in stages["real"].arms}
+
+
+def test_another_set_to_learn_on_is_named_by_an_argument():
+    run = resolve(importlib.import_module("configs.data_free").get_config("set=mnist,other=npz:usps.npz"))
+    (stage,) = (stage for stage in run.stages if stage.name == "other")
+    assert stage.data.args == {"images": "npz:usps.npz", "measured": "mnist"}

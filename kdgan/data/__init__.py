@@ -11,6 +11,7 @@
 | `folder`, `npz`, `shipped` | a folder of images, class per sub-folder; files of arrays; tables that scikit-learn ships |
 | `folder_pairs`, `photographs` | two folders of images as pairs; photographs that scikit-image ships |
 | `union`, `digit_pairs` | several sets in one label space; pairs of UCI digits, a target task made of them |
+| `borrowed`, `photo_patches` | images of another set to learn on, without labels; patches of two photographs |
 | `slices` | splits as they are written: "train[:80%]" |
 | `tree`, `images` | which files of a folder are examples, and what is skipped; one image file, its header and pixels |
 | `shaping` | a loaded set with its images scaled and converted, its classes numbered as another's are |

@@ -97,6 +97,8 @@ def fitting(given: Any, output: Any, fields: Mapping[str, Any]) -> str | None:
     """
     if isinstance(output, Mapping):
         return "autoencoder" if "decoded" in output else None
+    if not hasattr(output, "shape"):  # several arrays
+        return None
     kind = {name: getattr(fields.get(name), "kind", None) for name in ("label", "target")}
     if len(output.shape) == 4:
         if kind["target"] == "image" and len(given[0][0].shape) == 4:

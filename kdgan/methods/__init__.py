@@ -16,6 +16,7 @@
 | vae.py | `vae`, `vae_distill`: variational autoencoders |
 | data_free.py | `dafl`, `dfad`, `zskt`, `dfq`: a student learns on images that a generator makes by its teacher's answers |
 | inversion.py | `deep_inversion`: on images that are themselves learned |
+| virtual.py | `virtual`: on images of a frozen generator, or on noise |
 | remembered.py | `cmi`, `fast`: on all images that were made so far |
 | robust.py | `robust_ce`, `trades`, `ard`, `rslad`: students that hold against small changes of their images |
 | stealing.py | `copy`: a student of a black box that gives probabilities or classes alone |
@@ -48,6 +49,7 @@ from kdgan.methods.supervised import supervised
 from kdgan.methods.together import joint, mutual
 from kdgan.methods.transfer import both_tasks
 from kdgan.methods.vae import vae, vae_distill
+from kdgan.methods.virtual import virtual
 
 BY_NAME: dict[str, Callable[..., Method]] = {
     "supervised": supervised,
@@ -81,6 +83,7 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "deep_inversion": deep_inversion,
     "cmi": cmi,
     "fast": fast,
+    "virtual": virtual,
     "robust_ce": robust_ce,
     "trades": trades,
     "ard": ard,

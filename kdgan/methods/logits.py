@@ -1,8 +1,9 @@
 """A student that learns from a frozen teacher's outputs: soft labels, logistic matching, mimicry, a noisy teacher.
 
 Each gives the student two terms: `ce` on the labels, and one that matches the teacher. With `unlabelled=True` the teacher
-is matched on the unlabelled images of the batch (`data.unlabelled_batch_size`), too; `ce` never sees them. What the two are
-for tags, numbers and tokens says `kdgan/methods/labels.py`.
+is matched on the unlabelled images of the batch (`data.unlabelled_batch_size`), too; `ce` never sees them. With
+`labels=False` there is no `ce`, and the data need no labels. What the two are for tags, numbers and tokens says
+`kdgan/methods/labels.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -56,6 +57,7 @@ def _matching(
     term: str,
     match: Callable[[Players, Any, Any, Any, Any], Any],
     *,
+    labels: bool,
     unlabelled: bool,
     label_kind: str,
     detail: str = "",
@@ -65,9 +67,9 @@ def _matching(
     def student(players, batch, key):
         x = images(batch, unlabelled)
         s, t = players.student(x), players.teacher(x)
-        labelled = s[: len(batch["image"])]
         mask = kept(label_kind, batch, unlabelled)
-        return {"ce": on_label(label_kind, labelled, batch), term: match(players, s, t, key, mask)}
+        ce = {"ce": on_label(label_kind, s[: len(batch["image"])], batch)} if labels else {}
+        return {**ce, term: match(players, s, t, key, mask)}
 
     return Method(Move("student", student, details={term: detail} if detail else None))
 
@@ -76,6 +78,7 @@ def kd(
     *,
     temperature: Value = 4.0,
     teacher_temperature: Value | None = None,
+    labels: bool = True,
     unlabelled: bool = False,
     label_kind: str = "class",
 ) -> Method:
@@ -97,32 +100,35 @@ def kd(
 
     detail = show("T", temperature) + ("" if teacher_temperature is None else ", " + show("T_t", teacher_temperature))
     detail = "" if label_kind == "number" else detail
-    return _matching("kd", match, unlabelled=unlabelled, label_kind=label_kind, detail=detail)
+    return _matching("kd", match, labels=labels, unlabelled=unlabelled, label_kind=label_kind, detail=detail)
 
 
-def logistic(*, unlabelled: bool = False, label_kind: str = "class") -> Method:
+def logistic(*, labels: bool = True, unlabelled: bool = False, label_kind: str = "class") -> Method:
     """Per-class sigmoid matching, Σ_c BCE(σ(t_c), σ(s_c)), k times its mean over classes; terms `ce`, `logistic`."""
     check_kind("logistic", label_kind, ("class", "tags", "tokens"), "numbers have no sigmoid, take kd or mimic")
     match = lambda players, s, t, key, mask: losses.sigmoid_matching(s, t, mask=mask)
-    return _matching("logistic", match, unlabelled=unlabelled, label_kind=label_kind)
+    return _matching("logistic", match, labels=labels, unlabelled=unlabelled, label_kind=label_kind)
 
 
-def mimic(*, unlabelled: bool = False, label_kind: str = "class") -> Method:
+def mimic(*, labels: bool = True, unlabelled: bool = False, label_kind: str = "class") -> Method:
     """Ba & Caruana 2014: ½‖s − t‖² on logits; terms `ce`, `mimic`.
 
     With k classes `mimic` is k/2 times the mean squared error that other code has (5 times it on ten classes).
     """
     check_kind("mimic", label_kind)
     match = lambda players, s, t, key, mask: losses.half_squared_error(s, t, mask=mask)
-    return _matching("mimic", match, unlabelled=unlabelled, label_kind=label_kind)
+    return _matching("mimic", match, labels=labels, unlabelled=unlabelled, label_kind=label_kind)
 
 
-def noisy(*, ratio: float = 0.5, sigma: float = 0.1, unlabelled: bool = False, label_kind: str = "class") -> Method:
+def noisy(
+    *, ratio: float = 0.5, sigma: float = 0.1, labels: bool = True, unlabelled: bool = False, label_kind: str = "class"
+) -> Method:  # fmt: skip
     """Sau & Balasubramanian 2016: mimicry of a teacher whose logits are perturbed; terms `ce`, `mimic` (as `mimic`'s).
 
     Args:
       ratio: share of the examples that are perturbed.
       sigma: standard deviation of the multiplicative noise: t' = (1 + ξ)·t, ξ ~ N(0, σ²).
+      labels: whether there is a term `ce`.
       unlabelled: match on unlabelled images, too.
       label_kind: kind of the label; the data's where a run is asked for.
     """
@@ -132,4 +138,4 @@ def noisy(*, ratio: float = 0.5, sigma: float = 0.1, unlabelled: bool = False, l
         return losses.half_squared_error(s, losses.perturb_logits(key, t, ratio=ratio, sigma=sigma), mask=mask)
 
     detail = f"{show('ratio', ratio)}, {show('σ', sigma)}"
-    return _matching("mimic", match, unlabelled=unlabelled, label_kind=label_kind, detail=detail)
+    return _matching("mimic", match, labels=labels, unlabelled=unlabelled, label_kind=label_kind, detail=detail)

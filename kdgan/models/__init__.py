@@ -46,6 +46,7 @@ from kdgan.models.lenet import KDGANLeNet, LeNet5
 from kdgan.models.memory import Memory
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
 from kdgan.models.moving_statistics import MovingStatistics
+from kdgan.models.noise_images import NoiseImages
 from kdgan.models.onnx_module import OnnxModule
 from kdgan.models.patch_critic import PatchCritic
 from kdgan.models.probabilities import LogProbabilities
@@ -57,7 +58,7 @@ from kdgan.models.text import CausalTransformer, EmbeddingBag, TextCNN, TextTran
 from kdgan.models.torch_module import TorchModule
 from kdgan.models.unet import UNet
 from kdgan.models.unshuffle import Unshuffle
-from kdgan.models.vae import VAE
+from kdgan.models.vae import VAE, VAEGenerator
 from kdgan.models.vgg import VGG
 from kdgan.models.wrn import WideResNet
 
@@ -90,6 +91,7 @@ __all__ = [
     "LogProbabilities",
     "Memory",
     "MovingStatistics",
+    "NoiseImages",
     "OnnxModule",
     "OutputDiscriminator",
     "PatchCritic",
@@ -157,6 +159,8 @@ MODELS: Mapping[str, Constructor] = {
     "sngan_generator": SNGANGenerator,
     "sngan_discriminator": SNGANDiscriminator,
     "vae": VAE,
+    "vae_generator": VAEGenerator,
+    "noise_images": NoiseImages,
     # Of distillation without data: a generator of standardised images, images as parameters, what CMI and Fast remember.
     "standardised_generator": StandardisedGenerator,
     "images": Images,

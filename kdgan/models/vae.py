@@ -150,3 +150,20 @@ class VAE(nn.Module):
         """
         decoded = self.decode(z, train=train)
         return nn.sigmoid(decoded) if self.likelihood == "bernoulli" else decoded
+
+
+class VAEGenerator(VAE):
+    """A VAE as a generator: z [b, d] -> the expected image [b, h, w, c]; its parameters are those of the VAE.
+
+    It starts from the VAE of an earlier stage, and stands where a method or an evaluator calls a generator.
+
+    Attributes: as of `VAE`.
+    """
+
+    def __call__(self, z: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b h w c"]:  # type: ignore[override]
+        """`generate` of z [b, d].
+
+        Raises:
+          ValueError: z is not [b, latent].
+        """
+        return self.generate(z, train=train)

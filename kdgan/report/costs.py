@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kdgan.report import latency, numbers
-from kdgan.report.entries import Entry, arm_records, cost_of, split_name, training_of
+from kdgan.report.entries import Entry, arm_records, cost_of, cost_of_entry, split_name, training_of
 from kdgan.report.table import Cell, Column, Row, Table
 
 SIZE: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
@@ -19,7 +19,7 @@ TRAINING, TIME = "training", "time"  # heads of columns
 
 def columns(summary: Mapping[str, Any], entries: Sequence[Entry]) -> list[Column]:
     """Of all rows: parameters, bytes, operations, latencies, operations and seconds of training, where they are known."""
-    costs = [cost_of(summary, entry.source[0], entry.player) for entry in entries]
+    costs = [cost_of_entry(summary, entry) for entry in entries]
     pixels, result = of_pixels(costs), []
     for key, head, write in SIZE:
         values = [operations(cost) if pixels and key == "flops" else cost.get(key) for cost in costs]
@@ -120,7 +120,7 @@ def _with_users(summary: Mapping[str, Any], stage: str, player: str, users: Sequ
 
 def points(summary: Mapping[str, Any], entries: Iterable[Entry], key: str) -> dict[str, float]:
     """Label of an entry -> its parameters or FLOPs, where they are known; FLOPs a pixel where all of them make images."""
-    costs = {entry.label: cost_of(summary, entry.source[0], entry.player) for entry in entries}
+    costs = {entry.label: cost_of_entry(summary, entry) for entry in entries}
     pixels = key == "flops" and of_pixels(costs.values())
     values = {label: operations(cost) if pixels else cost.get(key) for label, cost in costs.items()}
     return {label: float(value) for label, value in values.items() if numbers.is_number(value) and value > 0}

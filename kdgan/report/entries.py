@@ -85,10 +85,17 @@ def compared(summary: Mapping[str, Any], stage: str | None = None) -> tuple[str 
     return player, arms[player]
 
 
-def cost_of(summary: Mapping[str, Any], stage: str, player: str) -> Mapping[str, Any]:
-    """Parameters, FLOPs and latency of a player; it may have another size in another stage."""
-    of_stage = (((summary.get("stages") or {}).get(stage) or {}).get("cost") or {}).get(player)
-    return of_stage or (summary.get("cost") or {}).get(player) or {}
+def cost_of(summary: Mapping[str, Any], stage: str, player: str, arm: str | None = None) -> Mapping[str, Any]:
+    """Parameters, FLOPs and latency of a player; it may be another network in another stage, or in another arm."""
+    record = (summary.get("stages") or {}).get(stage) or {}
+    of_arm = (((record.get("arms") or {}).get(arm) or {}).get("cost") or {}).get(player)
+    return of_arm or (record.get("cost") or {}).get(player) or (summary.get("cost") or {}).get(player) or {}
+
+
+def cost_of_entry(summary: Mapping[str, Any], entry: Entry) -> Mapping[str, Any]:
+    """`cost_of` of the player of a row."""
+    stage, arm = entry.source
+    return cost_of(summary, stage, entry.player, arm)
 
 
 def training_of(summary: Mapping[str, Any], entry: Entry, what: str = "train_flops") -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from kdgan.report import costs, latency, numbers, origins
 from kdgan.report.choice import Choice, extreme
-from kdgan.report.entries import Entry, best_on_test_of, cost_of
+from kdgan.report.entries import Entry, best_on_test_of, cost_of_entry
 from kdgan.report.measured import Measured, primary
 
 VALIDATION, BEST_ON_TEST, PUBLISHED = "validation", "best on test", "published"  # heads of columns
@@ -52,7 +52,7 @@ def of_cost(summary: Mapping[str, Any], stage: str, heads: Sequence[str], entrie
     result = ["FLOPs: one forward pass of one example"] if "FLOPs" in heads else []
     if costs.A_PIXEL in heads:
         result.append("FLOPs a pixel: of one training window, over the pixels of what is made of it")
-    result += latency.notes(summary, [cost_of(summary, entry.source[0], entry.player) for entry in entries])
+    result += latency.notes(summary, [cost_of_entry(summary, entry) for entry in entries])
     if costs.TRAINING in heads:
         result.append("Training: floating-point operations of all players' updates, of one seed")
     if costs.TIME in heads:

@@ -7,7 +7,7 @@ import numpy as np
 
 from kdgan.report import choice, costs, numbers
 from kdgan.report.drawing import INK, LINE, SERIES, drawing, shortened, svg
-from kdgan.report.entries import Entry, compared, cost_of
+from kdgan.report.entries import Entry, compared, cost_of_entry
 from kdgan.report.measured import Measured, primary
 from kdgan.report.measured import of as measures_of
 from kdgan.report.plots import PANEL
@@ -105,7 +105,7 @@ def _dots(
 def head(summary: Mapping[str, Any], stage: str, cost: str) -> str:
     """What a cost is called: of players that make images of images operations are those of a pixel."""
     what = shown(summary, stage)
-    records = [cost_of(summary, entry.source[0], entry.player) for entry in what[1]] if what else []
+    records = [cost_of_entry(summary, entry) for entry in what[1]] if what else []
     return OF_PIXELS if cost == "flops" and costs.of_pixels(records) else COSTS[cost]
 
 

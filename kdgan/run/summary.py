@@ -108,6 +108,9 @@ def summarise(
             first = finished[stage.name][arm.name][run.seed]
             measured = of_arms[arm.name]
             figures.of_arm(pictures, program, stage.name, arm.name, first, measured, evaluation, workdir)
+        cost, other_costs = _cost(run, programs[stage.name], finished[stage.name], latencies)
+        for arm_name, of_arm in other_costs.items():
+            arms[arm_name]["cost"] = of_arm
         took, steps = training[stage.name].seconds, len(run.seeds) * sum(arm.steps for arm in stage.arms)
         results[stage.name] = {
             "arms": arms,
@@ -116,7 +119,7 @@ def summarise(
             "phases": dict(training[stage.name].phases),
             "memory": dict(training[stage.name].memory),
             "steps_per_second": steps / took if took else None,
-            "cost": _cost(run, programs[stage.name], finished[stage.name], latencies),
+            "cost": cost,
             **({"data": _data(inputs.stages[stage.name])} if stage.name in inputs.stages else {}),
         }
         if "label" in inputs.of(stage.name).test.fields:
@@ -323,21 +326,32 @@ def _best_on_test(watched: Sequence[Mapping[str, Any]], program: Program, stage:
 
 def _cost(
     run: Run, several: Sequence[Program], finished: Mapping[str, Any], latencies: Latencies
-) -> dict[str, dict[str, Any]]:
-    """Parameters and their bytes, operations per example, and latencies of every player of a stage."""
-    found: dict[str, dict[str, Any]] = {}
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Parameters and their bytes, operations per example, and latencies of every player of a stage.
+
+    Returns:
+      (player -> its cost in the first arm that has it, arm -> player -> its cost where it is another network there).
+    """
+    costs_of: dict[str, Any] = {}
+    other: dict[str, dict[str, Any]] = {}
+    networks: dict[str, Any] = {}
     for program in several:
-        for name in program.modules:
-            if name in found:
+        for name, module in program.local_modules.items():
+            if networks.setdefault(name, module) == module and name in costs_of:
                 continue
             parameters, operations = costs.player_cost(program, name)
             variables = finished[program.arms[0]][run.seed].get(name)
-            found[name] = {"parameters": parameters, "bytes": costs.parameter_bytes(program, name), "flops": operations}
+            cost = {"parameters": parameters, "bytes": costs.parameter_bytes(program, name), "flops": operations}
             if pixels := costs.output_pixels(program, name):
-                found[name]["pixels"] = pixels
+                cost["pixels"] = pixels
             if run.evaluate.latency and variables is not None:
-                found[name] |= latencies.of(program, name, variables)
-    return found
+                cost |= latencies.of(program, name, variables)
+            if name not in costs_of:
+                costs_of[name] = cost
+            else:
+                for arm in program.arms:
+                    other.setdefault(arm, {})[name] = cost
+    return costs_of, other
 
 
 def environment() -> dict[str, Any]:

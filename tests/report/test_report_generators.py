@@ -162,6 +162,16 @@ def test_a_player_costs_what_it_costs_in_its_stage():
     assert cost_of(summary, "quarter", "nobody") == {}
 
 
+def test_a_player_costs_what_it_costs_in_its_arm():
+    summary = make_generator_summary()
+    summary["stages"]["half"]["arms"]["kd"]["cost"] = {"student": {"parameters": 1234}}
+    table = tables.results_table(summary, "half")
+    parameters = [row.cells[table.columns.index("parameters")].text for row in table.rows]
+    assert [text == "1.23 k" for text in parameters] == [row.label == "student · kd" for row in table.rows]
+    assert cost_of(summary, "half", "student", "kd") == {"parameters": 1234}
+    assert cost_of(summary, "half", "student", "scratch") == cost_of(summary, "half", "student")
+
+
 def test_training_flops_stand_where_they_are_known():
     summary = make_generator_summary()
     table = tables.results_table(summary, "half")

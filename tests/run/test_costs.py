@@ -218,3 +218,17 @@ def test_what_has_no_axis_of_examples_is_given_as_it_is():
     shapes = [leaf.shape for leaf in (*args, kwargs["scale"], kwargs["label"])]
     assert shapes == [(64, 3), (), (3,), (64,)]
     assert forward({}, args, kwargs).shape == (64, 3)
+
+
+def test_a_player_that_is_another_network_in_an_arm_costs_there_what_that_costs(tmp_path):
+    made = tiny.config(seeds=1, steps=1)
+    wide = dict(lambdas=dict(student=dict(ce=1.0)), players=dict(student=dict(model_args=dict(hidden=(5,)))))
+    alone = dict(lambdas=dict(student=dict(ce=1.0)))
+    made.stages = common.named(alone=dict(arms=common.named(as_it_is=alone, wide=wide, again=alone), steps=1))
+    made.evaluate.latency = False
+    stage = kdgan.train(made, tmp_path, show=False)["stages"]["alone"]
+    count = lambda hidden: 64 * hidden + hidden + 10 * hidden + 10
+    (hidden,) = made.players.student.model_args.hidden
+    assert stage["cost"]["student"]["parameters"] == count(hidden) != count(5)
+    assert stage["arms"]["wide"]["cost"]["student"]["parameters"] == count(5)
+    assert not {"cost"} & {*stage["arms"]["as_it_is"], *stage["arms"]["again"]}
