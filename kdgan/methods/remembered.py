@@ -132,7 +132,9 @@ def fast(
             raise ValueError(f"method.{name} = {rate!r}: Adam's rate, above 0")
     adam = optax.scale_by_adam(b1=0.5, b2=0.999)
 
-    def terms_of(players: Players, image: jax.Array, key: Any, step: int) -> tuple[Terms, dict[str, LayerStatistics]]:
+    def terms_of(
+        players: Players, image: jax.Array, key: Any, step: int
+    ) -> tuple[Terms, Mapping[str, LayerStatistics]]:
         """(terms, batch statistics) of images at one inner step: classes are the same at each, what is seen is not."""
         seen = whole_view(jax.random.fold_in(fold_in_name(key, "whole"), step), image, padding, flip)
         answers = ask(players, seen, statistics=True)
@@ -205,7 +207,9 @@ def _student(latent: int, temperature: Value, padding: int, flip: bool, repeats:
 
 def _means(layers: Mapping[str, LayerStatistics]) -> jax.Array:
     """What the batch norms are given, averaged over pixels, side by side [b, Σ c]."""
-    return jnp.concatenate([layer.example_means for layer in layers.values()], axis=-1)
+    return jnp.concatenate(
+        [layer.example_means for layer in layers.values() if layer.example_means is not None], axis=-1
+    )
 
 
 def whole_view(key: Any, image: jax.Array, padding: int, flip: bool) -> jax.Array:
