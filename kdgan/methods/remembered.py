@@ -35,9 +35,8 @@ def cmi(
     """CMI (Fang et al. 2021): images whose features tell them from all that were made before.
 
     Terms of the generator, which moves with `contrast` and `memory`: `onehot`, `statistics`, `adversarial`, `contrastive`;
-    of the
-    student: `kd`. λ's of its script for CIFAR-10: 1, 1, 0.5, 0.8 and 1 (`data_free.PUBLISHED`); Adam of rate 1e-3 and b1
-      0.5 for the generator, SGD of rate 0.1 for the student, batches of 256.
+    of the student: `kd`. λ's of its script for CIFAR-10: 1, 1, 0.5, 0.8 and 1 (`data_free.PUBLISHED`); Adam of rate 1e-3 and
+    b1 0.5 for the generator, SGD of rate 0.1 for the student, batches of 256.
 
     `contrast` is given what the teacher's batch norms are given, averaged over pixels, of a part of each image and of the
     whole of it: the model `contrast`.
