@@ -61,9 +61,9 @@ def with_batch_statistics(
             layers.clear()  # a network without parameters is initialised first, by a call of its own
         if not isinstance(module, nn.BatchNorm):
             return call(*args, **kwargs)
-        before = _running(module)
+        before = _running(module) if module.has_variable("batch_stats", "mean") else None
         output = call(*args, **kwargs)
-        running_mean, running_variance = before or _running(module) or (None, None)
+        running_mean, running_variance = before or _running(module)
         x = args[0] if args else kwargs["x"]
         mean, variance = _of_input(x, module.axis)
         path = "/".join(module.path)
@@ -98,13 +98,14 @@ def blended(
     }
 
 
-def _running(module: nn.BatchNorm) -> tuple[Array, Array] | None:
-    """(mean, variance) that a layer keeps, once it has them."""
-    if not module.has_variable("batch_stats", "mean"):
-        return None
-    kept = (module.get_variable("batch_stats", kind) for kind in ("mean", "var"))
-    mean, variance = (value.astype(jnp.promote_types(value.dtype, jnp.float32)) for value in kept)
-    return mean.reshape(-1), variance.reshape(-1)
+def _running(module: nn.BatchNorm) -> tuple[Array, Array]:
+    """(mean, variance) that a layer keeps, as it does once it was called."""
+
+    def kept(kind: str) -> Array:
+        value: Array = module.get_variable("batch_stats", kind)
+        return value.astype(jnp.promote_types(value.dtype, jnp.float32)).reshape(-1)
+
+    return kept("mean"), kept("var")
 
 
 def _over(x: Array, axis: Any) -> list[int]:

@@ -85,7 +85,7 @@ def _inspect(name: str, method: game.Method) -> game.Inspection:
         "generator": generator, "images": models.Images(2, 8, 1), "memory": models.Memory(2),
         "contrast": models.Contrast(number=2, drawn=2),
     }  # fmt: skip
-    others = {
+    others: dict[str, dict[str, nn.Module]] = {
         **dict.fromkeys(WITHOUT_DATA, makers),
         "restore": restorers, "restore_distill": restorers, "style": stylists,
         "adversarial": outputs, "gan": images, "generator_mimic": images, "generator_distill": images, "fused": images,

@@ -119,7 +119,7 @@ def test_margins_by_hand():
     [
         (dict(epsilon=-0.1, steps=1), "epsilon = -0.1: a size in pixels"),
         (dict(epsilon=0.1, steps=0), "steps = 0: a whole number of at least 1"),
-        (dict(epsilon=0.1, steps=1.5), "steps = 1.5"),
+        (dict(epsilon=0.1, steps=True), "steps = True: a whole number of at least 1"),
         (dict(epsilon=0.1, steps=2, step_size=-1.0), "step_size = -1.0"),
     ],
 )

@@ -44,7 +44,8 @@ def train_until(config, workdir, stage, step):
 
     def watched(context, own, populations, *rest):
         nonlocal inside, made
-        inside, made = own.name == stage, populations[0].step
+        inside = own.name == stage
+        made = populations[0].step if inside else 0  # steps of other stages do not count
         reached = advance(context, own, populations, *rest)
         inside = False
         return reached

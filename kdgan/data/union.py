@@ -38,7 +38,9 @@ def load(split: str, *, names: Sequence[str], data_dir: str | None = None, trans
     if wrong := [place for place in transposed if place not in range(len(names))]:
         raise ValueError(f"transposed = {tuple(transposed)}: there is no set {wrong[0]}; they count from 0")
     sets = [load_one(name, split, data_dir=data_dir).decode() for name in names]
-    images, labels, called = [], [], []
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    called: list[str] = []
     for place, (name, dataset) in enumerate(zip(names, sets, strict=True)):
         if dataset.image is None or not dataset.has_labels or dataset.fields["label"].kind != "class":
             raise ValueError(

@@ -91,7 +91,7 @@ def batch_norm_statistics(
     norms = [
         _norm(layer.mean - layer.running_mean) + _norm(layer.variance - layer.running_variance) for layer in several
     ]
-    return sum(norms[1:], first * norms[0])
+    return sum(norms[1:], norms[0] * first)
 
 
 def adversarial_kl(

@@ -134,7 +134,7 @@ def _of_attention(
             raise ValueError(
                 f"{where} have shapes {s.shape} and {t.shape}; attention compares maps [b, h, w, c] of the same h and w"
             )
-        terms.append(weight * distance(_attention(s) - _attention(t)))
+        terms.append(distance(_attention(s) - _attention(t)) * weight)
     return sum(terms[1:], terms[0])
 
 

@@ -92,7 +92,8 @@ def ask(players: Players, image: jax.Array, features: Sequence[str] = (), *, sta
     paths = tuple(dict.fromkeys(features))
     call = lambda: players.teacher(image, features=paths) if paths else (players.teacher(image), {})
     if not statistics:
-        return Answers(*call(), {})
+        logits, found = call()
+        return Answers(logits, found, {})
     name = f"players.teacher ({type(innermost(players.teacher.module)).__name__})"
     (logits, found), layers = with_batch_statistics(call, name)
     return Answers(logits, found, layers)

@@ -89,7 +89,7 @@ def lwf_exemplar(*, old: Classes = None, new: Classes = None, label_kind: str = 
             )
         tags = label_spaces.columns(_one_hot(batch["label"], s.shape[-1]), learned)
         ce = logits.sigmoid_cross_entropy(label_spaces.columns(s, learned), tags)
-        if is_first:
+        if t is None:
             return {"ce": ce}
         return {"ce": ce, "kd": logits.sigmoid_matching(label_spaces.columns(s, known), label_spaces.columns(t, known))}
 

@@ -118,7 +118,7 @@ def _moved(key: Any, image: jax.Array, jitter: int, flip: bool) -> jax.Array:
     of_shift, of_flip = jax.random.split(key)
     if jitter:
         shift = jax.random.randint(of_shift, (2,), -jitter, jitter + 1)
-        image = jnp.roll(image, (shift[0], shift[1]), axis=(1, 2))
+        image = jnp.roll(image, shift, axis=(1, 2))
     return jnp.where(jax.random.bernoulli(of_flip), jnp.flip(image, axis=2), image) if flip else image
 
 

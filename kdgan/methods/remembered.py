@@ -35,9 +35,8 @@ def cmi(
     """CMI (Fang et al. 2021): images whose features tell them from all that were made before.
 
     Terms of the generator, which moves with `contrast` and `memory`: `onehot`, `statistics`, `adversarial`, `contrastive`;
-    of the
-    student: `kd`. λ's of its script for CIFAR-10: 1, 1, 0.5, 0.8 and 1 (`data_free.PUBLISHED`); Adam of rate 1e-3 and b1
-      0.5 for the generator, SGD of rate 0.1 for the student, batches of 256.
+    of the student: `kd`. λ's of its script for CIFAR-10: 1, 1, 0.5, 0.8 and 1 (`data_free.PUBLISHED`); Adam of rate 1e-3 and
+    b1 0.5 for the generator, SGD of rate 0.1 for the student, batches of 256.
 
     `contrast` is given what the teacher's batch norms are given, averaged over pixels, of a part of each image and of the
     whole of it: the model `contrast`.
@@ -132,7 +131,9 @@ def fast(
             raise ValueError(f"method.{name} = {rate!r}: Adam's rate, above 0")
     adam = optax.scale_by_adam(b1=0.5, b2=0.999)
 
-    def terms_of(players: Players, image: jax.Array, key: Any, step: int) -> tuple[Terms, dict[str, LayerStatistics]]:
+    def terms_of(
+        players: Players, image: jax.Array, key: Any, step: int
+    ) -> tuple[Terms, Mapping[str, LayerStatistics]]:
         """(terms, batch statistics) of images at one inner step: classes are the same at each, what is seen is not."""
         seen = whole_view(jax.random.fold_in(fold_in_name(key, "whole"), step), image, padding, flip)
         answers = ask(players, seen, statistics=True)
@@ -205,7 +206,9 @@ def _student(latent: int, temperature: Value, padding: int, flip: bool, repeats:
 
 def _means(layers: Mapping[str, LayerStatistics]) -> jax.Array:
     """What the batch norms are given, averaged over pixels, side by side [b, Σ c]."""
-    return jnp.concatenate([layer.example_means for layer in layers.values()], axis=-1)
+    return jnp.concatenate(
+        [layer.example_means for layer in layers.values() if layer.example_means is not None], axis=-1
+    )
 
 
 def whole_view(key: Any, image: jax.Array, padding: int, flip: bool) -> jax.Array:

@@ -65,10 +65,9 @@ class Contrast(nn.Module):
         old, counts = before[place], jnp.concatenate([jnp.ones(batch, bool), place < filled])
         first, last = nn.Dense(self.hidden or width, name="hidden"), nn.Dense(self.features, name="head")
 
-        def project(x: Array) -> Array:
-            x = last(nn.relu(first(x)))
+        def project(new: Array, earlier: Array) -> Array:
+            x = last(nn.relu(first(jnp.concatenate([new, earlier]))))
             squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
             return x / jnp.sqrt(jnp.where(squared > 0, squared, 1))
 
-        rows = [(local, old[:, :width]), (whole, old[:, width:])]
-        return *(project(jnp.concatenate(pair)) for pair in rows), counts
+        return project(local, old[:, :width]), project(whole, old[:, width:]), counts

@@ -37,7 +37,7 @@ class MovingStatistics(nn.Module):
             averages[path] = tuple(
                 self.variable("memory", name, jnp.zeros_like, value) for name, value in zip(names, new, strict=True)
             )
-        kept = {path: tuple(one.value for one in pair) for path, pair in averages.items()}
+        kept = {path: (mean.value, variance.value) for path, (mean, variance) in averages.items()}
         rate = jnp.where(begun.value > 0, self.rate, 0.0)
         mixed = blended(layers, kept, rate)
         if train and not self.is_initializing():

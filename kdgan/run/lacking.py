@@ -9,6 +9,7 @@ from kdgan.player import ALL, CACHED, UNLABELLED
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs
+from kdgan.run.no_data import PLACE
 
 # What a batch may hold beside the fields of the data.
 OF_BATCHES = (IMAGE, *TARGETS, AGAIN, UNLABELLED, ALL, CACHED, "noise")
@@ -27,6 +28,11 @@ def looked_up(error: KeyError, method: str, inputs: Inputs, where: str) -> Confi
     if not inputs.has_training:
         known = isinstance(name, str) and name in (*inputs.fields, *OF_BATCHES)
         return ConfigError(f"{where}.method = {method!r} reads the field {name!r} {_without_data()}") if known else None
+    if name == PLACE and PLACE not in inputs.train.fields:
+        return ConfigError(
+            f"{where}.method = {method!r} reads {PLACE!r}, which a batch without data has, and the stage has data; data ="
+            " None is accepted"
+        )
     if name == TARGET and TARGET not in inputs.train.fields:
         there = f"their fields are {', '.join(inputs.train.fields)}"
         why = run_inputs.only_in_test(inputs, TARGET) if TARGET in inputs.lacking else there

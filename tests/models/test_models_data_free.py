@@ -116,8 +116,8 @@ def test_contrast_projects_the_batch_beside_what_it_remembers():
         (first, other, counts), memory = run({**variables, **memory}, *new, jax.random.key(i))
     # By then it remembers the two batches before: those rows that count are of them, in pairs, and none twice.
     known = [projected(jnp.concatenate(pair)) for pair in ((local, draw(2, 2, 5)), (whole, draw(12, 2, 5)))]
-    places = []
-    for row, beside in zip(first[2:][counts[2:]], other[2:][counts[2:]], strict=True):
+    places, remembered = [], np.flatnonzero(counts[2:]) + 2
+    for row, beside in zip(np.asarray(first)[remembered], np.asarray(other)[remembered], strict=True):
         place = np.abs(known[0] - row).sum(-1).argmin()
         np.testing.assert_allclose(row, known[0][place], rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(beside, known[1][place], rtol=1e-3, atol=1e-4)

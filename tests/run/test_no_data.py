@@ -15,6 +15,7 @@ from configs import common
 from kdgan import data
 from kdgan.game import Method, Move
 from kdgan.losses.logits import half_squared_error
+from kdgan.methods.gan import size_of
 from kdgan.run import batches, build, command_line, explain, exportables, judging, prediction, stage_data, train
 from kdgan.run.config import ConfigError, resolve
 
@@ -32,11 +33,16 @@ def test_split_alone(split):
 test_split_alone.__test__ = False
 
 
+def places(batch):
+    """The numbers of a batch's rows, also of one of images."""
+    return batch["place"] if "place" in batch else jnp.arange(size_of(batch))
+
+
 def from_places():
     """The teacher's logits on images that are functions of the place alone: the same however members run."""
 
     def student(players, batch, key):
-        image = jnp.cos(batch["place"][:, None] * WAVES[None]).reshape(-1, 8, 8, 1)
+        image = jnp.cos(places(batch)[:, None] * WAVES[None]).reshape(-1, 8, 8, 1)
         return {"mimic": half_squared_error(players.student(image), players.teacher(image))}
 
     return Method(Move("student", student))
@@ -46,7 +52,7 @@ def from_noise():
     """The same on noise."""
 
     def student(players, batch, key):
-        image = jax.random.uniform(key, (len(batch["place"]), 8, 8, 1))
+        image = jax.random.uniform(key, (size_of(batch), 8, 8, 1))
         return {"mimic": half_squared_error(players.student(image), players.teacher(image))}
 
     return Method(Move("student", student))
@@ -269,6 +275,20 @@ def test_what_speaks_of_data_is_refused_in_one_line(what):
     with pytest.raises(ConfigError, match=message) as refused:
         explained(made)
     assert "\n" not in str(refused.value)
+
+
+def test_a_method_that_reads_the_places_of_a_stage_without_data_is_refused_where_there_are_data():
+    made = config()
+    made.stages.distill.data = {}
+    made.stages.distill.arms = common.named(wrong=dict(method="test_no_data.reads_places", lambdas={}))
+    message = r"arms\.wrong\.method = 'test_no_data\.reads_places' reads 'place', .* has data; data = None is accepted"
+    with pytest.raises(ConfigError, match=message) as refused:
+        explained(made)
+    assert "\n" not in str(refused.value)
+
+
+def reads_places():
+    return Method(Move("student", lambda players, batch, key: {"place": batch["place"]}))
 
 
 def test_a_key_error_of_a_methods_own_stays_one():
