@@ -137,9 +137,7 @@ def stages(name, method, other, *, image, latent, taught, drawn, moves, **of_set
             start=taught_by,
             arms=common.named(labels=dict(lambdas=dict(student=dict(ce=1.0)), beside=("teacher",)), kd=kd),
         ),
-        other=dict(
-            data=dict(name="kdgan.data.borrowed.load", args=dict(images=other, measured=name), validation=0), start=taught_by, **kd
-        ),
+        other=dict(data=borrowed(other, name), start=taught_by, **kd),
         free=dict(
             data=None,
             start=taught_by,
@@ -159,6 +157,11 @@ def stages(name, method, other, *, image, latent, taught, drawn, moves, **of_set
         ),
     )  # fmt: skip
     return made if other else {stage: fields for stage, fields in made.items() if stage != "other"}
+
+
+def borrowed(images, measured):
+    """Training images of another set, without labels, of which none could validate."""
+    return dict(name="kdgan.data.borrowed.load", args=dict(images=images, measured=measured), validation=0)
 
 
 def free(method, latent, moves):

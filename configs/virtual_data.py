@@ -26,8 +26,8 @@ def get_config(text=None):
     config.data.mean = config.data.std = 0.5  # tanh makes images in [-1, 1]
     config.data.validation = 200 if small else 5_000
     config.players = players(small)
-    config.stage.batch_size, config.stage.steps = (64, 1_500) if small else (128, 4_000)
-    config.stages = common.named(**stages(drawn=2_000 if small else 4_000))
+    config.stage.batch_size, config.stage.steps = (64, 1_000) if small else (128, 4_000)
+    config.stages = common.named(**stages(drawn=1_200 if small else 4_000))
     config.population.seeds = 3
     return config
 

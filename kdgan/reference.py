@@ -89,7 +89,8 @@ def _inspect(name: str, method: game.Method) -> game.Inspection:
         **dict.fromkeys(WITHOUT_DATA, makers),
         "restore": restorers, "restore_distill": restorers, "style": stylists,
         "adversarial": outputs, "gan": images, "generator_mimic": images, "generator_distill": images, "fused": images,
-        "gan_replay": images, "replay": {"generator": generator}, "vae": vaes, "vae_distill": vaes,
+        "gan_replay": images, "replay": {"generator": generator}, "virtual": {"generator": generator},
+        "vae": vaes, "vae_distill": vaes,
     }  # fmt: skip
     players = {**dict.fromkeys(("student", "teacher", "discriminator", "peer"), classifier), **others.get(name, {})}
     batch = {"image": jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}

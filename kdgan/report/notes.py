@@ -93,7 +93,7 @@ def _validation(
         if note.get("split") == "validation" and measured.name in note["measures"]:
             return str(note["text"]).rstrip(".")
     examples = sizes(summary, stage).get("validation")
-    size = f", {numbers.plural(examples, 'example')}" if isinstance(examples, int) else ""
+    size = f", {numbers.plural(examples, 'example')}" if isinstance(examples, int) and examples else ""
     return f"Validation: {measured.head} on the validation split{size}"
 
 

@@ -40,7 +40,7 @@ def test_a_set_of_ones_own_is_given_its_arguments():
 
 def test_patches_are_the_same_each_time_and_differ_from_split_to_split():
     first, second = (photo_patches.load("train", side=6, count=40) for _ in range(2))
-    assert first.image.shape == (40, 6, 6, 1) and first.image.dtype == np.uint8
+    assert (first.image.shape, first.image.dtype) == ((40, 6, 6, 1), np.uint8)
     assert "label" not in first.fields
     np.testing.assert_array_equal(first.image, second.image)
     assert len(np.unique(first.image.reshape(40, -1), axis=0)) > 30

@@ -87,6 +87,7 @@ CASES = {
     "dfad": ({"latent": 3, "student_repeats": 2}, without_data("generator")),
     "zskt": ({"latent": 3, "student_repeats": 2}, without_data("generator")),
     "dfq": ({"latent": 3, "student_repeats": 2}, without_data("generator")),
+    "virtual": ({"latent": 3}, without_data("generator")),
     "deep_inversion": ({"competition": "js", "norm": "image"}, without_data("images")),
     # A student that agrees with the teacher on some images, of which alone `adversarial` is.
     "cmi": (
@@ -103,7 +104,7 @@ CASES = {
     "rslad": ({"epsilon": 0.1, "steps": 2}, CLASSIFIERS),
     "copy": ({"noise": 0.5, "unlabelled": True}, CLASSIFIERS),
 }
-NO_DATA = ("dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")
+NO_DATA = ("virtual", "dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")
 # Of a batch: on several devices each takes these terms, or what it draws, of its share.
 OF_A_SHARE = ("dafl", "dfq", "deep_inversion", "cmi", "fast")
 STARTS = ("robust_ce", "trades", "ard", "rslad")  # their attacks start at random

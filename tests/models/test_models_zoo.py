@@ -7,7 +7,7 @@ import pytest
 from kdgan.models import MODELS, build
 
 DISCRIMINATORS = {"label_discriminator", "output_discriminator", "dcgan_discriminator", "sngan_discriminator"}
-GENERATIVE = {"dcgan_generator", "sngan_generator", "vae", "adapter"}
+GENERATIVE = {"dcgan_generator", "sngan_generator", "vae", "vae_generator", "adapter"}
 RESTORERS = {
     "identity",
     "bicubic",
@@ -22,7 +22,7 @@ RESTORERS = {
     "unet",
 }
 OF_IMAGES = {"johnson", "multistyle26", "patch_critic", "style_images"}
-WITHOUT_DATA = {"standardised_generator", "images", "memory", "contrast", "moving_statistics"}
+WITHOUT_DATA = {"standardised_generator", "noise_images", "images", "memory", "contrast", "moving_statistics"}
 OF_TEXT = {"embedding_bag", "text_cnn", "text_transformer", "causal_transformer"}
 CLASSIFIERS = sorted(MODELS.keys() - DISCRIMINATORS - GENERATIVE - OF_TEXT - RESTORERS - OF_IMAGES - WITHOUT_DATA)
 # For tests that trace: one per family and preset shape, the deep ones by their shallowest member.

@@ -207,6 +207,8 @@ def test_a_stage_on_data_of_its_own_tells_their_sizes():
     notes = tables.results_table(summary).notes
     assert notes[0].startswith("Test split, 11 examples")
     assert "Validation: PSNR on the validation split, 7 examples" in notes
+    summary["stages"]["restore"]["data"]["sizes"]["validation"] = 0  # it has none: another stage's is meant
+    assert "Validation: PSNR on the validation split" in tables.results_table(summary).notes
 
 
 def test_a_report_names_no_kind_of_player_and_no_measure():

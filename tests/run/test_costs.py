@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+import kdgan
 import players as small
 import tiny
 from configs import common
