@@ -155,8 +155,8 @@ def of_dfad(z):
 
 def of_zskt(z):
     """Its KL is divided by the ten classes, and lacks T²."""
-    both, teacher = ["student", "teacher"], z["in.teacher"]
-    maps = [nhwc(z[f"in.teacher_map_{i}"]) for i in (0, 1)]
+    both, teacher = ["student", "teacher"], jnp.asarray(z["in.teacher"])
+    maps = [jnp.asarray(nhwc(z[f"in.teacher_map_{i}"])) for i in (0, 1)]
     return {
         "generator_T1": (lambda s, t: data_free.adversarial_kl(s, t) / 10, both),
         "generator_T4": (lambda s, t: data_free.adversarial_kl(s, t, temperature=4.0) / (10 * 16), both),
@@ -187,7 +187,7 @@ def of_deepinversion(z):
 
 def of_cmi_fast(z):
     norm = norm_of(z["in.running_mean"], z["in.running_var"])
-    first = norm(nhwc(z["in.feature_a"]))
+    first = norm(jnp.asarray(nhwc(z["in.feature_a"])))
     averages = {"": (first.mean, first.variance)}
     weights = {name.partition("head.head.")[2]: value for name, value in z.items() if name.startswith("param.head")}
     half = z["in.bank"].shape[1] // 2
