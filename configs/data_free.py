@@ -15,11 +15,12 @@ kd         real images and the teacher's soft labels
 other      images of another data set, which the teacher labels
 noise      Gaussian noise, which the teacher labels
 gan, vae   what a GAN and a VAE make, which were trained on the real images before these were gone
-free       what `:method=` makes by the teacher's answers alone
+zskt, ...  what the method makes by the teacher's answers alone
 
 The last four have `data = None`: they open no training split, and nothing selects one of their steps. The teacher, the GAN
 and the VAE have seen real images. `:other=npz:/path` takes another set (or `folder:/path`), scaled to the images' size;
-patches of two photographs are what the digits have. A teacher of one's own: --config.players.teacher.weights=file.
+patches of two photographs are what the digits have. `:teacher=path` takes a teacher of one's own, a file of weights or a
+workdir, and trains none.
 """
 
 from kdgan import config as common
@@ -40,7 +41,7 @@ METHODS = dict(
 
 
 def get_config(text=None):
-    chosen = common.arguments(text, method=tuple(METHODS), set=tuple(SETS), other="")
+    chosen = common.arguments(text, method=tuple(METHODS), set=tuple(SETS), other="", teacher="")
     name, method = chosen["set"], chosen["method"]
     of_set = SETS[name](method in WITH_BATCH_NORM)
     config = common.get_config()
@@ -49,6 +50,11 @@ def get_config(text=None):
     config.players = players(**of_set)
     config.stage.batch_size, config.stage.steps = of_set["batch_size"], of_set["moves"]
     config.stages = common.named(**stages(name, method, chosen["other"], **of_set))
+    if chosen["teacher"]:
+        config.players.teacher = dict(of_set["teacher"], weights=chosen["teacher"])
+        del config.stages["teacher"]
+        for stage in config.stages.values():
+            stage.start = {player: start for player, start in stage.get("start", {}).items() if player != "teacher"}
     config.population.seeds = 3
     return config
 
@@ -63,7 +69,7 @@ def of_digits(batch_norm):
     return dict(
         pixels=(0.305, 0.376), image=dict(image_size=8, channels=1), latent=32, width=16, batch_size=64,
         teacher=dict(**teacher, optimizer=adam(2e-3)), student=dict(**student, optimizer=adam(5e-3)),
-        moves=1_500, taught=400, drawn=800,
+        moves=2_000, taught=400, drawn=700,
     )  # fmt: skip
 
 
@@ -71,8 +77,8 @@ def of_mnist(batch_norm):
     teacher, student = (resnet(8), resnet(4)) if batch_norm else (dict(model="lenet5"), dict(model="lenet5_half"))
     return dict(
         pixels=(0.1307, 0.3081), image=dict(image_size=28, channels=1), latent=100, width=16, batch_size=128,
-        teacher=dict(**teacher, optimizer=adam(2e-3)), student=dict(**student, optimizer=adam(2e-3)),
-        moves=20_000, taught=4_000, drawn=3_000,
+        teacher=dict(**teacher, optimizer=adam(2e-3)), student=dict(**student, optimizer=adam(3e-3)),
+        moves=10_000, taught=4_000, drawn=3_000,
     )  # fmt: skip
 
 

@@ -9,8 +9,9 @@ learn; by adversarial training, TRADES, ARD and RSLAD, the last two by the robus
 
 Before that the clean teacher is stolen. A thief has 300 images that the teacher never saw, and a network as large; it knows
 the teacher's probabilities, or only the class that it takes, with or without noise of σ = 2 on its logits. `labelled` is
-what those images are worth with true labels. Agreement says how good the copy is; what the noise costs the honest user is
-the teacher's accuracy with noise. No setting was tuned.
+what those images are worth with true labels. A thief without any image (stage `steal_free`, `data = None`) makes some by a
+generator, for which it needs the teacher's gradients (ZSKT), or asks about noise. Agreement says how good the copy is; what
+the noise costs the honest user is the teacher's accuracy with noise. No setting was tuned.
 """
 
 from kdgan import config as common
@@ -22,15 +23,22 @@ def get_config(arguments=""):
     epsilon = common.arguments(arguments, epsilon=(0.1, 0.02, 0.05, 0.2, 0.3))["epsilon"]
     config = common.get_config()
     config.data.train, config.data.validation = "train[:70%]", 150
+    config.data.mean, config.data.std = 0.305, 0.376  # of the digits, as the generator of `steal_free` makes images
     attack = dict(epsilon=epsilon, steps=5)
     judged = (dict(name="robust", epsilon=epsilon, steps=20, measures=("pgd",)), "classifier")
 
     cosine = lambda rate: dict(learning_rate=rate, schedule="cosine")
     large = dict(model="cnn", model_args=dict(features=(16, 32), dense=128))
     small = dict(model="cnn", model_args=dict(features=(4, 8), dense=16))
+    image = dict(image_size=8, channels=1)
     config.players = common.named(
         teacher=dict(**large, optimizer=cosine(2e-3), evaluate=judged),
         student=dict(**small, optimizer=cosine(1e-2), evaluate=judged),
+        generator=dict(
+            model="standardised_generator",
+            model_args=dict(**image, features=16),
+            optimizer=dict(**cosine(1e-3), b1=0.5),
+        ),
     )
     config.stage.batch_size, config.stage.steps = 32, STEPS
     arm = lambda method, **lambdas: dict(method=method, lambdas=lambdas)
@@ -55,6 +63,25 @@ def get_config(arguments=""):
                 labels=copied(answers="labels"),
                 noisy=copied(noise=NOISE),
                 noisy_labels=copied(answers="labels", noise=NOISE),
+            ),
+        ),
+        steal_free=dict(
+            data=None,
+            players=dict(student=dict(**large, optimizer=cosine(2e-3), evaluate="classifier")),
+            start=dict(teacher="teacher/plain"),
+            arms=common.named(
+                zskt=dict(
+                    **arm(
+                        dict(name="zskt", latent=32, student_repeats=4),
+                        student=dict(kd=1.0),
+                        generator=dict(adversarial=1.0),
+                    ),
+                    steps=STEPS // 4,
+                ),
+                noise=dict(
+                    **arm(dict(name="virtual", latent=64), student=dict(kd=1.0)),
+                    players=dict(generator=dict(model="noise_images", model_args=image)),
+                ),
             ),
         ),
         distill=dict(

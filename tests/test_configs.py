@@ -39,7 +39,11 @@ REPEATED = {
         "eye": ("adv_100",),
     },
     "style": {"distill": ("losses", "distilled")},
-    "robust": {"steal": ("labels", "noisy"), "distill": ("scratch", "kd", "robust_ce", "rslad")},
+    "robust": {
+        "steal": ("labels", "noisy"),
+        "steal_free": ("noise",),
+        "distill": ("scratch", "kd", "robust_ce", "rslad"),
+    },
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
     "mnist_gan_distill": {"quarter": (), "half": ("scratch", "adversarial", "fused", "fused_init")},
     "mnist_weights": {"full": ()},
@@ -211,6 +215,15 @@ def test_each_method_without_data_is_a_valid_run_of_as_many_moves_of_the_student
     moves = {arm.name: arm.steps * arm.method.get("student_repeats", 1) for arm in stages["free"].arms}
     assert set(moves) == {"noise", "gan", "vae", method}
     assert set(moves.values()) == {arm.steps for arm in stages["real"].arms}
+
+
+def test_a_teacher_of_ones_own_is_not_trained():
+    run = resolve(importlib.import_module("configs.data_free").get_config("teacher=mine.msgpack"))
+    assert [stage.name for stage in run.stages] == ["gan", "vae", "real", "other", "free"]
+    for stage in run.stages:
+        for arm in stage.arms:
+            assert "teacher" not in arm.method.get("player", "")
+            assert stage.name == "vae" or arm.start["teacher"].checkpoint.endswith("mine.msgpack")
 
 
 def test_another_set_to_learn_on_is_named_by_an_argument():

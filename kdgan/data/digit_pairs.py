@@ -14,7 +14,7 @@ from kdgan.data.sources import load as load_one
 LEFT, RIGHT = range(0, 5), range(5, 10)
 
 
-def load(split: str, *, count: int = 60) -> Dataset:
+def load(split: str, *, count: int = 120) -> Dataset:
     """Images of two digits: one of 0 to 4 on the left, one of 5 to 9 on the right, each halved in its width.
 
     A half is the mean of neighbouring columns of a digit of the split. Which digits stand together is drawn, always the same

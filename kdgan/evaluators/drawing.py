@@ -24,7 +24,7 @@ class Maker:
 
     Attributes:
       module: Flax module.
-      latent: dimension of its noise.
+      latent: dimension of its noise; 0: it is given whole numbers [b], places, in its place.
       classes: number of classes it is conditioned on; 0: none.
       method: the module's function that makes an image of noise, where that is not its call.
       mean, std: of the data's pixels: an image of the player becomes image·std + mean, in [0, 1].
@@ -41,7 +41,7 @@ class Maker:
 
     def draw(self, variables: Any, noise: Any, label: Any = None) -> np.ndarray:
         """uint8 images [n, h, w, c] of noise [n, d], where d is at least `latent` (then its projection is taken)."""
-        noise = project(jnp.asarray(noise), self.latent)
+        noise = project(jnp.asarray(noise), self.latent) if self.latent else jnp.asarray(noise)
         label = balanced_labels(len(noise), self.classes) if label is None and self.classes else label
         forward, made = _forward(self), []
         for rows in batches(len(noise)):
@@ -98,7 +98,7 @@ def images(maker: Maker, variables: Any, noise: jax.Array, label: Any) -> jax.Ar
     """Images as players see them, float32 [n, h, w, c], neither cut off nor rounded; pure."""
     params = variables["params"]
     if maker.compute_dtype is not None:
-        params, noise = cast_floats(params, maker.compute_dtype), noise.astype(maker.compute_dtype)
+        params, noise = cast_floats(params, maker.compute_dtype), cast_floats(noise, maker.compute_dtype)
     given = (noise,) if label is None else (noise, label)
     image, _, _ = call_module(
         maker.module, {"params": params, **variables.get("model_state", {})}, *given, train=False, method=maker.method

@@ -48,6 +48,7 @@ def incremental(
       ValueError: no tasks, or none of that number; a class that is no number, or of two tasks.
     """
     portions = _checked(tasks)
+    before = (before,) if isinstance(before, str) else tuple(before)
     count = len(portions) if seen is None else seen
     if not 1 <= count <= len(portions) or isinstance(count, bool):
         raise ValueError(f"seen = {seen}: 1 to {len(portions)} of tasks, or None, is accepted")

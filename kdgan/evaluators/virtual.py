@@ -40,6 +40,7 @@ MEASURES = (
         **SHARE,
     ),
 )  # fmt: skip
+PLACES: Mapping[str, Any] = {"latent": 0, "conditional": False, "method": None}  # how images are drawn by their place
 BINS = 10  # of the histogram of confidence
 
 
@@ -62,7 +63,7 @@ def virtual(*, teacher: str = "teacher", by: str = "information", samples: int =
         raise ValueError(f"samples = {samples!r}: at least 1 is accepted")
 
     def draws(given: tuple, output: Any) -> Mapping[str, Any]:
-        drawn = drawn_from_noise(given, output)
+        drawn = PLACES if of_places(given, output) else drawn_from_noise(given, output)
         if by == LABELS and not drawn["conditional"]:
             raise ValueError(f"by = {by!r} is of a generator that is given labels, and this one is given noise alone")
         return drawn
@@ -77,11 +78,12 @@ def virtual(*, teacher: str = "teacher", by: str = "information", samples: int =
     def shown(setting: Setting, judged: Judged) -> Figure:
         maker = drawing.maker_of(setting, judged, draws(judged.given, judged.output))
         images = maker.draw(judged.variables, noise_of(maker, SHOWN_SEED, SHOWN))
-        return strip("Samples", images, note="Made of noise alone; what lies outside the pixels' range is cut off")
+        made_of = f"Made {_made_of(maker)} alone" if maker.latent else "Images that are parameters"
+        return strip("Samples", images, note=f"{made_of}; what lies outside the pixels' range is cut off")
 
     def pictures(setting: Setting, judged: Judged) -> list[Figure]:
         found = answers(setting, judged, NOISE_SEED["test"])
-        about = f"{samples:,} images made of noise"
+        about = f"{samples:,} images, made {_made_of(drawing.maker_of(setting, judged, draws(judged.given, judged.output)))}"
         return [
             shown(setting, judged),
             class_balance(found.probabilities, _names(setting, found.probabilities.shape[1]), teacher, about),
@@ -121,9 +123,24 @@ def gives_logits(output: Any) -> str | None:
     return f"gives {', '.join(output) if shape is None else list(shape)}, where a classifier gives [b, k]"
 
 
+def of_places(given: tuple, output: Any) -> bool:
+    """Whether a player makes images [b, h, w, c] of whole numbers [b], as `images` does, whose images are parameters."""
+    args, _ = given
+    first = next(iter(args), None)
+    return (
+        getattr(output, "ndim", 0) == 4 and getattr(first, "ndim", 0) == 1 and jnp.issubdtype(first.dtype, jnp.integer)
+    )
+
+
 def noise_of(maker: Maker, seed: int, count: int) -> jax.Array:
-    """[count, d]: of the generator's own dimension, whatever other players of the run are given."""
+    """[count, d]: of the generator's own dimension, whatever other players of the run are given; or the first places."""
+    if not maker.latent:
+        return jnp.arange(count)
     return jax.random.normal(jax.random.key(seed), (count, maker.latent))
+
+
+def _made_of(maker: Maker) -> str:
+    return "of noise" if maker.latent else "by place"
 
 
 def ask(maker: Maker, judged: Judged, teacher: Judged, seed: int, count: int) -> Answers:

@@ -66,7 +66,7 @@ def deep_inversion(
     def images(players, batch, key):
         number = number_of(players)
         place = batch["place"] if "place" in batch else jnp.arange(size_of(batch))
-        place = (place + players.step * size_of(batch)) % number
+        place = (place + players.step * size_of(batch) * devices_of(players)) % number
         image = players.images(place)
         seen = _moved(key, image, jitter, flip)
         answers = ask(players, seen, statistics=True)
@@ -106,6 +106,12 @@ def number_of(players: Players) -> int:
             f"players.images ({type(module).__name__}): a module with a number of images is wanted, as 'images'"
         )
     return module.number
+
+
+def devices_of(players: Players) -> Any:
+    """Over how many devices a batch is split, which the module of `images` knows by its `axis_name`."""
+    axis_name = getattr(innermost(players.images.module), "axis_name", None)
+    return 1 if axis_name is None else jax.lax.psum(1, axis_name)
 
 
 def drawn(players: Players, batch: Batch, key: Any) -> jax.Array:

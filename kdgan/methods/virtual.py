@@ -31,10 +31,12 @@ def virtual(
     """
     check_latent("latent", latent)
     check_temperature("temperature", temperature)
-    if classes < 0:
-        raise ValueError(f"method.classes = {classes}: 0, or of a conditional generator the number of its classes")
-    if images is not None and images < max(1, classes):
-        raise ValueError(f"method.images = {images}: at least {max(1, classes)} is accepted, or None")
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 0:
+        raise ValueError(f"method.classes = {classes!r}: 0, or of a conditional generator the number of its classes")
+    if images is not None and (isinstance(images, bool) or not isinstance(images, int) or images < max(1, classes)):
+        raise ValueError(
+            f"method.images = {images!r}: a whole number, at least {max(1, classes)}, is accepted, or None"
+        )
 
     def student(players: Players, batch: Batch, key: Any) -> dict[str, jax.Array]:
         noise, label = drawn(batch, key)

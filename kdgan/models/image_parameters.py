@@ -15,12 +15,15 @@ class Images(nn.Module):
       number: of images; the place is taken modulo it.
       image_size: h.
       channels: c.
+      axis_name: of the devices that split a batch, so that all images have their turn.
     """
 
     number: int = 256
     image_size: int = 32
     channels: int = 3
+    axis_name: str | None = None
 
+    over_devices = True
     output_range = None
 
     def __post_init__(self):

@@ -18,6 +18,7 @@ from kdgan.data.dataset import Dataset
 from kdgan.data.fields import Field
 from kdgan.evaluators import Evaluator
 from kdgan.evaluators.check import check_measures
+from kdgan.evaluators.virtual import of_places
 from kdgan.game import Inspection
 from kdgan.player import MAIN
 from kdgan.run import batches as run_batches
@@ -75,8 +76,9 @@ def of_players(
 
 
 def _is_judged_by_a_teacher(several: Sequence[Evaluator], player: str, inspection: Inspection) -> bool:
-    """Whether a generator of a stage without data is judged by the stage's teacher, and not by images of the data."""
-    if [one.name for one in several] != ["generator"]:
+    """Whether what makes images in a stage without data is judged by the stage's teacher, and not by images of the data."""
+    by_name = [one.name for one in several] == ["generator"]
+    if not by_name and not (not several and of_places(inspection.inputs[player], inspection.outputs[player])):
         return False
     outputs = {name: output for name, output in inspection.outputs.items() if name != player}
     calls = _built(VIRTUAL, "{}").calls

@@ -381,3 +381,28 @@ def test_confidence_is_of_the_teachers_logits():
     logits = Maps().apply({"params": state.params["teacher"], **state.model_state["teacher"]}, image)
     np.testing.assert_allclose(metrics["generator/onehot"], losses.one_hot(logits).mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics["generator/balance"], losses.balance(logits), rtol=1e-5)
+
+
+def test_images_take_turns_the_same_however_a_batch_is_split():
+    """Of 12 images a step of 4 moves four, the next step the next four: on one device, and on two that share them."""
+    method = methods.build("deep_inversion", variation="", jitter=0, flip=False, student_repeats=0)
+    modules = {**OF_IMAGES, "images": models.Images(12, 4, 1)}
+    batch = {"place": jnp.arange(4, dtype=jnp.int32)}
+    state = small.make_state(
+        method, modules, example=batch, lambdas={"images": {"ce": 1.0, "statistics": 0.0}}, rate=1.0
+    )
+
+    def moved(split):
+        local = {**modules, "images": models.Images(12, 4, 1, axis_name="batch" if split else None)}
+        step = make_train_step(method, local, {"images": optax.sgd(1.0)}, axis_name="batch" if split else None)
+        over = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name="batch") if split else step
+        after, rows = state, []
+        for _ in range(3):
+            before = after.params["images"]["images"]
+            given = {"place": batch["place"].reshape(2, 2)} if split else batch
+            after, _ = over(after, given)
+            changed = np.abs(np.asarray(after.params["images"]["images"] - before)).max((1, 2, 3)) > 0
+            rows.append(np.flatnonzero(changed).tolist())
+        return rows
+
+    assert moved(split=False) == moved(split=True) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
