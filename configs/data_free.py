@@ -1,6 +1,6 @@
 """A student without data: what is left of real images when only the teacher is given away.
 
-python -m kdgan.main --config=configs/data_free.py --workdir=runs/data_free
+python -m kdgan.main --config=configs/data_free.py --workdir=runs/data_free      # about three minutes on 2 idle CPU cores
 python -m kdgan.main --config=configs/data_free.py:method=deep_inversion --workdir=runs/deep_inversion
 python -m kdgan.main --config=configs/data_free.py:set=mnist,method=zskt --workdir=runs/mnist_free
 
@@ -16,6 +16,10 @@ other      images of another data set, which the teacher labels
 noise      Gaussian noise, which the teacher labels
 gan, vae   what a GAN and a VAE make, which were trained on the real images before these were gone
 zskt, ...  what the method makes by the teacher's answers alone
+
+On the digits (three seeds, test accuracy, %): labels 91.1 ± 1.9, kd 90.9 ± 2.7, gan 87.4 ± 5.6, vae 81.8 ± 3.5, zskt
+81.8 ± 7.7, noise 68.9 ± 10.0, other 50.0 ± 13.7; more in results/other_data.md. λ's are the published ones (ZSKT without its
+attention term, for which names of maps are wanted); learning rates of the digits were not tuned.
 
 The last four have `data = None`: they open no training split, and nothing selects one of their steps. The teacher, the GAN
 and the VAE have seen real images. `:other=npz:/path` takes another set (or `folder:/path`), scaled to the images' size;

@@ -1,6 +1,6 @@
 """From ten digits to other classes with few labels: what a source model gives to a target task, without download.
 
-python -m kdgan.main --config=configs/transfer.py --workdir=runs/transfer      # about three minutes on 2 idle CPU cores
+python -m kdgan.main --config=configs/transfer.py --workdir=runs/transfer      # about 90 s on 2 idle CPU cores
 python -m kdgan.main --config=configs/transfer.py:labels=100,target=npz:letters.npz,classes=26 --workdir=runs/letters
 
 Source: the UCI digits. Target: two digits in one small image, 25 classes (`kdgan.data.digit_pairs`), ten labels of each,
@@ -18,6 +18,9 @@ lwf          started, the source model's outputs kept on target images (λ 1, T 
 Stage `both`, started, which sees source examples that the source model was not trained on, too:
 even         both tasks at once
 errors       source examples weighted by the source model's errors on them: w = (ε + 1 − p(y|x)) over its mean in the batch
+
+Ten seeds, the target's accuracy by its own outputs, %: scratch 64.3 ± 3.3, started 62.9 ± 3.6, distilled 59.1 ± 3.8, lwf
+61.5 ± 4.0; even 56.3 ± 4.3, errors 48.1 ± 4.2. What lwf and the last two keep of the source: results/other_data.md.
 
 The source model learns from the first half of the training split, all else from the second, so that its errors in `both` are
 held-out ones. A batch of `both` is larger, so that a step sees about as many target examples as one of `target`. Nothing is
