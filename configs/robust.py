@@ -1,6 +1,6 @@
 """Safety of what is taught, on the UCI digits: does a student inherit its teacher's robustness, and what does a thief learn?
 
-python -m kdgan.main --config=configs/robust.py --workdir=runs/robust
+python -m kdgan.main --config=configs/robust.py --workdir=runs/robust      # about three minutes on 2 idle CPU cores
 python -m kdgan.main --config=configs/robust.py:epsilon=0.05 --workdir=runs/robust_0.05
 
 Attacks move every pixel of [0, 1] by ε = 0.1 at most: PGD of 20 steps judges, PGD of 5 steps trains. Two teachers, trained
@@ -12,6 +12,10 @@ the teacher's probabilities, or only the class that it takes, with or without no
 what those images are worth with true labels. A thief without any image (stage `steal_free`, `data = None`) makes some by a
 generator, for which it needs the teacher's gradients (ZSKT), or asks about noise. Agreement says how good the copy is; what
 the noise costs the honest user is the teacher's accuracy with noise. No setting was tuned.
+
+Three seeds, accuracy and accuracy under PGD-20, %: scratch 87.8 and 19.2, kd 88.0 and 21.1, kd_robust 89.0 and 30.2,
+robust_ce 83.0 and 51.8, trades 82.4 and 57.6, ard 83.8 and 51.9, rslad 85.2 and 53.1; intervals, and the thieves, in
+results/other_data.md.
 """
 
 from kdgan import config as common

@@ -1,6 +1,6 @@
 """Virtual data: a generator draws the images, the source model labels them, and the target model learns from nothing else.
 
-python -m kdgan.main --config=configs/virtual_data.py --workdir=runs/virtual_data
+python -m kdgan.main --config=configs/virtual_data.py --workdir=runs/virtual_data      # about 4 min on 2 idle CPU cores
 python -m kdgan.main --config=configs/virtual_data.py:set=mnist --workdir=runs/virtual_mnist
 
 How far do virtual images come towards real ones, against their number? A source model and a conditional GAN are trained on
@@ -9,6 +9,9 @@ classes that it was asked for. Then the data are gone: in stage `virtual` the ta
 soft labels (T 4) of 30, 100, 1,000 and 10,000 virtual images, or of new ones in every step (`endless`). It has
 `data = None`, and nothing selects a step. Stage `real` is what as many steps give on all real images, by their labels
 (`labels`) and by soft labels (`kd`); `real_30`, `real_100`, `real_1000` have soft labels of so many of them.
+
+On the digits (three seeds, test accuracy, %): 30 real images 77.9 ± 14.5, virtual 68.5 ± 20.2; 100: 87.2 ± 8.6 and
+81.5 ± 5.9; 1,000: 91.7 ± 3.5 and 85.2 ± 11.4; endless 86.1 ± 13.6. More in results/other_data.md.
 """
 
 from kdgan import config as common

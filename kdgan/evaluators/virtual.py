@@ -126,7 +126,7 @@ def gives_logits(output: Any) -> str | None:
 def of_places(given: tuple, output: Any) -> bool:
     """Whether a player makes images [b, h, w, c] of whole numbers [b], as `images` does, whose images are parameters."""
     args, _ = given
-    first = next(iter(args), None)
+    first: Any = next(iter(args), None)
     return (
         getattr(output, "ndim", 0) == 4 and getattr(first, "ndim", 0) == 1 and jnp.issubdtype(first.dtype, jnp.integer)
     )
