@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from kdgan.around import innermost
-from kdgan.module_calls import call_module, cast_floats, mode_argument
 from kdgan.norms import Norm, recorded
 from kdgan.player import (
     MissingPlayerError,
@@ -24,7 +23,10 @@ from kdgan.player import (
     Players,
     bind,
     cached_players,
+    call_module,
+    cast_floats,
     fold_in_name,
+    mode_argument,
 )
 
 __all__ = [

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from kdgan import models
 from kdgan.batch_statistics import LayerStatistics, blended, with_batch_statistics
-from kdgan.module_calls import call_module
+from kdgan.player import call_module
 
 
 def draw(seed, *shape):

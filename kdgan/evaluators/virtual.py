@@ -83,7 +83,9 @@ def virtual(*, teacher: str = "teacher", by: str = "information", samples: int =
 
     def pictures(setting: Setting, judged: Judged) -> list[Figure]:
         found = answers(setting, judged, NOISE_SEED["test"])
-        about = f"{samples:,} images, made {_made_of(drawing.maker_of(setting, judged, draws(judged.given, judged.output)))}"
+        about = (
+            f"{samples:,} images made {_made_of(drawing.maker_of(setting, judged, draws(judged.given, judged.output)))}"
+        )
         return [
             shown(setting, judged),
             class_balance(found.probabilities, _names(setting, found.probabilities.shape[1]), teacher, about),

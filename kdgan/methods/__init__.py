@@ -102,8 +102,9 @@ def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparamet
 
     Args:
       name: a key of `BY_NAME`, or a dotted path.
-      of_data: what the data say, `{"label_kind": "tags", "pixels": {"mean": 0.5, "std": 0.5}}`: a method that has such an
-        argument is given it. The hyper-parameters may say another kind of label; how images are normalised the data alone.
+      of_data: what the data say, `{"label_kind": "tags", "normalisation": {"mean": 0.5, "std": 0.5}}`: a method that has
+        such an argument is given it. The hyper-parameters may say another kind of label; how images are normalised is said
+        by the data alone.
       **hyperparameters: its arguments.
 
     Raises:

@@ -36,7 +36,7 @@ Outputs = Callable[[Any], Any]  # images -> the student's outputs
 
 def robust_ce(
     *, epsilon: Value = EPSILON, steps: int = STEPS, step_size: float | None = None, random_start: bool = True,
-    clean: bool = False, player: str = "student", label_kind: str = "class", pixels: Pixels | None = None,
+    clean: bool = False, player: str = "student", label_kind: str = "class", normalisation: Pixels | None = None,
 ) -> Method:  # fmt: skip
     """Adversarial training (Madry et al. 2018): max over ‖δ‖∞ ≤ ε of CE(y, player(x + δ)); term `robust_ce`.
 
@@ -48,10 +48,10 @@ def robust_ce(
       clean: whether the loss on clean images is a term, too, `ce`, as Goodfellow et al. have it with a half of each.
       player: who is trained; it leads.
       label_kind: kind of the label; the data's where a run is asked for.
-      pixels: {"mean", "std"} of images; the data's where a run is asked for.
+      normalisation: {"mean", "std"} of images; the data's where a run is asked for.
     """
     check_kind("robust_ce", label_kind, KINDS)
-    attack, detail = _attack(epsilon, steps, step_size, random_start, pixels)
+    attack, detail = _attack(epsilon, steps, step_size, random_start, normalisation)
 
     def terms(players, batch, key):
         own = {"ce": on_label(label_kind, players[player](batch["image"]), batch)} if clean else {}
@@ -63,7 +63,7 @@ def robust_ce(
 
 def trades(
     *, epsilon: Value = EPSILON, steps: int = STEPS, step_size: float | None = None, player: str = "student",
-    label_kind: str = "class", pixels: Pixels | None = None,
+    label_kind: str = "class", normalisation: Pixels | None = None,
 ) -> Method:  # fmt: skip
     """TRADES (Zhang et al. 2019, eq. 5): CE(y, s(x)) + β·max over ‖δ‖∞ ≤ ε of KL(s(x) ‖ s(x + δ)); terms `ce`, `robust_kl`.
 
@@ -77,10 +77,10 @@ def trades(
       step_size: in pixels; None: 2.5·ε/steps.
       player: who is trained; it leads.
       label_kind: kind of the label; the data's where a run is asked for.
-      pixels: {"mean", "std"} of images; the data's where a run is asked for.
+      normalisation: {"mean", "std"} of images; the data's where a run is asked for.
     """
     check_kind("trades", label_kind, KINDS)
-    attack, detail = _attack(epsilon, steps, step_size, True, pixels)
+    attack, detail = _attack(epsilon, steps, step_size, True, normalisation)
 
     def terms(players, batch, key):
         clean = players[player](batch["image"])
@@ -94,7 +94,7 @@ def trades(
 
 def ard(
     *, epsilon: Value = EPSILON, steps: int = STEPS, step_size: float | None = None, random_start: bool = True,
-    objective: str = OF_LABEL, temperature: Value = 30.0, label_kind: str = "class", pixels: Pixels | None = None,
+    objective: str = OF_LABEL, temperature: Value = 30.0, label_kind: str = "class", normalisation: Pixels | None = None,
 ) -> Method:  # fmt: skip
     """ARD (Goldblum et al. 2020): (1 − α)·CE(y, s(x)) + α·T²·KL(t(x) ‖ s(x + δ)), logits over T; terms `ce`, `robust_kd`.
 
@@ -110,13 +110,13 @@ def ard(
       objective: "label" or "teacher".
       temperature: T of `robust_kd`, a number or a schedule of the step.
       label_kind: kind of the label; the data's where a run is asked for.
-      pixels: {"mean", "std"} of images; the data's where a run is asked for.
+      normalisation: {"mean", "std"} of images; the data's where a run is asked for.
     """
     check_kind("ard", label_kind, KINDS)
     check_temperature("temperature", temperature)
     if objective not in (OF_LABEL, OF_TEACHER):
         raise ValueError(f"method.objective = {objective!r}: accepted are {OF_LABEL}, {OF_TEACHER}")
-    attack, detail = _attack(epsilon, steps, step_size, random_start, pixels)
+    attack, detail = _attack(epsilon, steps, step_size, random_start, normalisation)
 
     def student(players, batch, key):
         clean, taught = players.student(batch["image"]), players.teacher(batch["image"])
@@ -134,7 +134,7 @@ def ard(
 
 def rslad(
     *, epsilon: Value = EPSILON, steps: int = STEPS, step_size: float | None = None, random_start: bool = True,
-    label_kind: str = "class", pixels: Pixels | None = None,
+    label_kind: str = "class", normalisation: Pixels | None = None,
 ) -> Method:  # fmt: skip
     """RSLAD (Zi et al. 2021): KL(t(x) ‖ s(x)) and KL(t(x) ‖ s(x + δ)), δ making the latter large; terms `kd`, `robust_kd`.
 
@@ -147,10 +147,10 @@ def rslad(
       step_size: in pixels; None: 2.5·ε/steps.
       random_start: whether the attack begins at a random point of the ball, drawn for each image; else at the image.
       label_kind: kind of the label; the data's where a run is asked for.
-      pixels: {"mean", "std"} of images; the data's where a run is asked for.
+      normalisation: {"mean", "std"} of images; the data's where a run is asked for.
     """
     check_kind("rslad", label_kind, KINDS)
-    attack, detail = _attack(epsilon, steps, step_size, random_start, pixels)
+    attack, detail = _attack(epsilon, steps, step_size, random_start, normalisation)
 
     def student(players, batch, key):
         clean, taught = players.student(batch["image"]), players.teacher(batch["image"])
@@ -161,7 +161,7 @@ def rslad(
     return Method(Move("student", student, details={"robust_kd": detail}))
 
 
-def _attack(epsilon: Value, steps: int, step_size: float | None, random_start: bool, pixels: Pixels | None):
+def _attack(epsilon: Value, steps: int, step_size: float | None, random_start: bool, normalisation: Pixels | None):
     """(`attack(players, player, batch, key, objective of outputs) -> images`, what an explanation says of it)."""
     try:
         attacks.check(epsilon, steps, step_size)
@@ -174,7 +174,7 @@ def _attack(epsilon: Value, steps: int, step_size: float | None, random_start: b
         start = _start(batch, key) if random_start else None
         return attacks.pgd(
             lambda moved: objective(outputs(moved)), image, epsilon=value_at(epsilon, players.step), steps=steps,
-            step_size=step_size, start=start, pixels=pixels or UNIT,
+            step_size=step_size, start=start, pixels=normalisation or UNIT,
         )  # fmt: skip
 
     return attack, f"PGD-{steps}, {show('ε', epsilon)}"

@@ -15,7 +15,7 @@ from kdgan.methods.logits import images, show
 
 def copy(
     *, answers: str = "probabilities", noise: float = 0.0, seed: int = 0, unlabelled: bool = False,
-    label_kind: str = "class", pixels: Pixels | None = None,
+    label_kind: str = "class", normalisation: Pixels | None = None,
 ) -> Method:  # fmt: skip
     """Model extraction (Tramèr et al. 2016, Orekondy et al. 2019): −Σ_c a_c log softmax(s)_c of answers a; term `copy`.
 
@@ -27,7 +27,7 @@ def copy(
       seed: of that noise.
       unlabelled: ask about unlabelled images, too.
       label_kind: kind of the label; the data's where a run is asked for. Classes alone are accepted.
-      pixels: {"mean", "std"} of images; the data's where a run is asked for.
+      normalisation: {"mean", "std"} of images; the data's where a run is asked for.
     """
     check_kind("copy", label_kind, ("class",))
     try:
@@ -38,7 +38,7 @@ def copy(
     def student(players, batch, key):
         query = images(batch, unlabelled)
         told = black_box.answer(
-            players.teacher(query), query, answers=answers, noise=noise, seed=seed, pixels=pixels or UNIT
+            players.teacher(query), query, answers=answers, noise=noise, seed=seed, pixels=normalisation or UNIT
         )
         return {"copy": cross_entropy(players.student(query), told)}
 

@@ -17,7 +17,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
-from kdgan.module_calls import call_module
+from kdgan.player import call_module
 
 _EPSILON = 1e-20  # under the root, of features that are zero in all channels
 

@@ -143,8 +143,9 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         raise ConfigError(f"config.data: {error}") from error
     try:
         hyperparameters = {name: _hyperparameter(name, value, arm.steps) for name, value in arm.method.items()}
-        of_pixels = {"mean": inputs.config.mean, "std": inputs.config.std}
-        method = methods.build(of_data={"label_kind": kind_of(inputs.fields), "pixels": of_pixels}, **hyperparameters)
+        normalisation = {"mean": inputs.config.mean, "std": inputs.config.std}
+        of_data = {"label_kind": kind_of(inputs.fields), "normalisation": normalisation}
+        method = methods.build(of_data=of_data, **hyperparameters)
         # Modules without an axis name: shapes are traced outside of any device axis.
         inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}

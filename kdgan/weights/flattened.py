@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from kdgan.module_calls import call_module
+from kdgan.player import call_module
 from kdgan.state import variable_shapes
 from kdgan.weights.axes import (
     CHANNELS,

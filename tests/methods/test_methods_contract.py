@@ -23,7 +23,7 @@ RESTORERS = {
 }  # fmt: skip
 WITHOUT_DATA = {
     "generator": small.Paints(), "student": small.Plain(), "teacher": small.Net(), "images": models.Images(8, 4, 1),
-    "memory": models.Memory(16), "contrast": models.Contrast(3, 0, 16, 8),
+    "memory": models.Memory(16), "contrast": models.Contrast(3, 8, 16, 8),
 }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ CASES = {
     "deep_inversion": ({"competition": "js", "norm": "image"}, without_data("images")),
     # A student that agrees with the teacher on some images, of which alone `adversarial` is.
     "cmi": (
-        {"latent": 3, "padding": 1},
+        {"latent": 3, "contrast_temperature": 1.0, "padding": 1},
         {**without_data("generator", "contrast", "memory"), "student": small.Plain(6)},
     ),
     "fast": (

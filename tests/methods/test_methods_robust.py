@@ -60,7 +60,7 @@ def bound(params=None, step=0):
 
 
 def terms(name, *, batch=None, params=None, step=0, pixels=None, **hyperparameters):
-    of_data = {"pixels": pixels} if pixels else {}
+    of_data = {"normalisation": pixels} if pixels else {}
     method = methods.build(name, of_data=of_data, epsilon=hyperparameters.pop("epsilon", EPSILON), **hyperparameters)
     given = batch or {"image": jnp.asarray(IMAGES), "label": jnp.asarray(LABELS), "noise": jnp.asarray(NOISE)}
     return method.moves[0].terms(bound(params, step), given, jax.random.key(1))
@@ -119,8 +119,10 @@ def test_pixels_are_those_of_the_data():
     params = {"student": undone, "teacher": PARAMS["teacher"]}
     found = terms("robust_ce", batch=seen, params=params, pixels={"mean": mean, "std": std}, steps=4)
     np.testing.assert_allclose(found["robust_ce"], ce(S - SIGN * REACH), rtol=1e-4)
-    with pytest.raises(ValueError, match=r"method\.pixels = .*: the data say .*; leave it out"):
-        methods.build("trades", of_data={"pixels": {"mean": mean, "std": std}}, pixels={"mean": 0.0, "std": 1.0})
+    with pytest.raises(ValueError, match=r"method\.normalisation = .*: the data say .*; leave it out"):
+        methods.build(
+            "trades", of_data={"normalisation": {"mean": mean, "std": std}}, normalisation={"mean": 0.0, "std": 1.0}
+        )
 
 
 def test_gradients_are_those_at_the_images_that_were_found():
