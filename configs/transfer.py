@@ -23,8 +23,8 @@ Ten seeds, the target's accuracy by its own outputs, %: scratch 64.3 ± 3.3, sta
 61.5 ± 4.0; even 56.3 ± 4.3, errors 48.1 ± 4.2. What lwf and the last two keep of the source: results/other_data.md.
 
 The source model learns from the first half of the training split, all else from the second, so that its errors in `both` are
-held-out ones. A batch of `both` is larger, so that with the pairs a step sees about as many target examples as one of `target`
-(of MNIST's digits there are too many for that). Nothing is selected: there is no validation split.
+held-out ones. A batch of `both` is larger, so that with the pairs a step sees about as many target examples as one of
+`target` (of MNIST's digits there are too many for that). Nothing is selected: there is no validation split.
 """
 
 from kdgan import config as common

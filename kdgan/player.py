@@ -330,30 +330,19 @@ def bind(
     lambdas=None,
 ) -> Players:  # fmt: skip
     """The players of one move: `trained` run in training mode, `moving` record their updates, `cached` do not run."""
-    bound = {
-        name: Player(
-            name,
-            modules[name],
-            params[name],
-            model_state.get(name, {}),
-            key=fold_in_name(key, name),
-            train=name in trained,
-            moves=name in moving,
-            compute_dtype=compute_dtype,
-            inputs=inputs,
-        )
-        for name in params
-    }
+    bound = {}
+    for name in params:
+        bound[name] = Player(
+            name, modules[name], params[name], model_state.get(name, {}), key=fold_in_name(key, name),
+            train=name in trained, moves=name in moving, compute_dtype=compute_dtype, inputs=inputs,
+        )  # fmt: skip
     return Players({**bound, **(cached or {})}, step, lambdas)
 
 
 # How a Linen module may call its training switch, and what it is then given.
 _MODES: Mapping[str, Callable[[bool], bool]] = {
-    "train": lambda train: train,
-    "training": lambda train: train,
-    "is_training": lambda train: train,
-    "deterministic": lambda train: not train,
-    "use_running_average": lambda train: not train,
+    **dict.fromkeys(("train", "training", "is_training"), lambda train: train),
+    **dict.fromkeys(("deterministic", "use_running_average"), lambda train: not train),
 }
 
 
@@ -379,21 +368,15 @@ def call_module(
     if method is not None:
         kwargs["method"] = method
     rngs = None if rng is None else {"params": rng}  # Linen falls back to this stream for every other one
+    if not features and not mutable:
+        return module.apply(variables, *args, rngs=rngs, **kwargs), {}, {}
     if not features:
-        if not mutable:
-            return module.apply(variables, *args, rngs=rngs, **kwargs), {}, {}
-        output, updates = module.apply(variables, *args, rngs=rngs, mutable=mutable, **kwargs)
-        return output, updates, {}
+        return *module.apply(variables, *args, rngs=rngs, mutable=mutable, **kwargs), {}
     output, updates = module.apply(
-        variables,
-        *args,
-        rngs=rngs,
-        mutable=[*(mutable or ()), "intermediates"],
-        capture_intermediates=lambda m, method: method == "__call__" and "/".join(m.path) in features,
-        **kwargs,
-    )
-    updates = dict(updates)
-    found = {}
+        variables, *args, rngs=rngs, mutable=[*(mutable or ()), "intermediates"],
+        capture_intermediates=lambda m, method: method == "__call__" and "/".join(m.path) in features, **kwargs,
+    )  # fmt: skip
+    updates, found = dict(updates), {}
     intermediates = updates.pop("intermediates", {})
     for path in features:
         node = functools.reduce(lambda tree, part: tree.get(part, {}), path.split("/"), intermediates)
