@@ -11,7 +11,7 @@ statistics are not touched by what is only tried. The student learns in training
 from the perturbed ones; its statistics take in both. No gradient goes through the attack.
 """
 
-import copy
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -182,9 +182,7 @@ def _attack(epsilon: Value, steps: int, step_size: float | None, random_start: b
 
 def _still(player: Any) -> Outputs:
     """A player in evaluation mode, recording nothing, whose parameters no gradient reaches."""
-    still = copy.copy(player)
-    still.params = jax.lax.stop_gradient(player.params)
-    return lambda images: still.stateless(images, train=False)
+    return functools.partial(player.at(jax.lax.stop_gradient(player.params)), train=False)
 
 
 def _start(batch: Batch, key: Any) -> Any:
