@@ -60,6 +60,8 @@ def get_config(text=None):
         for stage in config.stages.values():
             stage.start = {player: start for player, start in stage.get("start", {}).items() if player != "teacher"}
     config.population.seeds = 3
+    if name == "mnist":
+        config.parallel.convolutions = "rows"  # LeNets have few channels
     return config
 
 

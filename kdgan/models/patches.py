@@ -6,7 +6,7 @@ in turn would take on a CPU (benchmarks/README.md). Patches times a matrix becom
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,11 +27,8 @@ def convolve(
       padding: "SAME", "VALID", or (before, after) of height and width.
       **options: the rest of its arguments. With dilation, groups, or another number of axes it is called itself.
     """
-    direct = functools.partial(jax.lax.conv_general_dilated, image, kernel, window_strides, padding, **options)
-    dilated = any(math.prod(options.get(name) or (1,)) != 1 for name in ("lhs_dilation", "rhs_dilation"))
-    grouped = options.get("feature_group_count", 1) != 1 or options.get("batch_group_count", 1) != 1
-    if image.ndim != 4 or dilated or grouped or not _channels_last(options.get("dimension_numbers"), image.ndim):
-        return direct()
+    if not is_plain(image, options):
+        return jax.lax.conv_general_dilated(image, kernel, window_strides, padding, **options)
     sides, pads = kernel.shape[:2], padding
     if isinstance(pads, str):
         pads = jax.lax.padtype_to_pads(image.shape[1:3], sides, window_strides, pads)
@@ -54,6 +51,15 @@ def convolve(
     )  # fmt: skip
 
 
+def is_plain(image: Array, options: Mapping[str, Any]) -> bool:
+    """Whether a convolution is of images [b, h, w, c] and kernels [i, j, c, d], without dilation and groups."""
+    dilated = any(math.prod(options.get(name) or (1,)) != 1 for name in ("lhs_dilation", "rhs_dilation"))
+    grouped = options.get("feature_group_count", 1) != 1 or options.get("batch_group_count", 1) != 1
+    return (
+        image.ndim == 4 and not dilated and not grouped and _channels_last(options.get("dimension_numbers"), image.ndim)
+    )
+
+
 def _channels_last(numbers: Any, ndim: int) -> bool:
     """Whether a convolution's axes are those of Linen: [b, h, w, c] and [i, j, c, d]."""
     if numbers is None:
@@ -62,13 +68,13 @@ def _channels_last(numbers: Any, ndim: int) -> bool:
     return jax.lax.conv_dimension_numbers((1,) * ndim, (1,) * ndim, numbers) == linen
 
 
-def by_patches(step: Callable) -> Callable:
-    """`step` with every `nn.Conv` inside computed by patches; a layer that brings its own convolution keeps it."""
+def convolved_by(step: Callable, convolution: Callable = convolve) -> Callable:
+    """`step` with every `nn.Conv` inside computed by `convolution`; a layer that brings its own keeps it."""
 
     def replace(call: Callable, args: tuple, kwargs: dict[str, Any], context: nn.module.InterceptorContext) -> Any:
         layer = context.module
         if isinstance(layer, nn.Conv) and layer.conv_general_dilated is None:
-            object.__setattr__(layer, "conv_general_dilated", convolve)  # of this call's copy of the layer
+            object.__setattr__(layer, "conv_general_dilated", convolution)  # of this call's copy of the layer
         return call(*args, **kwargs)
 
     @functools.wraps(step)

@@ -285,7 +285,7 @@ def _check_ranges(run: Run) -> None:
             raise ConfigError(f"config.{name} = {value}: must be at least {low}")
     accepted = {
         "parallel.members": (run.parallel.members, ("auto", "in_turn", "unrolled", "vmap", "devices")),
-        "parallel.convolutions": (run.parallel.convolutions, ("auto", "direct", "patches")),
+        "parallel.convolutions": (run.parallel.convolutions, ("auto", "direct", "patches", "rows")),
         "parallel.compute": (run.parallel.compute, ("float32", "bfloat16")),
         **{
             f"{where}.on_bad_image": (data.on_bad_image, ("refuse", "skip"))

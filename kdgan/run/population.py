@@ -3,7 +3,7 @@
 import functools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 
 from kdgan import members, parallel
 from kdgan.members import Runner
-from kdgan.models.patches import by_patches
+from kdgan.models import patches, rows
 from kdgan.run import batches as run_batches
 from kdgan.run import build, costs, on_host, players
 from kdgan.run.inputs import Inputs
@@ -182,16 +182,23 @@ def chosen_members(run: Run, program: Program) -> str:
     return "unrolled" if share >= WORTH_SHARING and saved >= COMPILING else "in_turn"
 
 
-def convolves_by_patches(run: Run, program: Program) -> bool:
-    """`parallel.convolutions`, with auto decided: by patches where kernels are mapped on a CPU, and none is quantised.
+def convolution(run: Run, program: Program) -> Callable | None:
+    """`parallel.convolutions`, with auto decided; None: as XLA has it.
 
-    Patches would be rounded by other scales than images.
+    Auto is by patches where kernels are mapped on a CPU, and none is quantised: patches and rows would be rounded by other
+    scales than images. Rows are auto, with layers of few channels by rows on a CPU.
     """
-    if run.parallel.convolutions != "auto":
-        return run.parallel.convolutions == "patches"
+    wanted = run.parallel.convolutions
+    if wanted in ("direct", "patches"):
+        return patches.convolve if wanted == "patches" else None
     arms = [arm for stage in run.stages if stage.name == program.stage for arm in stage.arms]
     rounded = any(player.quantise for arm in arms if arm.name in program.arms for player in arm.players.values())
-    return not rounded and jax.default_backend() == "cpu" and chosen_members(run, program) == "vmap"
+    if rounded or jax.default_backend() != "cpu":
+        return None
+    mapped = patches.convolve if chosen_members(run, program) == "vmap" else None
+    if wanted == "auto":
+        return mapped
+    return functools.partial(rows.convolve_few, otherwise=mapped) if mapped else rows.convolve_few
 
 
 def how_members_run(run: Run, program: Program) -> str:
@@ -243,7 +250,8 @@ def _memory(run: Run, program: Program, inputs: Inputs) -> costs.Memory:
 def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
     """The runner for `parallel.members`, `parallel.devices` and k steps per call."""
     step = build.make_step(run, program)
-    step = by_patches(step) if convolves_by_patches(run, program) else step
+    if convolve := convolution(run, program):
+        step = patches.convolved_by(step, convolve)
     step = parallel.many_steps(step) if k > 1 else step
     size: dict[str, Any] = {"seeds": len(run.seeds), "arms": len(program.arms)}
     axis = 1 if k > 1 else 0  # of the examples in a member's batch

@@ -249,7 +249,8 @@ class Parallel:
     seeds_per_chunk: int | None = None  # seeds vmapped together; None: as many as memory holds
     steps_per_call: int | None = None  # steps in one compiled call; None: 1 on a CPU, 10 elsewhere
     # "direct": as XLA has them; "patches": as a matrix product, which under vmap beats a grouped convolution on a CPU;
-    # "auto": patches under vmap on a CPU
+    # "auto": patches under vmap on a CPU; "rows": the same, and on a CPU layers of few channels as rows of pixels times a
+    # band matrix, which makes a LeNet-5's step up to twice as fast
     convolutions: str = "auto"
     compute: str = "float32"  # "bfloat16": players compute in it on float32 parameters
     # compiled programs are kept for the next run in $JAX_COMPILATION_CACHE_DIR, else in the user's cache folder.

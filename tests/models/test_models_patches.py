@@ -1,4 +1,6 @@
-"""Convolutions by patches: the numbers of `lax.conv_general_dilated`, and no grouped convolution under vmap."""
+"""Convolutions by patches and by rows: the numbers of `lax.conv_general_dilated`; what is left to it."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +9,16 @@ import pytest
 from flax import linen as nn
 
 from kdgan import models
-from kdgan.models.patches import by_patches, convolve
+from kdgan.models import patches, rows
+from kdgan.models.patches import convolved_by
 
 LINEN = jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
 
+BOTH = pytest.mark.parametrize("convolve", [patches.convolve, rows.convolve])
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("sides", "strides", "padding"),
     [
@@ -22,7 +29,7 @@ LINEN = jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
         ((5, 2), (2, 1), ((1, 2), (0, 1))),
     ],
 )
-def test_values_and_gradients_are_those_of_the_convolution(sides, strides, padding):
+def test_values_and_gradients_are_those_of_the_convolution(convolve, sides, strides, padding):
     keys = jax.random.split(jax.random.key(0), 3)
     image, kernel = jax.random.normal(keys[0], (2, 7, 6, 3)), jax.random.normal(keys[1], (*sides, 3, 4))
     expected, pull = jax.vjp(
@@ -35,8 +42,9 @@ def test_values_and_gradients_are_those_of_the_convolution(sides, strides, paddi
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@BOTH
 @pytest.mark.parametrize("options", [{"rhs_dilation": (2, 2)}, {"feature_group_count": 3}])
-def test_what_patches_cannot_do_is_left_to_the_convolution(options):
+def test_what_they_cannot_do_is_left_to_the_convolution(convolve, options):
     image = jax.random.normal(jax.random.key(0), (2, 7, 6, 3))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 3 // options.get("feature_group_count", 1), 6))
     arguments = (image, kernel, (1, 1), "SAME")
@@ -49,10 +57,29 @@ def test_members_of_a_model_side_by_side_need_no_convolution():
     image = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
     members = jax.vmap(module.init, in_axes=(0, None))(jax.random.split(jax.random.key(1), 2), image)
     forward = jax.vmap(module.apply, in_axes=(0, None))
-    np.testing.assert_allclose(by_patches(forward)(members, image), forward(members, image), atol=1e-5)
+    np.testing.assert_allclose(convolved_by(forward)(members, image), forward(members, image), atol=1e-5)
     count = lambda function: jax.jit(function).lower(members, image).as_text().count("stablehlo.convolution")
-    assert count(by_patches(forward)) == 0
+    assert count(convolved_by(forward)) == 0
     assert count(forward) > 0  # and the model itself is as it was
+
+
+@pytest.mark.parametrize(
+    ("width", "channels", "features", "by_rows"),
+    [
+        (40, 1, 24, True),
+        (41, 1, 24, False),
+        (40, 1, 25, False),
+        (15, 6, 16, True),
+        (16, 6, 16, False),
+        (15, 6, 17, False),
+    ],
+)
+def test_rows_take_layers_of_few_channels_and_narrow_images(width, channels, features, by_rows):
+    image, kernel = jnp.ones((1, 5, width, channels)), jnp.ones((5, 5, channels, features))
+    ours = np.full((1, 1, width - 4, features), 25.0 * channels)
+    convolve_few = functools.partial(rows.convolve_few, otherwise=lambda image, *given, **options: -image)
+    convolved = convolve_few(image, kernel, (1, 1), "VALID", dimension_numbers=LINEN)
+    np.testing.assert_allclose(convolved, ours if by_rows else -image)
 
 
 def test_a_layer_with_a_convolution_of_its_own_keeps_it():
@@ -65,5 +92,5 @@ def test_a_layer_with_a_convolution_of_its_own_keeps_it():
     layer = nn.Conv(2, (3, 3), conv_general_dilated=own)
     variables = layer.init(jax.random.key(0), jnp.ones((1, 4, 4, 1)))
     calls.clear()
-    by_patches(layer.apply)(variables, jnp.ones((1, 4, 4, 1)))
+    convolved_by(layer.apply)(variables, jnp.ones((1, 4, 4, 1)))
     assert len(calls) == 1

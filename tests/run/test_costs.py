@@ -13,6 +13,7 @@ import players as small
 import tiny
 from configs import common
 from kdgan.metrics import cost
+from kdgan.models import patches, rows
 from kdgan.run import build, costs, explain, latency, population, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import resolve
@@ -131,19 +132,27 @@ def test_arms_are_unrolled_where_the_teachers_passes_saved_outweigh_the_compilat
 
 
 @pytest.mark.parametrize(
-    ("members", "convolutions", "expected"),
+    ("members", "convolutions", "by_rows", "by_patches"),
     [
-        ("vmap", "auto", True),
-        ("in_turn", "auto", False),
-        ("in_turn", "patches", True),
-        ("vmap", "direct", False),
+        ("vmap", "auto", False, True),
+        ("in_turn", "auto", False, False),
+        ("in_turn", "patches", False, True),
+        ("vmap", "direct", False, False),
+        ("in_turn", "rows", True, False),
+        ("vmap", "rows", True, True),
     ],
 )
-def test_convolutions_are_by_patches_where_kernels_are_mapped_or_the_config_says_so(members, convolutions, expected):
+def test_convolutions_are_by_patches_where_kernels_are_mapped_or_the_config_says_so(
+    members, convolutions, by_rows, by_patches
+):
     config = config_of(members)
     config.parallel.convolutions = convolutions
     run, _, programs = prepared(config)
-    assert population.convolves_by_patches(run, programs["distill"][0]) == expected
+    chosen = population.convolution(run, programs["distill"][0])
+    if by_rows:
+        assert getattr(chosen, "func", chosen) is rows.convolve_few
+        chosen = getattr(chosen, "keywords", {}).get("otherwise")
+    assert chosen is (patches.convolve if by_patches else None)
 
 
 @pytest.mark.parametrize(
