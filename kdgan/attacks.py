@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Integer
 
+from kdgan import whole_number
 from kdgan.losses.logits import at_least_float32
 
 Images = Any  # [b, h, w, c], or a tree of such arrays
@@ -119,8 +120,7 @@ def check(epsilon: Any, steps: Any, step_size: Any = None) -> None:
     for name, value in {"epsilon": epsilon, "step_size": step_size}.items():
         if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
             raise ValueError(f"{name} = {value}: a size in pixels of [0, 1], 0 or more, is accepted")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps = {steps!r}: a whole number of at least 1 is accepted")
+    whole_number.check("steps", steps)
 
 
 def _scaled(size: Any, image: Array, pixels: Pixels) -> Array:

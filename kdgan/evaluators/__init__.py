@@ -24,7 +24,7 @@ An evaluator from outside the package is named by its dotted path; nothing here 
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdgan.evaluators.answers import answers
@@ -41,9 +41,21 @@ from kdgan.evaluators.restorer import restorer
 from kdgan.evaluators.robust import robust
 from kdgan.evaluators.stylist import stylist
 from kdgan.evaluators.tagger import tagger
-from kdgan.evaluators.virtual import virtual
+from kdgan.evaluators.virtual import of_places, virtual
 
-__all__ = ["BY_NAME", "Chosen", "Evaluator", "Figure", "Judged", "Measure", "Setting", "build", "check", "fitting"]
+__all__ = [
+    "BY_NAME",
+    "Chosen",
+    "Evaluator",
+    "Figure",
+    "Judged",
+    "Measure",
+    "Setting",
+    "build",
+    "check",
+    "fitting",
+    "without_data",
+]
 
 BY_NAME: dict[str, Callable[..., Evaluator]] = {
     "classifier": classifier,
@@ -107,6 +119,21 @@ def fitting(given: Any, output: Any, fields: Mapping[str, Any]) -> str | None:
     if len(output.shape) == 3:
         return "language" if kind["target"] == "tokens" else None
     return OF_LABEL.get(kind["label"] or "class") if len(output.shape) == 2 else None
+
+
+def without_data(chosen: Sequence[str], given: Any, output: Any, beside: Mapping[str, Any]) -> str | None:
+    """The evaluator of what makes images in a stage without data, in the place of those chosen; None: they stay.
+
+    Args:
+      chosen: names of those that fit the player.
+      given: (args, kwargs) that the player is called with, as shapes.
+      output: shapes of its output.
+      beside: player -> output, of the other players, as shapes.
+    """
+    makes_images = [*chosen] == ["generator"] or (not chosen and of_places(given, output))
+    judges = virtual().calls  # the teacher, with what it must give
+    answered = all(name in beside and look(beside[name]) is None for name, look in judges.items())
+    return "virtual" if makes_images and answered else None
 
 
 def way_of(name: str) -> str | None:

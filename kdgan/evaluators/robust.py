@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from kdgan import attacks
+from kdgan import attacks, whole_number
 from kdgan.evaluators.classifier import SHARE, fits_classes
 from kdgan.evaluators.evaluator import Evaluator, Measure
 from kdgan.losses.logits import cross_entropy
@@ -46,8 +46,7 @@ def robust(
       ValueError: ε below 0, no step or start, an objective or a measure that there is not, or one that stands twice.
     """
     attacks.check(epsilon, steps, step_size)
-    if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 1:
-        raise ValueError(f"restarts = {restarts!r}: a whole number of at least 1 is accepted")
+    whole_number.check("restarts", restarts)
     if objective not in OBJECTIVES:
         raise ValueError(f"objective = {objective!r}: accepted are {', '.join(OBJECTIVES)}")
     ball = f"within {epsilon:.3g} of each pixel in [0, 1]"

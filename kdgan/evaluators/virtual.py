@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from kdgan import parallel
+from kdgan import parallel, whole_number
 from kdgan.evaluators import drawing
 from kdgan.evaluators.classifier import SHARE
 from kdgan.evaluators.drawing import Maker
@@ -59,8 +59,7 @@ def virtual(*, teacher: str = "teacher", by: str = "information", samples: int =
     names = [measure.name for measure in MEASURES]
     if by not in names:
         raise ValueError(f"by = {by!r}: accepted are {', '.join(names)}")
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise ValueError(f"samples = {samples!r}: at least 1 is accepted")
+    whole_number.check("samples", samples)
 
     def draws(given: tuple, output: Any) -> Mapping[str, Any]:
         drawn = PLACES if of_places(given, output) else drawn_from_noise(given, output)

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from kdgan import whole_number
 from kdgan.around import innermost
 from kdgan.batch_statistics import LayerStatistics, with_batch_statistics
 from kdgan.game import Batch, Method, Move, Players, Terms
@@ -139,8 +140,7 @@ def moves(
       ValueError: repeats are no whole number of at least 0.
     """
     lead = players if isinstance(players, str) else players[0]
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 0:
-        raise ValueError(f"method.{lead}_repeats = {repeats!r}: moves per step, a whole number of at least 0")
+    whole_number.check(f"method.{lead}_repeats", repeats, 0, unit="moves per step")
     return (Move(players, terms, repeats=repeats, details=details),) if repeats else ()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kdgan import whole_number
 from kdgan.data.diffaugment import diffaugment
 from kdgan.game import Batch, Method, Move, Players, Terms, fold_in_name
 from kdgan.losses import penalties
@@ -230,5 +231,4 @@ def fooling(
 
 
 def check_latent(name: str, latent: int) -> None:
-    if not isinstance(latent, int) or latent < 1:
-        raise ValueError(f"method.{name} = {latent!r}: the noise's dimension is a whole number of at least 1")
+    whole_number.check(f"method.{name}", latent, unit="the noise's dimension")

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kdgan import whole_number
 from kdgan.around import innermost
 from kdgan.game import Batch, Method, Players
 from kdgan.losses import data_free as losses
@@ -60,8 +61,7 @@ def deep_inversion(
     _check_name("competition", competition, COMPETITIONS)
     check_temperature("competition_temperature", competition_temperature)
     check_temperature("temperature", temperature)
-    if isinstance(jitter, bool) or not isinstance(jitter, int) or jitter < 0:
-        raise ValueError(f"method.jitter = {jitter!r}: pixels, a whole number of at least 0")
+    whole_number.check("method.jitter", jitter, 0, unit="pixels")
 
     def images(players, batch, key):
         number = number_of(players)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from kdgan import whole_number
 from kdgan.batch_statistics import LayerStatistics
 from kdgan.data import augment
 from kdgan.data.resized_crop import resized_crop
@@ -124,8 +125,7 @@ def fast(
       ValueError: a value out of its range, or, while shapes are traced, a teacher without batch norm.
     """
     apart = _checked(latent, adversarial, temperature, padding, generator_repeats)
-    if isinstance(inner_steps, bool) or not isinstance(inner_steps, int) or inner_steps < 1:
-        raise ValueError(f"method.inner_steps = {inner_steps!r}: a whole number of at least 1")
+    whole_number.check("method.inner_steps", inner_steps)
     for name, rate in (("inner_rate", inner_rate), ("noise_rate", noise_rate)):
         if not rate > 0:
             raise ValueError(f"method.{name} = {rate!r}: Adam's rate, above 0")
@@ -187,8 +187,7 @@ def _checked(latent: int, adversarial: str, temperature: Value, padding: int, ge
     if generator_repeats == 0:
         raise ValueError("method.generator_repeats = 0: the generator's moves fill the memory; at least 1 is accepted")
     check_temperature("temperature", temperature)
-    if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
-        raise ValueError(f"method.padding = {padding!r}: pixels, a whole number of at least 0")
+    whole_number.check("method.padding", padding, 0, unit="pixels")
     return adversarial_of(adversarial)
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from kdgan import whole_number
 from kdgan.game import Batch, Method, Move, Players, fold_in_name
 from kdgan.losses import features as feature_losses
 from kdgan.losses import images as image_losses
@@ -53,8 +54,7 @@ def style(
       ValueError: an unknown choice, nothing that is asked for, or styles that do not go together. When called: other images
         than there are styles, or the player or the teacher changes the size of images.
     """
-    if isinstance(styles, bool) or not isinstance(styles, int) or styles < 1:
-        raise ValueError(f"method.styles = {styles!r}: a whole number of at least 1 is accepted")
+    whole_number.check("method.styles", styles)
     content, style = paths_of("content", content), paths_of("style", style)
     perceptual = paths_of("perceptual", perceptual)
     if not isinstance(teacher_styles, Sequence) or not all(isinstance(number, int) for number in teacher_styles):

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from kdgan import whole_number
 from kdgan.game import Batch, Method, Move, Players, fold_in_name
 from kdgan.losses import logits as losses
 from kdgan.methods.gan import check_latent, noise_of, size_of
@@ -31,12 +32,9 @@ def virtual(
     """
     check_latent("latent", latent)
     check_temperature("temperature", temperature)
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 0:
-        raise ValueError(f"method.classes = {classes!r}: 0, or of a conditional generator the number of its classes")
-    if images is not None and (isinstance(images, bool) or not isinstance(images, int) or images < max(1, classes)):
-        raise ValueError(
-            f"method.images = {images!r}: a whole number, at least {max(1, classes)}, is accepted, or None"
-        )
+    whole_number.check("method.classes", classes, 0, unit="those of a conditional generator, 0 of another")
+    if images is not None:
+        whole_number.check("method.images", images, max(1, classes), unit="None or images")
 
     def student(players: Players, batch: Batch, key: Any) -> dict[str, jax.Array]:
         noise, label = drawn(batch, key)

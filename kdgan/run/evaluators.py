@@ -18,7 +18,6 @@ from kdgan.data.dataset import Dataset
 from kdgan.data.fields import Field
 from kdgan.evaluators import Evaluator
 from kdgan.evaluators.check import check_measures
-from kdgan.evaluators.virtual import of_places
 from kdgan.game import Inspection
 from kdgan.player import MAIN
 from kdgan.run import batches as run_batches
@@ -33,7 +32,6 @@ from kdgan.state import variable_shapes
 NOT_MEASURED = ("discriminator", "adapter", "style_images", "memory")
 IF_IT_FITS = ("critic",)  # likewise, on data that have nothing by which what they give is judged
 NOTHING = "nothing"
-VIRTUAL = "virtual"  # what a generator is judged by in a stage without data
 
 
 def of_players(
@@ -62,8 +60,8 @@ def of_players(
         several = _named(name, arm.players[name].evaluate)
         if several is None:
             several = default(name, inspection.inputs[name], output, fields)
-            if not inputs.has_training and _is_judged_by_a_teacher(several, name, inspection):
-                several = (_built(VIRTUAL, "{}"),)
+            if not inputs.has_training:
+                several = _without_data(several, name, inspection)
         if several:
             chosen[name] = several
             _check_calls(name, several, inspection)
@@ -75,14 +73,12 @@ def of_players(
     return chosen
 
 
-def _is_judged_by_a_teacher(several: Sequence[Evaluator], player: str, inspection: Inspection) -> bool:
-    """Whether what makes images in a stage without data is judged by the stage's teacher, and not by images of the data."""
-    by_name = [one.name for one in several] == ["generator"]
-    if not by_name and not (not several and of_places(inspection.inputs[player], inspection.outputs[player])):
-        return False
-    outputs = {name: output for name, output in inspection.outputs.items() if name != player}
-    calls = _built(VIRTUAL, "{}").calls
-    return all(name in outputs and look(outputs[name]) is None for name, look in calls.items())
+def _without_data(several: tuple[Evaluator, ...], player: str, inspection: Inspection) -> tuple[Evaluator, ...]:
+    """Those that fit the player, or the one that judges without data what it makes."""
+    beside = {name: output for name, output in inspection.outputs.items() if name != player}
+    names = [one.name for one in several]
+    fitting = evaluators.without_data(names, inspection.inputs[player], inspection.outputs[player], beside)
+    return several if fitting is None else (_built(fitting, "{}"),)
 
 
 def _check_calls(player: str, several: Sequence[Evaluator], inspection: Inspection) -> None:

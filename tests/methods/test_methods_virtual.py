@@ -61,8 +61,8 @@ def test_classes_are_drawn_alike_and_an_image_keeps_its_class():
     ("given", "message"),
     [
         (dict(classes=-1), r"method\.classes = -1"),
-        (dict(images=0), r"method\.images = 0: a whole number, at least 1"),
-        (dict(images=9, classes=10), r"method\.images = 9: a whole number, at least 10"),
+        (dict(images=0), r"method\.images = 0: None or images, a whole number of at least 1"),
+        (dict(images=9, classes=10), r"method\.images = 9: None or images, a whole number of at least 10"),
         (dict(latent=0), r"method\.latent = 0"),
         (dict(temperature=0.0), r"method\.temperature"),
     ],
