@@ -29,9 +29,7 @@ def convolve(
     """
     if not is_plain(image, options):
         return jax.lax.conv_general_dilated(image, kernel, window_strides, padding, **options)
-    sides, pads = kernel.shape[:2], padding
-    if isinstance(pads, str):
-        pads = jax.lax.padtype_to_pads(image.shape[1:3], sides, window_strides, pads)
+    sides, pads = kernel.shape[:2], pads_of(image, kernel, window_strides, padding)
     padded = jnp.pad(image, ((0, 0), *pads, (0, 0)))
     # Of each axis, the pixels from the first to the last that one entry of the kernel meets.
     lengths = zip(padded.shape[1:3], sides, window_strides, strict=True)
@@ -49,6 +47,15 @@ def convolve(
         patches, kernel.reshape(-1, kernel.shape[-1]), (((3,), (0,)), ((), ())),
         precision=options.get("precision"), preferred_element_type=options.get("preferred_element_type"),
     )  # fmt: skip
+
+
+def pads_of(
+    image: Array, kernel: Array, window_strides: Sequence[int], padding: str | Sequence[tuple[int, int]]
+) -> Sequence[tuple[int, int]]:
+    """(before, after) of height and width, where `padding` may be "SAME" or "VALID"."""
+    if isinstance(padding, str):
+        return jax.lax.padtype_to_pads(image.shape[1:3], kernel.shape[:2], window_strides, padding)
+    return padding
 
 
 def is_plain(image: Array, options: Mapping[str, Any]) -> bool:

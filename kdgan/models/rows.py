@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kdgan.models.patches import is_plain
+from kdgan.models.patches import is_plain, pads_of
 
 # (pairs of channels of image and output, widths of the kernel in a row), both at most: there rows are faster in training.
 FASTER = ((24, 8), (96, 3))
@@ -50,9 +50,7 @@ def convolve(
     if not is_plain(image, options):
         return jax.lax.conv_general_dilated(image, kernel, window_strides, padding, **options)
     (examples, height, width, _), (tall, wide, channels, features) = image.shape, kernel.shape
-    pads = padding
-    if isinstance(pads, str):
-        pads = jax.lax.padtype_to_pads((height, width), (tall, wide), window_strides, pads)
+    pads = pads_of(image, kernel, window_strides, padding)
     rows, columns = (
         (size + sum(pad) - side) // stride + 1
         for size, pad, side, stride in zip((height, width), pads, (tall, wide), window_strides, strict=True)
