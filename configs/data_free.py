@@ -61,8 +61,7 @@ def get_config(text=None):
         for stage in config.stages.values():
             stage.start = {player: start for player, start in stage.get("start", {}).items() if player != "teacher"}
     config.population.seeds = 3
-    if name == "mnist":
-        config.parallel.convolutions = "rows"  # LeNets have few channels
+    config.parallel.convolutions = of_set["convolutions"]
     return config
 
 
@@ -76,7 +75,7 @@ def of_digits(batch_norm):
     return dict(
         pixels=(0.305, 0.376), image=dict(image_size=8, channels=1), latent=32, width=16, batch_size=64,
         teacher=dict(**teacher, optimizer=adam(2e-3)), student=dict(**student, optimizer=adam(5e-3)),
-        moves=2_000, taught=400, drawn=700,
+        moves=2_000, taught=400, drawn=700, convolutions="auto",
     )  # fmt: skip
 
 
@@ -85,7 +84,7 @@ def of_mnist(batch_norm):
     return dict(
         pixels=(0.1307, 0.3081), image=dict(image_size=28, channels=1), latent=100, width=16, batch_size=128,
         teacher=dict(**teacher, optimizer=adam(2e-3)), student=dict(**student, optimizer=adam(3e-3)),
-        moves=10_000, taught=4_000, drawn=3_000,
+        moves=10_000, taught=4_000, drawn=3_000, convolutions="rows",  # LeNets have few channels
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 python -m kdgan.main --config=configs/incremental.py --workdir=runs/incremental      # about four minutes on 2 idle CPU cores
 python -m kdgan.main --config=configs/incremental.py:steps=5 --workdir=runs/incremental_5      # five portions of two classes
+python -m kdgan.main --config=configs/incremental.py:set=mnist --workdir=runs/incremental_mnist      # LeNet-5
 
 After each portion every student is measured on the whole test split: on all classes seen, on each portion with all ten
 outputs open and with the portion's alone, and by what it has forgotten. Stages `step_1`, `step_2`, ... have the data of one
@@ -19,8 +20,8 @@ replay 90.2 ± 1.9, joint 93.3 ± 1.1; by task, and more, in results/other_data.
 
 Stages beside them have other data: `exemplars_2`, ..., the new portion and ten images of each old class (arms `rehearse`,
 cross-entropy on all, and `icarl`, iCaRL's loss); `joint`, all classes at once, for as many steps as all portions together.
-`:exemplars=20` takes more. Nothing is selected: a validation split would hold the new classes only. A larger set:
---config.data.name=mnist, with image_size=28 of the generators' model_args.
+`:exemplars=20` takes more; each stands in an epoch so often that old classes are drawn like new ones. Nothing is selected: a
+validation split would hold the new classes only.
 """
 
 import numpy as np
@@ -30,15 +31,25 @@ from kdgan import config as common
 CLASSES = 10
 LATENT = 64
 SHARED = ("finetune", "lwf", "lwf_new", "replay")  # arms that begin alike
+# The student's network, a side of the images, training images of a class, how its convolutions run on a CPU.
+SETS = dict(
+    digits=dict(
+        network=dict(model="cnn", model_args=dict(features=(8, 16), dense=32)), side=8, of_class=110, convolutions="auto"
+    ),
+    mnist=dict(network=dict(model="lenet5"), side=28, of_class=6_000, convolutions="rows"),
+)
 
 
 def get_config(text=None):
-    chosen = common.arguments(text, steps=(2, 5), exemplars=(10, 1, 2, 5, 20, 50))
+    chosen = common.arguments(text, steps=(2, 5), exemplars=(10, 1, 2, 5, 20, 50), set=tuple(SETS))
+    of_set = SETS[chosen["set"]]
     portions = [tuple(map(int, part)) for part in np.array_split(np.arange(CLASSES), chosen["steps"])]
     config = common.get_config()
     config.data.mean = config.data.std = 0.5  # tanh makes images in [-1, 1]
-    config.players = players(portions)
-    config.stages = common.named(**stages(portions, chosen["exemplars"]))
+    config.data.name = chosen["set"]
+    config.parallel.convolutions = of_set["convolutions"]
+    config.players = players(portions, **of_set)
+    config.stages = common.named(**stages(portions, chosen["exemplars"], of_set["of_class"]))
     config.stage.batch_size, config.stage.steps = 64, 400
     config.population.seeds = 5 if chosen["steps"] == 2 else 3
     return config
@@ -50,11 +61,11 @@ def judged(portions, seen):
     return dict(name="incremental", tasks=portions, seen=seen, before=before)
 
 
-def players(portions):
+def players(portions, *, network, side, **of_set):
     """The student, the old model as `teacher`, the student after each portion, generators."""
-    classifier = dict(model="cnn", model_args=dict(features=(8, 16), dense=32), optimizer=dict(learning_rate=2e-3))
+    classifier = dict(**network, optimizer=dict(learning_rate=2e-3))
     generator = dict(
-        model="dcgan_generator", model_args=dict(image_size=8, channels=1, width=1 / 4), evaluate="nothing",
+        model="dcgan_generator", model_args=dict(image_size=side, channels=1, width=1 / 4), evaluate="nothing",
         optimizer=dict(learning_rate=1e-3, b1=0.0, schedule="cosine"),
     )  # fmt: skip
     after = {f"after_{n}": dict(**classifier, evaluate=judged(portions, n)) for n in range(1, len(portions))}
@@ -71,12 +82,12 @@ def players(portions):
     )  # fmt: skip
 
 
-def stages(portions, exemplars):
+def stages(portions, exemplars, of_class):
     """Of each portion its own stage, its generator and its exemplars; all classes at once before the last one."""
     made = {"step_1": first(portions)}
     for number in range(2, len(portions) + 1):
         made[f"memory_{number - 1}"] = memory(portions, number - 1)
-        made[f"exemplars_{number}"] = with_exemplars(portions, number, exemplars)
+        made[f"exemplars_{number}"] = with_exemplars(portions, number, exemplars, of_class)
         if number == len(portions):
             made["joint"] = joint(portions)
         made[f"step_{number}"] = step(portions, number)
@@ -145,7 +156,7 @@ def step(portions, number):
     return later(portions, number, arms, data=dict(classes=new))
 
 
-def with_exemplars(portions, number, count):
+def with_exemplars(portions, number, count, of_class):
     """A later portion, and a few examples of each class before."""
     new, old = portions[number - 1], tuple(c for part in portions[: number - 1] for c in part)
     arms = dict(
@@ -153,7 +164,8 @@ def with_exemplars(portions, number, count):
         icarl=dict(method=dict(name="lwf_exemplar", old=old, new=new), lambdas=dict(student=dict(ce=1.0, kd=1.0))),
     )
     started = {name: dict(**arm, start=start_of(number, name, "exemplars")) for name, arm in arms.items()}
-    return later(portions, number, started, data=dict(classes=new, exemplars=count, exemplars_of=old))
+    few = dict(exemplars=count, exemplars_of=old, exemplar_repeats=of_class // count)
+    return later(portions, number, started, data=dict(classes=new, **few))
 
 
 def memory(portions, number):

@@ -192,6 +192,15 @@ def test_five_portions_start_from_one_another_and_each_student_is_judged_beside_
     assert (data.classes, data.exemplars, data.exemplars_of) == ((8, 9), 20, tuple(range(8)))
 
 
+@pytest.mark.parametrize(("chosen", "side", "of_class"), [("digits", 8, 110), ("mnist", 28, 6_000)])
+def test_exemplars_of_old_classes_are_drawn_about_as_often_as_new_images(chosen, side, of_class):
+    run = resolve(importlib.import_module("configs.incremental").get_config(f"set={chosen}"))
+    stages = {stage.name: stage for stage in run.stages}
+    data = stages["exemplars_2"].data
+    assert data.exemplars * data.exemplar_repeats == of_class
+    assert (run.data.name, stages["memory_1"].arms[0].players["generator"].model_args["image_size"]) == (chosen, side)
+
+
 def test_letters_of_a_file_are_numbered_behind_the_digits():
     from configs import transfer
 
@@ -199,6 +208,8 @@ def test_letters_of_a_file_are_numbered_behind_the_digits():
     run = resolve(config)
     target = run.stages[-1].data
     assert (target.classes, target.exemplars, target.exemplars_of) == ((), 100, tuple(range(10, 36)))
+    both = next(stage for stage in run.stages if stage.name == "both").data
+    assert (target.exemplar_repeats, both.exemplar_repeats * 100 * 26) == (1, pytest.approx(15_000, rel=0.2))
     assert run.data.args == {"names": ["mnist", "npz:letters.npz"], "transposed": []}
     assert transfer.classes_of("emnist/letters", "") == tuple(range(11, 37))
     with pytest.raises(ValueError, match=r"target=npz:letters.npz: say how many classes it has, classes=26$"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 ARGUMENTS = (
     "name", "split", "data_dir", "image_key", "label_key", "size", "channels", "num_classes", "on_bad_image",
     "memory_limit", "fields", "kinds", "args", "validation", "labelled", "seed", "validation_seed",
-    "classes", "exemplars", "exemplars_of",
+    "classes", "exemplars", "exemplars_of", "exemplar_repeats",
 )  # fmt: skip
 
 

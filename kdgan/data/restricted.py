@@ -23,6 +23,7 @@ def restricted(
     classes: Sequence[Any] | None = None,
     exemplars: int = 0,
     exemplars_of: Sequence[Any] = (),
+    exemplar_repeats: int = 1,
     seed: int = 0,
 ) -> Partition:
     """The part of a partition that is of some classes; and exemplars of others among its training examples.
@@ -40,6 +41,7 @@ def restricted(
         classes: whose examples are trained on, validated with and unlabelled; None: all, () none.
         exemplars: training examples of each class of `exemplars_of`.
         exemplars_of: classes of which a few training examples remain.
+        exemplar_repeats: how often each of them stands in the part to train on, so that few are drawn as often as many.
         seed: draws the exemplars.
 
     Returns:
@@ -47,12 +49,12 @@ def restricted(
 
     Raises:
         ArgumentError: a class that the data have not, one that stands twice or in both, exemplars without classes or the
-            other way round, fewer examples of a class than its exemplars; or nothing is left to train on.
+            other way round, repeats of none, fewer examples of a class than its exemplars; or nothing is left to train on.
     """
-    if classes is None and not exemplars and not len(exemplars_of):
+    if classes is None and not exemplars and not len(exemplars_of) and exemplar_repeats == 1:
         return parts
     labels = np.asarray(labels)
-    _check(num_classes, classes, exemplars, exemplars_of)
+    _check(num_classes, classes, exemplars, exemplars_of, exemplar_repeats)
     inside = lambda rows: rows if classes is None else rows[np.isin(labels[rows], np.asarray(classes, np.int64))]
     words = np.random.Philox(key=np.array([seed, _EXEMPLARS], np.uint64)).random_raw(len(labels))
     kept = [inside(parts.train)]
@@ -62,14 +64,16 @@ def restricted(
             raise ArgumentError(
                 f"{{exemplars}} = {exemplars}: class {of} of {{exemplars_of}} has {len(rows)} training examples"
             )
-        kept.append(rows[np.argsort(words[rows], kind="stable")][:exemplars])
+        kept.append(np.repeat(rows[np.argsort(words[rows], kind="stable")][:exemplars], exemplar_repeats))
     train = np.sort(np.concatenate(kept)).astype(np.int32)
     if not len(train):
         raise ArgumentError(f"{{classes}} = {tuple(classes or ())}: no training example is of any of them")
     return Partition(train, inside(parts.validation), inside(parts.unlabelled))
 
 
-def _check(num_classes: int, classes: Sequence[Any] | None, exemplars: int, exemplars_of: Sequence[Any]) -> None:
+def _check(
+    num_classes: int, classes: Sequence[Any] | None, exemplars: int, exemplars_of: Sequence[Any], repeats: int
+) -> None:
     for name, numbers in (("classes", classes or ()), ("exemplars_of", exemplars_of)):
         whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers)
         if not whole or len({*numbers}) != len(numbers) or not all(0 <= n < num_classes for n in numbers):
@@ -80,6 +84,11 @@ def _check(num_classes: int, classes: Sequence[Any] | None, exemplars: int, exem
         raise ArgumentError(
             f"{{exemplars}} = {exemplars} of {{exemplars_of}} = {tuple(exemplars_of)}: a number of examples of each of some"
             " classes is accepted, or 0 of ()"
+        )
+    if repeats < 1 or (repeats > 1 and not exemplars):
+        raise ArgumentError(
+            f"{{exemplar_repeats}} = {repeats} of {{exemplars}} = {exemplars}: 1 is accepted, or more where there are"
+            " exemplars"
         )
     if both := [n for n in exemplars_of if classes is None or n in classes]:
         have = "None, which is all" if classes is None else tuple(classes)

@@ -306,10 +306,10 @@ def _check_ranges(run: Run) -> None:
         for arm in stage.arms:
             for name, player in arm.players.items():
                 _check_player(name, player)
-                if player.quantise is not None and run.parallel.convolutions == "patches":
+                if player.quantise is not None and run.parallel.convolutions in ("patches", "rows"):
                     raise ConfigError(
-                        f"config.players.{name}.quantise = {player.quantise!r}: patches are rounded by other scales than"
-                        ' images; set config.parallel.convolutions to "direct" or "auto"'
+                        f"config.players.{name}.quantise = {player.quantise!r}: {run.parallel.convolutions} are rounded by"
+                        ' other scales than images; set config.parallel.convolutions to "direct" or "auto"'
                     )
 
 

@@ -97,8 +97,10 @@ def _of_classes(inputs: Inputs) -> list[str]:
     )
     if data.exemplars_of:
         total = data.exemplars * len(data.exemplars_of)
-        each = f"{data.exemplars:,} of each of {named(data.exemplars_of)}"
-        rows.append(f"exemplars: {each}, drawn by seed: {total:,} of {len(partition.train):,} training examples")
+        each = f"{data.exemplars:,} of each of {named(data.exemplars_of)}, drawn by seed"
+        if (times := data.exemplar_repeats) > 1:
+            each += f", each {times:,} times in an epoch"
+        rows.append(f"exemplars: {each}: {total * times:,} of {len(partition.train):,} training examples")
     return rows
 
 

@@ -241,7 +241,7 @@ def _of_classes(data: Data, train: Dataset, seed: int, parts: splits.Partition) 
             raise ArgumentError(f"{{classes}} and {{exemplars_of}} are of labels that are classes: {error}") from error
     return restricted(
         parts, balanced_by(train), num_classes=train.num_classes, classes=data.classes, exemplars=data.exemplars,
-        exemplars_of=data.exemplars_of, seed=seed,
+        exemplars_of=data.exemplars_of, exemplar_repeats=data.exemplar_repeats, seed=seed,
     )  # fmt: skip
 
 

@@ -72,6 +72,7 @@ class Data:
     classes: Sequence[int] | None = None
     exemplars: int = 0  # training examples, drawn by seed, of each class of exemplars_of, beside those of classes
     exemplars_of: Sequence[int] = ()  # classes of which only these remain: an exemplar memory, or a task of few labels
+    exemplar_repeats: int = 1  # how often each exemplar stands in an epoch, so that few are drawn as often as many
     mean: float | Sequence[float] = 0.0  # a pixel becomes (value/255 - mean)/std; a number, or one per channel
     std: float | Sequence[float] = 1.0  # likewise
     memory_mb: int = 4096  # a set larger than this streams through Grain instead of lying on the device

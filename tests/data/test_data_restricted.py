@@ -52,6 +52,15 @@ def test_exemplars_of_a_class_follow_from_the_seed_and_fewer_are_among_more():
     assert len({frozenset(of(seed, 5, (1,))) for seed in range(5)}) > 1
 
 
+def test_exemplars_stand_as_often_as_asked_for_and_other_examples_once():
+    once, thrice = (
+        take(classes=(3,), exemplars=4, exemplars_of=(0, 2), exemplar_repeats=repeats).train for repeats in (1, 3)
+    )
+    rows, counts = np.unique(thrice, return_counts=True)
+    assert rows.tolist() == once.tolist()
+    assert counts.tolist() == [1 if LABELS[row] == 3 else 3 for row in rows]
+
+
 WRONG = {
     "unknown": (dict(classes=(0, 5)), "{classes} = (0, 5): numbers of classes in 0..4, each once, are accepted"),
     "twice": (dict(classes=(0, 0)), "{classes} = (0, 0): numbers of classes in 0..4, each once"),
@@ -66,6 +75,11 @@ WRONG = {
     "too many": (
         dict(classes=(0,), exemplars=9, exemplars_of=(4,)),
         "class 4 of {exemplars_of} has 2 training examples",
+    ),
+    "repeats of none": (dict(classes=(0,), exemplar_repeats=2), "{exemplar_repeats} = 2 of {exemplars} = 0: 1 is accepted"),
+    "no repeat": (
+        dict(classes=(0,), exemplars=2, exemplars_of=(1,), exemplar_repeats=0),
+        "{exemplar_repeats} = 0 of {exemplars} = 2: 1 is accepted, or more",
     ),
     "nothing": (dict(classes=()), "{classes} = (): no training example is of any of them"),
 }
@@ -112,6 +126,11 @@ def test_the_explanation_says_which_classes_and_how_many_exemplars():
     assert f"trained on: {count:,} examples of 5, 6, 7, 8, 9\n" in text
     assert f"exemplars: 3 of each of 0, 1, 2, 3, 4, drawn by seed: 15 of {count + 15:,} training examples\n" in text
     assert "cannot give an equal share" not in text
+    repeated = in_portions()
+    repeated.stages.distill.data.exemplar_repeats = 20
+    run = resolve(repeated)
+    text = explain.explain(run, inputs := stage_data.load(run), build.all_programs(run, inputs))
+    assert f"drawn by seed, each 20 times in an epoch: 300 of {count + 300:,} training examples\n" in text
 
 
 def test_a_wrong_portion_is_one_line_that_names_the_stage():

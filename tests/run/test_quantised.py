@@ -32,12 +32,13 @@ def test_an_arm_quantises_its_student_alone_and_gives_it_back_quantised(tmp_path
     [
         ({"quantise": "int8"}, "config.players.student: quantise = 'int8': 'w8a8', 'w8' or None are accepted"),
         ({"quantise": "w8a8"}, "config.players.student.quantise = 'w8a8': patches are rounded by other scales"),
+        ({"quantise": "w8"}, "config.players.student.quantise = 'w8': rows are rounded by other scales"),
     ],
 )
 def test_what_cannot_be_is_refused_by_its_field(tmp_path, change, message):
     config = tiny.config()
     config.players.student.update(change)
-    config.parallel.convolutions = "patches" if "patches" in message else "auto"
+    config.parallel.convolutions = next((way for way in ("patches", "rows") if way in message), "auto")
     with pytest.raises(ConfigError, match=message):
         train.train(config, tmp_path)
 
