@@ -25,8 +25,12 @@ learning rates of the digits were not tuned.
 The last four have `data = None`: they open no training split, and nothing selects one of their steps. The teacher, the GAN
 and the VAE have seen real images. `:other=npz:/path` takes another set (or `folder:/path`), scaled to the images' size;
 patches of two photographs are what the digits have. `:teacher=path` takes a teacher of one's own, a file of weights or a
-workdir, and trains none.
+workdir, and trains none: of the network that the set has, or set `config.players.teacher.model` and `model_args`, and `mean`
+and `std` where its images were normalised otherwise. `:only=free` leaves out all rows that images are needed for: with both,
+no training split is opened.
 """
+
+import numpy as np
 
 from kdgan import config as common
 from kdgan.methods.data_free import PUBLISHED
@@ -46,7 +50,7 @@ METHODS = dict(
 
 
 def get_config(text=None):
-    chosen = common.arguments(text, method=tuple(METHODS), set=tuple(SETS), other="", teacher="")
+    chosen = common.arguments(text, method=tuple(METHODS), set=tuple(SETS), other="", teacher="", only=("all", "free"))
     name, method = chosen["set"], chosen["method"]
     of_set = SETS[name](method in WITH_BATCH_NORM)
     config = common.get_config()
@@ -55,6 +59,13 @@ def get_config(text=None):
     config.players = players(**of_set)
     config.stage.batch_size, config.stage.steps = of_set["batch_size"], of_set["moves"]
     config.stages = common.named(**stages(name, method, chosen["other"], **of_set))
+    if chosen["only"] == "free":
+        for stage in {*config.stages} - {"teacher", "free"}:
+            del config.stages[stage]
+        for arm in ("gan", "vae"):
+            del config.stages.free.arms[arm]
+        for player in ("discriminator", "vae"):
+            del config.players[player]
     if chosen["teacher"]:
         config.players.teacher = dict(of_set["teacher"], weights=chosen["teacher"])
         del config.stages["teacher"]
@@ -104,14 +115,20 @@ def of_cifar10(batch_norm):
 SETS = dict(digits=of_digits, mnist=of_mnist, cifar10=of_cifar10)
 
 
-def players(*, image, width, teacher, student, batch_size, **of_set):
+def bounds(mean, std):
+    """The lowest and the highest value of a pixel once it is normalised, for each channel."""
+    each = list(zip(np.atleast_1d(mean).tolist(), np.atleast_1d(std).tolist(), strict=True))
+    return tuple((0 - m) / s for m, s in each), tuple((1 - m) / s for m, s in each)
+
+
+def players(*, image, width, teacher, student, batch_size, pixels, **of_set):
     """Teacher and student; a generator, a GAN's or one that learns from the teacher; a VAE; what methods remember."""
     return common.named(
         teacher=teacher,
         student=student,
         generator=dict(
-            model="standardised_generator", model_args=dict(**image, features=width), optimizer=adam(1e-3, b1=0.5),
-            evaluate="virtual",
+            model="standardised_generator", model_args=dict(**image, features=width, bounds=bounds(*pixels)),
+            optimizer=adam(1e-3, b1=0.5), evaluate="virtual",
         ),
         discriminator=dict(model="dcgan_discriminator", model_args=dict(width=1 / 4), optimizer=adam(1e-3, b1=0.0)),
         vae=dict(model="vae", model_args=of_vae(image), optimizer=adam(2e-3), evaluate="nothing"),

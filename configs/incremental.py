@@ -34,7 +34,10 @@ SHARED = ("finetune", "lwf", "lwf_new", "replay")  # arms that begin alike
 # The student's network, a side of the images, training images of a class, how its convolutions run on a CPU.
 SETS = dict(
     digits=dict(
-        network=dict(model="cnn", model_args=dict(features=(8, 16), dense=32)), side=8, of_class=110, convolutions="auto"
+        network=dict(model="cnn", model_args=dict(features=(8, 16), dense=32)),
+        side=8,
+        of_class=110,
+        convolutions="auto",
     ),
     mnist=dict(network=dict(model="lenet5"), side=28, of_class=6_000, convolutions="rows"),
 )

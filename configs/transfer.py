@@ -68,7 +68,9 @@ def get_config(text=None):
             lambdas=dict(student=dict(ce=0.1, kd=0.9)),
             steps=600,
         ),
-        both=dict(data=dict(classes=SOURCE, **few, **balanced), batch_size=96, start=dict(teacher="source"), arms=of_both()),
+        both=dict(
+            data=dict(classes=SOURCE, **few, **balanced), batch_size=96, start=dict(teacher="source"), arms=of_both()
+        ),
         target=dict(data=dict(classes=(), **few), start=dict(teacher="source"), arms=of_target(target)),
     )
     for stage in (config.stages.both, config.stages.target):

@@ -99,7 +99,9 @@ class Method:
 
     def __init__(self, *moves: Move):
         if not moves or not all(isinstance(move, Move) for move in moves):
-            raise ValueError("Method(...) takes one or more Moves, in the order in which they are made")
+            raise ValueError(
+                "Method(...) takes one or more Moves, in the order in which they are made; repeats of 0 leave a move out"
+            )
         object.__setattr__(self, "moves", moves)
 
     @property

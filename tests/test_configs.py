@@ -201,6 +201,13 @@ def test_exemplars_of_old_classes_are_drawn_about_as_often_as_new_images(chosen,
     assert (run.data.name, stages["memory_1"].arms[0].players["generator"].model_args["image_size"]) == (chosen, side)
 
 
+def test_only_a_teacher_of_ones_own_and_nothing_else_opens_no_training_split():
+    config = importlib.import_module("configs.data_free").get_config("method=dafl,teacher=runs/mine,only=free")
+    run = resolve(config)
+    assert [(stage.name, stage.data.train) for stage in run.stages] == [("free", None)]
+    assert [arm.name for arm in run.stages[0].arms] == ["noise", "dafl"]
+
+
 def test_letters_of_a_file_are_numbered_behind_the_digits():
     from configs import transfer
 

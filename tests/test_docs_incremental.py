@@ -15,8 +15,7 @@ def test_its_snippets_make_a_run_that_can_start():
     assert len(snippets) == 4
     config = tiny.config(seeds=1, validation=0)
     config.data.labelled = None
-    of_five = dict(name="incremental", tasks=((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)), seen=1)
-    config.players.after_1 = dict(config.players.student, evaluate=of_five)
+    config.players.after_1 = dict(config.players.student)
     config.player.evaluate = "nothing"
     ce = dict(lambdas=dict(student=dict(ce=1.0)))
     small = dict(after_1=dict(model_args=dict(num_classes=5)))

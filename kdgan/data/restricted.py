@@ -12,6 +12,7 @@ import numpy as np
 from kdgan.data.errors import ArgumentError
 from kdgan.data.splits import Partition
 
+MOST = 2**26  # exemplars in an epoch, repeats included
 _EXEMPLARS = 2**64 - 3  # second word of the Philox key, beside those of `splits.py`
 
 
@@ -89,6 +90,11 @@ def _check(
         raise ArgumentError(
             f"{{exemplar_repeats}} = {repeats} of {{exemplars}} = {exemplars}: 1 is accepted, or more where there are"
             " exemplars"
+        )
+    if exemplars * len(exemplars_of) * repeats > MOST:
+        raise ArgumentError(
+            f"{{exemplar_repeats}} = {repeats}: of {exemplars * len(exemplars_of):,} exemplars at most"
+            f" {MOST // (exemplars * len(exemplars_of)):,} is accepted"
         )
     if both := [n for n in exemplars_of if classes is None or n in classes]:
         have = "None, which is all" if classes is None else tuple(classes)

@@ -27,6 +27,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kdgan import annotated
 from kdgan.evaluators.answers import answers
 from kdgan.evaluators.autoencoder import autoencoder
 from kdgan.evaluators.check import check
@@ -89,7 +90,7 @@ def build(name: str, **arguments: Any) -> Evaluator:
         raise ValueError(
             f"evaluator {name!r} takes no {unknown[0]!r}; {hint}accepted are {', '.join(accepted) or 'none'}"
         )
-    evaluator = function(**arguments)
+    evaluator = annotated.called(function, arguments)
     if not isinstance(evaluator, Evaluator):
         raise ValueError(
             f"evaluator {name!r} gave a {type(evaluator).__name__}; a function that returns kdgan.evaluators.Evaluator is"

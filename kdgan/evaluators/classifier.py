@@ -9,7 +9,7 @@ import numpy as np
 
 from kdgan.evaluators.evaluator import Chosen, Evaluator, Judged, Measure, Setting
 from kdgan.evaluators.figures import Card, Figure, cards, matrix, values
-from kdgan.evaluators.order import better_order
+from kdgan.evaluators.order import better_order, drawn_of_all
 from kdgan.metrics import classification, fidelity
 from kdgan.models.heads import SelectClasses
 
@@ -144,9 +144,14 @@ def _disagreements(setting: Setting, chosen: Chosen) -> list[Figure]:
 
 
 def _advise(outputs: np.ndarray, targets: np.ndarray, judged: Judged) -> Sequence[str]:
-    """That its classes are in another order than the data's, or that it is no better than chance."""
+    """That its classes are in another order than the data's, or that it is no better than chance.
+
+    Nothing where the data have a part of its classes alone, as in a stage of later ones.
+    """
     predictions = np.where(np.isnan(outputs), -np.inf, outputs).argmax(-1)
     accuracy, classes = float(np.mean(predictions == targets)), outputs.shape[-1]
+    if not drawn_of_all(targets, classes):
+        return []
     order, reordered = better_order(targets, predictions, classes)
     if order is not None:
         if isinstance(judged.module, SelectClasses):

@@ -29,6 +29,15 @@ def better_order(labels: np.ndarray, predictions: np.ndarray, classes: int) -> t
     return tuple(int(index) for index in order), float(np.mean(order[labels] == predictions))
 
 
+def drawn_of_all(labels: np.ndarray, classes: int) -> bool:
+    """Whether labels [n] look drawn from all of the classes: at least three quarters of those that n even draws meet.
+
+    Those of a portion of the classes do not, and of an old model, which knows others, they tell nothing.
+    """
+    met = classes * (1 - (1 - 1 / classes) ** len(labels))
+    return len(np.unique(labels)) >= 3 / 4 * met
+
+
 def _assign(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """The one-to-one order [k] of predictions by which most labels are met; classes without examples keep their place."""
     from scipy.optimize import linear_sum_assignment  # not where every teacher is in order

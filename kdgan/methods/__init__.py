@@ -31,6 +31,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kdgan import annotated
 from kdgan.game import Method
 from kdgan.methods.adversarial import adversarial, nagan
 from kdgan.methods.data_free import dafl, dfad, dfq, zskt
@@ -140,7 +141,7 @@ def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparamet
         # Tags may be learned as numbers, but neither is a class.
         if said != value and (key != LABEL_KIND or "class" in (said, value)):
             raise ValueError(f"method.{key} = {said!r}: the data say {value!r}; leave it out")
-    method = function(**{**known, **hyperparameters})
+    method = annotated.called(function, {**known, **hyperparameters}, "method.")
     if not isinstance(method, Method):
         raise ValueError(f"method.name = {name!r} returned {type(method).__name__}; a method returns kdgan.game.Method")
     return method

@@ -35,6 +35,9 @@ def virtual(
     whole_number.check("method.classes", classes, 0, unit="those of a conditional generator, 0 of another")
     if images is not None:
         whole_number.check("method.images", images, max(1, classes), unit="None or images")
+    for name, number in (("classes", classes), ("images", images or 0)):
+        if number >= 2**31:
+            raise ValueError(f"method.{name} = {number}: less than 2**31, what an int32 holds, is accepted")
 
     def student(players: Players, batch: Batch, key: Any) -> dict[str, jax.Array]:
         noise, label = drawn(batch, key)

@@ -208,7 +208,7 @@ def build(name: str, /, **kwargs: Any) -> nn.Module:
     """
     kind, separator, rest = name.partition(":")
     if separator and kind in FROM_ELSEWHERE:
-        return FROM_ELSEWHERE[kind](rest, _tuples(kwargs))
+        return FROM_ELSEWHERE[kind](rest, {key: hashable(value) for key, value in kwargs.items()})
     dotted = "." in name and all(name.split("."))
     constructor = MODELS.get(name) or _other_size(name) or (_import(name) if dotted else None)
     if constructor is None:
@@ -218,15 +218,15 @@ def build(name: str, /, **kwargs: Any) -> nn.Module:
             " module, 'onnx:teacher.onnx' of a file"
         )
     _check_arguments(name, constructor, kwargs)
-    module = constructor(**_tuples(kwargs))
+    module = constructor(**{key: hashable(value) for key, value in kwargs.items()})
     if not isinstance(module, nn.Module):
         raise ValueError(f"model {name!r} gave a {type(module).__name__}; it accepts what makes a flax.linen.Module")
     return module
 
 
-def _tuples(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Configs read from JSON hold lists; a module with one could not be hashed."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in kwargs.items()}
+def hashable(value: Any) -> Any:
+    """A field's value with tuples for lists, also inside: configs from JSON hold lists, which have no hash."""
+    return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def _of_torch(path: str, kwargs: Mapping[str, Any]) -> nn.Module:

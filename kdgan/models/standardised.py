@@ -1,10 +1,15 @@
 """A generator whose images are standardised: no word of the data's mean is needed to make what lies where the data lie.
 
+Where it is known what a pixel can be, after the normalisation that the teacher's inputs have, `bounds` clips to that.
+
 Module paths to ask features for: `stage1` ([b, h/4, w/4, c], after the dense layer's batch norm), `stage2` ([b, h/2, w/2,
 c]) and `stage3` ([b, h, w, c/2]), each after its activation.
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
@@ -30,20 +35,39 @@ class StandardisedGenerator(nn.Module):
       image_size: h, a multiple of 4.
       channels: of the image.
       features: c.
+      bounds: (lowest, highest) value of a pixel, each a number or one for each channel: −mean/std and (1 − mean)/std of the
+        data's normalisation. The standardised image is clipped to them, so that it has a plain black and white, and no
+        gradient there; None: it is not.
       axis_name: the `pmap` axis over which batch statistics are averaged while training; None keeps them per device.
     """
 
     image_size: int = 32
     channels: int = 3
     features: int = 128
+    bounds: Sequence[float | Sequence[float]] | None = None
     axis_name: str | None = None
 
-    output_range = None  # a standardised image has no bounds that the data's pixels could be compared with
+    @property
+    def output_range(self) -> tuple[float, float] | None:
+        """(lowest, highest) value of an image; None: a standardised one has none to compare with those of the data."""
+        return None if self.bounds is None else (float(np.min(self.bounds[0])), float(np.max(self.bounds[1])))
 
     def __post_init__(self):
         check_fields(self, positive=("channels", "features"))
         check_image_size(self, multiple=4)
+        self._check_bounds()
         super().__post_init__()
+
+    def _check_bounds(self):
+        if self.bounds is None:
+            return
+        shapes = ((), (1,), (self.channels,))
+        sides = [np.asarray(side) for side in self.bounds] if isinstance(self.bounds, list | tuple) else []
+        fit = [side.dtype.kind in "if" and side.shape in shapes and np.isfinite(side).all() for side in sides]
+        if len(sides) != 2 or not all(fit) or not np.all(sides[0] < sides[1]):
+            raise ValueError(
+                f"bounds = {self.bounds!r}: (lowest, highest), numbers or {self.channels} of them, or None is accepted"
+            )
 
     @nn.compact
     def __call__(self, noise: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b h w c"]:
@@ -62,7 +86,11 @@ class StandardisedGenerator(nn.Module):
             x = Tap(name=f"stage{i}")(nn.leaky_relu(norm(f"bn{i}")(x), negative_slope=0.2))
         x = jnp.tanh(nn.Conv(self.channels, (3, 3), kernel_init=_glorot, name="head")(x))
         # The constants of `batch_norm`.
-        return nn.BatchNorm(
+        image = nn.BatchNorm(
             use_running_average=not train, momentum=0.9, epsilon=1e-5, use_bias=False, use_scale=False,
             axis_name=self.axis_name, name="standardise",
         )(x)  # fmt: skip
+        if self.bounds is None:
+            return image
+        low, high = (jnp.asarray(side, x.dtype).reshape(1, 1, 1, -1) for side in self.bounds)
+        return jnp.clip(image, low, high)

@@ -14,7 +14,10 @@ from kdgan.run.values import ConfigError, mapping_of
 
 PLACE = "place"  # the one field of a batch without data
 # Fields of data that speak of training examples alone.
-OF_TRAINING = ("labelled", "validation", "unlabelled_batch_size", "augment", "noises")
+OF_TRAINING = (
+    "labelled", "validation", "unlabelled_batch_size", "augment", "noises",
+    "classes", "exemplars", "exemplars_of", "exemplar_repeats",
+)  # fmt: skip
 # Fields of an arm that do, and what is accepted in their place.
 OF_EXAMPLES = {"augment": "{}", "views": "None", "cached": "()"}
 

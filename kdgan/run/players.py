@@ -78,7 +78,7 @@ def build_module(
     Raises:
       ConfigError: no such model, a field that it does not have, or a value that it refuses.
     """
-    arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in player.model_args.items()}
+    arguments = {key: models.hashable(value) for key, value in player.model_args.items()}
     try:
         follows = {**sizes, "player": name}  # the last for messages
         module = _handed_over(player.model, arguments, handed_over or {}) or _built(player.model, arguments, follows)

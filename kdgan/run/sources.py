@@ -18,7 +18,7 @@ from kdgan import weights
 from kdgan.checkpoints import players
 from kdgan.checkpoints.players import Reader, Variables, listed
 from kdgan.run import checkpoint
-from kdgan.run.schema import Start
+from kdgan.run.schema import Start, Weights
 from kdgan.weights import formats
 
 EACH = "each"  # `start.member`: every seed takes the member of its own number
@@ -138,9 +138,12 @@ def taken(source: Source, start: Start, seeds: Sequence[int], name: str, where: 
         return {seed: int(start.member) for seed in seeds}
     missing = [seed for seed in seeds if seed not in source.seeds]
     if missing:
+        first = source.seeds[0]
+        whole = isinstance(start, Weights)  # which may be a path alone, without fields
+        cure = f"{where} = dict(path={source.given!r}, member={first})" if whole else f"{where}.member = {first}"
         raise ValueError(
-            f"{where}: {has}; this run has seed {listed(missing)}: set {where}.member = {source.seeds[0]} (one"
-            f" {name} for all seeds), or config.seed and config.population.seeds to seeds that the checkpoint has"
+            f"{where}: {has}; this run has seed {listed(missing)}: set {cure} (one {name} for all"
+            " seeds), or config.seed and config.population.seeds to seeds that the checkpoint has"
         )
     return {seed: seed for seed in seeds}
 

@@ -76,7 +76,14 @@ WRONG = {
         dict(classes=(0,), exemplars=9, exemplars_of=(4,)),
         "class 4 of {exemplars_of} has 2 training examples",
     ),
-    "repeats of none": (dict(classes=(0,), exemplar_repeats=2), "{exemplar_repeats} = 2 of {exemplars} = 0: 1 is accepted"),
+    "repeats of none": (
+        dict(classes=(0,), exemplar_repeats=2),
+        "{exemplar_repeats} = 2 of {exemplars} = 0: 1 is accepted",
+    ),
+    "too many repeats": (
+        dict(classes=(0,), exemplars=4, exemplars_of=(1, 2), exemplar_repeats=10**12),
+        "{exemplar_repeats} = 1000000000000: of 8 exemplars at most 8,388,608 is accepted",
+    ),
     "no repeat": (
         dict(classes=(0,), exemplars=2, exemplars_of=(1,), exemplar_repeats=0),
         "{exemplar_repeats} = 0 of {exemplars} = 2: 1 is accepted, or more",

@@ -61,6 +61,23 @@ def test_while_it_trains_each_channel_of_a_batch_has_mean_0_and_variance_1():
     np.testing.assert_allclose(image.std((0, 1, 2)), 1, atol=1e-3)
 
 
+def test_a_bounded_image_is_the_standardised_one_within_the_bounds_of_each_channel():
+    bounds = ((-0.5, -0.1), (0.4, 0.9))
+    free, bound = (models.StandardisedGenerator(8, 2, features=4, bounds=of) for of in (None, bounds))
+    noise = draw(0, 3, 5)
+    variables = drawn(free, noise)
+    image = jax.jit(free.apply)(variables, noise)
+    assert (image < -0.5).any()
+    np.testing.assert_allclose(jax.jit(bound.apply)(variables, noise), np.clip(image, *bounds), rtol=1e-5, atol=1e-6)
+    assert (free.output_range, bound.output_range) == (None, (-0.5, 0.9))
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 0.0), (0.0,), ((0.0, 0.0, 0.0), 1.0), (0.0, float("nan"))])
+def test_bounds_that_are_none_are_refused(bounds):
+    with pytest.raises(ValueError, match=r"bounds = .*\(lowest, highest\), numbers or 2 of them, or None is accepted"):
+        models.StandardisedGenerator(8, 2, bounds=bounds)
+
+
 @pytest.mark.parametrize(("features", "count"), [(128, 849_601), (16, 82_009)])
 def test_parameters_by_hand(features, count):
     module = models.build("standardised_generator", image_size=28, channels=1, features=features)

@@ -10,7 +10,7 @@ import tiny
 from configs import common
 from kdgan import data
 from kdgan.data import splits
-from kdgan.evaluators.order import better_order
+from kdgan.evaluators.order import better_order, drawn_of_all
 from kdgan.run import build, frozen, interrupt, population, train
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import resolve
@@ -127,6 +127,14 @@ def test_an_order_is_found_where_there_is_one_and_by_chance_never(k, accuracy, i
     else:
         assert found == tuple(order)
         assert share == np.mean(order[labels] == predictions)
+
+
+@pytest.mark.parametrize("k", [6, 10, 300])
+def test_a_portion_of_the_classes_is_told_from_few_examples_of_all(k):
+    rng = np.random.default_rng(k)
+    for count in (10, 50, 200, 1000):
+        assert drawn_of_all(rng.integers(0, k, count), k)
+    assert not drawn_of_all(rng.integers(k // 2, k, 1000), k)
 
 
 @pytest.mark.parametrize("k", [2, 10, 300])

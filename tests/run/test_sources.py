@@ -318,3 +318,30 @@ def test_a_copy_is_called_what_it_is_a_copy_of(taught, tmp_path):
     assert "frozen (from runs/t/checkpoints/teacher/00000400, one teacher for all seeds)" in explained(
         from_checkpoint(tmp_path)
     )
+
+
+def test_a_frozen_teacher_that_knew_images_of_another_normalisation_is_refused_until_the_config_says_which(taught):
+    workdir, _ = taught
+
+    def with_means(**of_teacher):
+        config = from_checkpoint(workdir)
+        config.data.mean, config.data.std = 0.3, 0.4
+        config.players.teacher.update(of_teacher)
+        return config
+
+    before = tiny.config()
+    then = f"data.mean = {before.data.mean}, std = {before.data.std}, and here they have 0.3 and 0.4"
+    with pytest.raises(
+        ConfigError, match=f"distill.start.teacher = .*{then}; set config.players.teacher.mean and .std"
+    ):
+        built(with_means())
+    assert built(with_means(mean=before.data.mean, std=before.data.std))
+    assert built(with_means(mean=0.3, std=0.4))
+    nearly = from_checkpoint(workdir)
+    nearly.data.mean, nearly.data.std = before.data.mean + 1e-3, before.data.std
+    assert built(nearly)
+    # The student learns on, and may learn other images.
+    learning = from_checkpoint(workdir, player="student")
+    learning.stages.distill.start.teacher = "teacher"
+    learning.data.mean = 0.3
+    assert built(learning)

@@ -228,7 +228,8 @@ def test_a_workdir_serves_as_weights_as_it_does_as_a_start(tmp_path):
     _, _, programs = built(config(dict(path=str(tmp_path / "taught"), member=1), seeds=2))
     assert set(programs["distill"][0].sources["kd"]["teacher"].taken.values()) == {1}
     with pytest.raises(
-        ConfigError, match=r"config\.players\.teacher\.weights: .* this run has seed 2: set config\.players"
+        ConfigError,
+        match=r"teacher\.weights: .* has seed 2: set config\.players\.teacher\.weights = dict\(path='.*', member=0\)",
     ):
         built(config(tmp_path / "taught", seeds=3))
     with pytest.raises(
