@@ -62,6 +62,10 @@ def _number(value: Any) -> bool:
     return isinstance(value, jax.Array | np.ndarray)
 
 
+def _several(value: Any) -> bool:
+    return isinstance(value, collections.abc.Sequence | np.ndarray) and not isinstance(value, str | bytes)
+
+
 # Kind of an annotation -> whether it admits a value, and how a message says what it admits.
 _KINDS: Mapping[Any, tuple[Callable[[Any], bool], str]] = {
     bool: (lambda value: isinstance(value, bool | np.bool_), "True or False"),
@@ -70,7 +74,7 @@ _KINDS: Mapping[Any, tuple[Callable[[Any], bool], str]] = {
     str: (lambda value: isinstance(value, str), "a text"),
     types.NoneType: (lambda value: value is None, "None"),
     collections.abc.Callable: (callable, "a schedule"),
-    collections.abc.Sequence: (lambda value: isinstance(value, list | tuple), "a list"),
+    collections.abc.Sequence: (_several, "a list"),
     collections.abc.Mapping: (lambda value: isinstance(value, Mapping), "a mapping"),
 }
 

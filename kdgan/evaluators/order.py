@@ -30,12 +30,16 @@ def better_order(labels: np.ndarray, predictions: np.ndarray, classes: int) -> t
 
 
 def drawn_of_all(labels: np.ndarray, classes: int) -> bool:
-    """Whether labels [n] look drawn from all of the classes: at least three quarters of those that n even draws meet.
+    """Whether labels [n] look drawn from all of the classes, evenly or nearly so.
 
-    Those of a portion of the classes do not, and of an old model, which knows others, they tell nothing.
+    They miss some by chance, and rare ones; those of a portion miss more than a quarter of what n even draws meet, and more
+    than four standard deviations. Of an old model, which knows other classes, they tell nothing.
     """
-    met = classes * (1 - (1 - 1 / classes) ** len(labels))
-    return len(np.unique(labels)) >= 3 / 4 * met
+    n = len(labels)
+    missed, both_missed = (1 - 1 / classes) ** n, (1 - 2 / classes) ** n
+    met = classes * (1 - missed)
+    variance = classes * missed + classes * (classes - 1) * both_missed - (classes * missed) ** 2
+    return len(np.unique(labels)) >= min(3 / 4 * met, met - 4 * np.sqrt(max(variance, 0.0)))
 
 
 def _assign(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:

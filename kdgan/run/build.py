@@ -89,7 +89,7 @@ def all_programs(run: Run, inputs: Inputs, *, read_checkpoints: bool = True) -> 
         programs[stage.name] = tuple(starts.check(stage.name, program, programs, run.seeds, load) for program in built)
         for program in programs[stage.name]:
             trained_for.check(run, stage, program)
-            normalised_for.check(run, stage, program)
+            normalised_for.check(stage, program)
     extractors.check(run, inputs, programs)
     return programs
 

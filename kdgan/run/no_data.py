@@ -42,12 +42,16 @@ def fields(of_run: Mapping[str, Any], own: Mapping[str, Any], path: str) -> dict
     if merged.get("train", "") is not None:
         return merged
     defaults = {name: getattr(Data(), name) for name in OF_TRAINING}
-    if wrong := next((name for name in OF_TRAINING if name in own and own[name] != defaults[name]), None):
+    if wrong := next((name for name in OF_TRAINING if name in own and _tuple(own[name]) != defaults[name]), None):
         raise ConfigError(
             f"config.{path}.{wrong} = {own[wrong]!r}: it is of training examples, and there are none (train = None); leave"
             " it out"
         )
     return {**merged, **defaults}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # as a config from JSON has it
 
 
 def without_training(data: Data) -> Data:

@@ -13,14 +13,14 @@ from kdgan import files
 from kdgan.run import formats
 from kdgan.run.config import ConfigError
 from kdgan.run.program import Program, player_of
-from kdgan.run.schema import Run, Stage, Start, Weights
+from kdgan.run.schema import Stage, Start, Weights
 from kdgan.run.sources import Source
 
 TOLERANCE = 5e-3  # of a mean or standard deviation of pixels in [0, 1]: published ones are rounded
 CONFIG = "config.json"
 
 
-def check(run: Run, stage: Stage, program: Program) -> None:
+def check(stage: Stage, program: Program) -> None:
     """Refuse frozen players of a workdir that knew images of another normalisation, where the config has no word of it.
 
     Raises:
@@ -30,17 +30,11 @@ def check(run: Run, stage: Stage, program: Program) -> None:
     for arm, starts in program.start.items():
         for name, start in starts.items():
             player, source = arms[arm].players.get(name), program.sources.get(arm, {}).get(name)
-            if (
-                source is None
-                or player is None
-                or name in program.method.trained
-                or name not in program.inspection.inputs
-            ):
+            if source is None or player is None or name in program.method.trained:
                 continue
+            given = jax.tree.leaves(program.inspection.inputs.get(name, ()))
             said = player.mean is not None or player.std is not None
-            if said or not any(
-                getattr(leaf, "ndim", 0) == 4 for leaf in jax.tree.leaves(program.inspection.inputs[name])
-            ):
+            if said or not any(getattr(leaf, "ndim", 0) == 4 for leaf in given):
                 continue
             then, now = recorded(start, source), (stage.data.mean, stage.data.std)
             if then is not None and not all(map(_alike, then, now)):

@@ -262,6 +262,14 @@ REFUSED = {
         lambda c: c.stages.distill.update(data=dict(train=None, noises=2)),
         r"config\.stages\.distill\.data\.noises = 2: it is of training examples",
     ),
+    "classes": (
+        lambda c: c.stages.distill.update(data=dict(train=None, classes=(0, 99))),
+        r"data\.classes = .*0, 99.*: it is of training examples",
+    ),
+    "repeats": (
+        lambda c: c.stages.distill.update(data=dict(train=None, exemplar_repeats=-5)),
+        r"data\.exemplar_repeats = -5: it is of training examples",
+    ),
     "validation": (lambda c: c.data.update(train=None), r"config\.data\.labelled = 40: it is of training examples"),
     "of an arm": (arm(data=None), r"arms\.main2\.data: arms of a stage share its data"),
 }  # fmt: skip
