@@ -39,7 +39,7 @@ def drawn_of_all(labels: np.ndarray, classes: int) -> bool:
     missed, both_missed = (1 - 1 / classes) ** n, (1 - 2 / classes) ** n
     met = classes * (1 - missed)
     variance = classes * missed + classes * (classes - 1) * both_missed - (classes * missed) ** 2
-    return len(np.unique(labels)) >= min(3 / 4 * met, met - 4 * np.sqrt(max(variance, 0.0)))
+    return bool(len(np.unique(labels)) >= min(3 / 4 * met, met - 4 * np.sqrt(max(variance, 0.0))))
 
 
 def _assign(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
