@@ -109,6 +109,7 @@ def of_cifar10(batch_norm):
         pixels=((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)), image=dict(image_size=32, channels=3), latent=256,
         width=128, batch_size=256, teacher=dict(model="resnet56", optimizer=sgd),
         student=dict(model="resnet20", optimizer=sgd), moves=80_000, taught=40_000, drawn=40_000,
+        convolutions="auto",
     )  # fmt: skip
 
 
