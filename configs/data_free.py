@@ -30,10 +30,9 @@ and `std` where its images were normalised otherwise. `:only=free` leaves out al
 no training split is opened.
 """
 
-import numpy as np
-
 from kdgan import config as common
 from kdgan.methods.data_free import PUBLISHED
+from kdgan.ranges import pixel_ranges
 
 OTHERS = {"digits": "kdgan.data.photo_patches.load"}  # what `other` is, where nothing is said
 WITH_BATCH_NORM = ("dfq", "deep_inversion", "cmi", "fast")  # they read a teacher's batch statistics
@@ -116,19 +115,14 @@ def of_cifar10(batch_norm):
 SETS = dict(digits=of_digits, mnist=of_mnist, cifar10=of_cifar10)
 
 
-def bounds(mean, std):
-    """The lowest and the highest value of a pixel once it is normalised, for each channel."""
-    each = list(zip(np.atleast_1d(mean).tolist(), np.atleast_1d(std).tolist(), strict=True))
-    return tuple((0 - m) / s for m, s in each), tuple((1 - m) / s for m, s in each)
-
-
 def players(*, image, width, teacher, student, batch_size, pixels, **of_set):
     """Teacher and student; a generator, a GAN's or one that learns from the teacher; a VAE; what methods remember."""
+    bounds = tuple(zip(*pixel_ranges(*pixels), strict=True))  # (lowest, highest) of each channel
     return common.named(
         teacher=teacher,
         student=student,
         generator=dict(
-            model="standardised_generator", model_args=dict(**image, features=width, bounds=bounds(*pixels)),
+            model="standardised_generator", model_args=dict(**image, features=width, bounds=bounds),
             optimizer=adam(1e-3, b1=0.5), evaluate="virtual",
         ),
         discriminator=dict(model="dcgan_discriminator", model_args=dict(width=1 / 4), optimizer=adam(1e-3, b1=0.0)),
