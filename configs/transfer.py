@@ -84,8 +84,8 @@ def classes_of(name, count):
     known = {PAIRS: 25, LETTERS: 26}
     if not count and name not in known:
         raise common.ConfigError(f"--config=...:target={name}: say how many classes it has, classes=26")
-    if count and not count.isdigit():
-        raise common.ConfigError(f"--config=...:classes={count}: a whole number is accepted")
+    if count and not (count.isdigit() and int(count)):
+        raise common.ConfigError(f"--config=...:classes={count}: a whole number from 1 is accepted")
     first = len(SOURCE) + (1 if name == LETTERS else 0)
     return tuple(range(first, first + (int(count) if count else known[name])))
 

@@ -67,7 +67,8 @@ def pgd(
         Images, through which no gradient goes.
 
     Raises:
-        ValueError: fewer than one step; ε or α (where they are Python numbers) below 0.
+        ValueError: fewer than one step; ε or α (where they are no JAX scalars) below 0 or infinite; a std that is not
+            above 0, or as many numbers as the images have channels.
     """
     check(epsilon, steps, step_size)
     images = jax.lax.stop_gradient(images)
@@ -116,19 +117,25 @@ def margin(logits: Float[Array, "b k"], labels: Integer[Array, " b"]) -> Float[A
 
 
 def check(epsilon: Any, steps: Any, step_size: Any = None) -> None:
-    """Raises ValueError for sizes below 0, where they are Python numbers, and for steps that are no number from 1."""
+    """Raises ValueError for sizes that are no number from 0, where they are no JAX scalars, and for fewer than one step."""
     for name, value in {"epsilon": epsilon, "step_size": step_size}.items():
-        if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
+        if isinstance(value, bool) or (isinstance(value, int | float | np.number) and not 0 <= value < float("inf")):
             raise ValueError(f"{name} = {value}: a size in pixels of [0, 1], 0 or more, is accepted")
     whole_number.check("steps", steps)
 
 
 def _scaled(size: Any, image: Array, pixels: Pixels) -> Array:
     """A size in pixels, in the image's normalisation: a scalar, or [1, 1, 1, c]."""
+    if not np.all(np.asarray(pixels["std"], np.float64) > 0):
+        raise ValueError(f"pixels: std = {pixels['std']}: numbers above 0 are accepted")
     return jnp.asarray(size, image.dtype) / of_channels(pixels["std"], image)
 
 
 def of_channels(value: Any, image: Array) -> Array:
     """A number, or one for each channel, in a shape and type that images [b, h, w, c] are computed with."""
     array = np.asarray(value, np.float64)
+    if array.ndim > 1 or (array.ndim and len(array) not in (1, image.shape[-1])):
+        raise ValueError(
+            f"pixels: {value} has {array.size} numbers, the images {image.shape[-1]} channels; one, or one a channel"
+        )
     return jnp.asarray(array.reshape(1, 1, 1, -1) if array.ndim else array, image.dtype)

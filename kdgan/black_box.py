@@ -40,9 +40,11 @@ def answer(
         [b, k], at least 0, each row of sum 1.
 
     Raises:
-        ValueError: other answers, or a noise below 0.
+        ValueError: other answers, a noise below 0, or other numbers of queries and logits.
     """
     check(answers, noise)
+    if len(query) != len(logits):
+        raise ValueError(f"query has {len(query)} examples, the logits {len(logits)}: as many are accepted")
     logits = at_least_float32(logits)
     if noise:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), digests(query, pixels=pixels))

@@ -121,6 +121,10 @@ def test_margins_by_hand():
         (dict(epsilon=0.1, steps=0), "steps = 0: a whole number of at least 1"),
         (dict(epsilon=0.1, steps=True), "steps = True: a whole number of at least 1"),
         (dict(epsilon=0.1, steps=2, step_size=-1.0), "step_size = -1.0"),
+        (dict(epsilon=True, steps=1), "epsilon = True: a size in pixels"),
+        (dict(epsilon=np.float32("nan"), steps=1), "epsilon = nan: a size in pixels"),
+        (dict(epsilon=0.1, steps=1, pixels={"mean": 0.5, "std": 0.0}), "pixels: std = 0.0: numbers above 0"),
+        (dict(epsilon=0.1, steps=1, pixels={"mean": (0.5,) * 7, "std": 1.0}), "has 7 numbers"),
     ],
 )
 def test_sizes_that_are_refused(given, message):

@@ -52,6 +52,11 @@ def test_noise_has_the_spread_that_is_asked_for():
     assert difference.std() == pytest.approx(spread, rel=0.06)
 
 
+def test_as_many_queries_as_logits_are_asked():
+    with pytest.raises(ValueError, match="query has 1 examples, the logits 6"):
+        black_box.answer(LOGITS, jnp.asarray(LEVELS[:1]), noise=1.0)
+
+
 def test_vectors_and_tokens_are_queries_too():
     for query in (jnp.asarray(RNG.normal(size=(6, 5)), jnp.float32), jnp.arange(18).reshape(6, 3)):
         assert len(np.unique(black_box.digests(query))) == 6

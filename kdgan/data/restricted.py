@@ -72,6 +72,11 @@ def restricted(
     return Partition(train, inside(parts.validation), inside(parts.unlabelled))
 
 
+def present(num_classes: int, classes: Sequence[int] | None, exemplars_of: Sequence[int]) -> tuple[int, ...]:
+    """The classes of which there are labelled training examples, ascending."""
+    return tuple(range(num_classes)) if classes is None else tuple(sorted({*classes, *exemplars_of}))
+
+
 def _check(
     num_classes: int, classes: Sequence[Any] | None, exemplars: int, exemplars_of: Sequence[Any], repeats: int
 ) -> None:

@@ -24,7 +24,10 @@ Classes = Sequence[Any] | None  # numbers of classes, checked by `check_classes`
 RESPONSES = ("soft", "hard")
 
 
-def lwf(*, temperature: Value = 2.0, old: Classes = None, new: Classes = None, label_kind: str = "class") -> Method:
+def lwf(
+    *, temperature: Value = 2.0, old: Classes = None, new: Classes = None, label_kind: str = "class",
+    label_classes: Classes = None,
+) -> Method:  # fmt: skip
     """Learning without forgetting (Li and Hoiem 2016): CE(y, s) + λ·T²·KL of the old model's classes; terms `ce`, `kd`.
 
     kd = T²·KL(softmax(t/T) ‖ softmax(s/T)), both over the old classes alone, on the images of the batch, which may all be
@@ -36,14 +39,19 @@ def lwf(*, temperature: Value = 2.0, old: Classes = None, new: Classes = None, l
       new: classes over which the cross-entropy is taken, as with a head for each task: the paper's; None: all of the
         student's, so that new classes push old ones down.
       label_kind: classes alone are accepted.
+      label_classes: of the labels, all of which `new` has; the data's where a run is asked for.
 
     Raises:
-      ValueError: classes that a player has not, or another kind of label.
+      ValueError: classes that a player has not, labels of which `new` says nothing, or another kind of label.
     """
     check_kind("lwf", label_kind, ("class",))
     check_temperature("temperature", temperature)
     check_classes("old", old)
     check_classes("new", new)
+    if missing := [number for number in label_classes or () if new is not None and number not in new]:
+        raise ValueError(
+            f"method.new = {new}: the data have labels of class {missing[0]}, too; name all that they have"
+        )
 
     def student(players, batch, key):
         s, t = players.student(batch["image"]), players.teacher(batch["image"])

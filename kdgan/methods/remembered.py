@@ -212,6 +212,10 @@ def _means(layers: Mapping[str, LayerStatistics]) -> jax.Array:
 
 def whole_view(key: Any, image: jax.Array, padding: int, flip: bool) -> jax.Array:
     """Each image moved by up to `padding` pixels, 0 (the mean of standardised images) at the border, and mirrored."""
+    if padding > min(image.shape[1:3]):
+        raise ValueError(
+            f"method.padding = {padding}: images have {image.shape[1]}×{image.shape[2]} pixels; so many at most are accepted"
+        )
 
     def view(key, image):
         of_crop, of_flip = jax.random.split(key)

@@ -19,6 +19,10 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Float
 
+from kdgan import whole_number
+
+MOST = 2**31 - 1  # rows that an int32 counts
+
 
 class Memory(nn.Module):
     """The last `size` images that were written, of which a call draws: [b, h, w, c] -> [n, h, w, c].
@@ -55,8 +59,9 @@ class Memory(nn.Module):
         Raises:
           ValueError: size or draws below 1, or more images at once than it holds.
         """
-        if self.size < 1 or (self.draws is not None and self.draws < 1):
-            raise ValueError(f"memory: size = {self.size}, draws = {self.draws}: at least 1 is accepted")
+        whole_number.check("memory.size", self.size, most=MOST)
+        if self.draws is not None:
+            whole_number.check("memory.draws", self.draws, most=MOST)
         pixels = self.variable("memory", "pixels", jnp.zeros, (self.size, *image.shape[1:]), jnp.float32)
         count = self.variable("memory", "count", jnp.zeros, (), jnp.int32)
         if train and not self.is_initializing():

@@ -35,6 +35,17 @@ def sections(results: Results) -> list[str]:
             for title, records in titles.items()]  # fmt: skip
 
 
+def crossed(results: Results, stage: str) -> dict[str, list[tuple[str, Table]]]:
+    """Title -> (what it is of, the table) of the figures of a stage that are tables, for a text without pictures."""
+    tables: dict[str, list[tuple[str, Table]]] = {}
+    for record in results.summary.get("figures") or ():
+        if record.get("kind") == "crossed" and record.get("stage") == stage and _is_shown(results, record):
+            table, caption = _crossed_table(results, record)
+            if table.rows:
+                tables.setdefault(str(record.get("title") or "Figure"), []).append((caption, table))
+    return tables
+
+
 def _is_shown(results: Results, record: Mapping[str, Any]) -> bool:
     """Whether a figure's array is there, and its player is the one that is singled out, where only this one is shown."""
     key = record.get("array")
@@ -139,11 +150,16 @@ def _dots_and_table(results: Results, record: Mapping[str, Any], array: np.ndarr
 
 
 def _crossed(results: Results, record: Mapping[str, Any]) -> str:
-    """Numbers [seeds, rows, columns] as a table of their means over seeds."""
+    table, caption = _crossed_table(results, record)
+    return f'{rendering.as_html(table)}<p class="note">{sentence(caption)}</p>' if table.rows else ""
+
+
+def _crossed_table(results: Results, record: Mapping[str, Any]) -> tuple[Table, str]:
+    """Numbers [seeds, rows, columns] as a table of means over seeds, without rows where there are none; and its caption."""
     array = np.asarray(results.evaluation[record["array"]], float)
     rows, columns = ([str(name) for name in record.get(side) or ()] for side in ("rows", "columns"))
     if array.shape[1:] != (len(rows), len(columns)) or not array.size:
-        return ""
+        return Table((), ()), ""
     measured = described({"": {"head": record.get("title"), **record}})[""]
     readings = [
         [measured.reading(mean_ci(array[:, r, c].tolist())) for c in range(len(columns))] for r in range(len(rows))
@@ -158,7 +174,7 @@ def _crossed(results: Results, record: Mapping[str, Any]) -> str:
     note = str(record.get("note") or "").rstrip(".")
     interval = "; mean over seeds with its 95 % interval" if len(array) > 1 else ""
     caption = f"{_whose(results, record, 1)}{interval}. {note + '.' if note else ''}".strip()
-    return f'{rendering.as_html(Table(tuple(columns), filled))}<p class="note">{sentence(caption)}</p>'
+    return Table(tuple(columns), filled), caption
 
 
 def _picked(rows: list[Any], measured: Measured) -> tuple[list[Any], str]:

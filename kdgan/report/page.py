@@ -60,6 +60,11 @@ def markdown(workdir: str | pathlib.Path) -> str:
     for stage in stages:
         of_stage = [rendering.as_markdown(table) for table in _tables(summary, stage)]
         of_stage.append("\n".join(f"- {sentence}" for sentence in findings.sentences(summary, stage)))
+        for title, several in figures.crossed(results, stage).items():
+            of_stage += [
+                f"### {title}",
+                *(f"{caption}\n\n{rendering.as_markdown(table)}" for caption, table in several),
+            ]
         blocks += ([f"## {stage}"] if len(stages) > 1 else []) + [block for block in of_stage if block]
     return "\n\n".join(blocks) + "\n"
 

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kdgan import game, methods, optim, parallel
+from kdgan import game, methods, models, optim, parallel
 from kdgan.around import innermost
-from kdgan.data import augment
+from kdgan.data import augment, restricted
 from kdgan.data.views import MOST_PLACES
 from kdgan.methods.labels import kind_of
 from kdgan.norms import Norm
@@ -145,9 +145,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         raise ConfigError(f"config.data: {error}") from error
     try:
         hyperparameters = {name: _hyperparameter(name, value, arm.steps) for name, value in arm.method.items()}
-        normalisation = {"mean": inputs.config.mean, "std": inputs.config.std}
-        of_data = {"label_kind": kind_of(inputs.fields), "normalisation": normalisation}
-        method = methods.build(of_data=of_data, **hyperparameters)
+        method = methods.build(of_data=_said_by_data(inputs), **hyperparameters)
         # Modules without an axis name: shapes are traced outside of any device axis.
         inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}
@@ -329,15 +327,27 @@ def _settings(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
     }
 
 
+def _said_by_data(inputs: Inputs) -> dict[str, Any]:
+    """Arguments of methods that the data give."""
+    data, kind = inputs.config, kind_of(inputs.fields)
+    said: dict[str, Any] = {"label_kind": kind, "normalisation": {"mean": data.mean, "std": data.std}}
+    if kind == "class" and "label" in inputs.fields:
+        said["label_classes"] = restricted.present(inputs.fields["label"].size, data.classes, data.exemplars_of)
+    return said
+
+
 def _hyperparameter(name: str, value: Any, steps: int) -> Any:
     if isinstance(value, Mapping) and "kind" in value:
         schedule = optim.make_schedule(**{"steps": steps, **value})
-        if name.endswith("temperature") and not all(float(schedule(step)) > 0 for step in (0, steps // 2, steps - 1)):
+        values = [float(schedule(step)) for step in (0, steps // 2, steps - 1)]
+        if name.endswith("temperature") and not all(value > 0 for value in values):
             raise ValueError(
                 f"method.{name} = {dict(value)}: a temperature must stay positive; set start, end and no warmup"
             )
+        if name.endswith("epsilon") and not all(value >= 0 for value in values):
+            raise ValueError(f"method.{name} = {dict(value)}: a radius must not fall below 0; set start and end")
         return schedule
-    return tuple(value) if isinstance(value, list) else value
+    return models.hashable(value)
 
 
 def _lambda_schedule(spec: Mapping, steps: int) -> optax.Schedule:

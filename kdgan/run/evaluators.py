@@ -65,6 +65,7 @@ def of_players(
         if several:
             chosen[name] = several
             _check_calls(name, several, inspection)
+            _check_others(name, several, arm)
     inspection = on_data(inspection, chosen, modules, given, example)
     for name, several in chosen.items():
         for evaluator in several:
@@ -99,6 +100,18 @@ def _check_calls(player: str, several: Sequence[Evaluator], inspection: Inspecti
                 evaluator.draws(inspection.inputs[player], inspection.outputs[player])
             except ValueError as error:
                 raise ConfigError(f"{where} = {evaluator.name!r}: {error}") from error
+
+
+def _check_others(player: str, several: Sequence[Evaluator], arm: Arm) -> None:
+    """Refuse players to compare with that the config's arguments name and no stage could have."""
+    written = json.dumps(arm.players[player].evaluate, default=str)
+    for evaluator in several:
+        for name in evaluator.others:
+            if name not in arm.players and json.dumps(name) in written:
+                raise ConfigError(
+                    f"config.players.{player}.evaluate = {evaluator.name!r}: it names the player {name!r}; accepted are"
+                    f" {', '.join(sorted(arm.players))}"
+                )
 
 
 def on_data(

@@ -185,7 +185,7 @@ def _players(stage: Stage, programs: Sequence[Program], inputs: Inputs) -> list[
                 rows[program.arms, name] = (
                     row if name not in {n for _, n in rows} else f"{row} [{', '.join(program.arms)}]"
                 )
-    return list(dict.fromkeys([*rows.values(), *(row for program in programs for row in _ranges(program, inputs))]))
+    return list(dict.fromkeys([*rows.values(), *_ranges(programs, inputs)]))
 
 
 def _taken(programs: Sequence[Program]) -> list[str]:
@@ -215,13 +215,15 @@ def _shape(leaf: Any) -> str:
     return f"{leaf.dtype} [{', '.join(map(str, ('b', *leaf.shape[1:])))}]" if leaf.shape else str(leaf.dtype)
 
 
-def _ranges(program: Program, inputs: Inputs) -> list[str]:
+def _ranges(programs: Sequence[Program], inputs: Inputs) -> list[str]:
     """Generators whose images are not compared with the data's pixels, as their range is not read off their program."""
-    shape = ranges.image_shape(program.example, inputs.train)
-    names = ranges.unknown(program.inspection, program.local_modules, shape)
-    return [
-        f"range of {name}'s images: not known; its module states it by output_range = (low, high)" for name in names
-    ]
+    arms: dict[str, list[str]] = {}
+    for program in programs:
+        shape = ranges.image_shape(program.example, inputs.train)
+        for name in ranges.unknown(program.inspection, program.local_modules, shape):
+            row = f"range of {name}'s images: not known; its module states it by output_range = (low, high)"
+            arms.setdefault(row, []).extend(program.arms)
+    return _with_arms(arms, programs)
 
 
 def _sources(program: Program, name: str) -> str:
@@ -306,8 +308,13 @@ def _cached(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
             what = f"{images:,} whole images" if program.whole else f"{images:,} images"
             row = f"{name:<14} {_count(count, 'table')} of {what}, {_bytes(size)} {where}{made}"
             arms.setdefault(row, []).extend(program.arms)
+    return _with_arms(arms, programs)
+
+
+def _with_arms(rows: Mapping[str, Sequence[str]], programs: Sequence[Program]) -> list[str]:
+    """Each row with the arms that it is of, where it is not of all."""
     everyone = [arm for program in programs for arm in program.arms]
-    return [row if own == everyone else f"{row} [{', '.join(own)}]" for row, own in arms.items()]
+    return [row if list(arms) == everyone else f"{row} [{', '.join(arms)}]" for row, arms in rows.items()]
 
 
 def _weight(program: Program, arm: str, player: str, term: str) -> str:

@@ -65,7 +65,7 @@ def check(run: Run, inputs: Inputs, programs: Mapping[str, Sequence[Program]]) -
         raise ConfigError(
             f"{WHERE}: stage {first} makes images, which are measured by a network's features, and none is named;"
             " set .stage to an earlier stage that trains one, .checkpoint or .inception; or players.<name>.evaluate ="
-            " 'nothing'"
+            " 'nothing', or 'virtual' where a teacher of the arm is to judge them"
         )
     for field, path in (("checkpoint", spec.checkpoint), ("inception", spec.inception)):
         if path is not None and not pathlib.Path(path).exists():

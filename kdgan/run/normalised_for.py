@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from kdgan import files
-from kdgan.run import formats
+from kdgan.run import sources
 from kdgan.run.config import ConfigError
 from kdgan.run.program import Program, player_of
 from kdgan.run.schema import Stage, Start, Weights
@@ -48,13 +48,8 @@ def check(stage: Stage, program: Program) -> None:
 
 def recorded(start: Start, source: Source) -> tuple[Any, Any] | None:
     """(mean, std) of the images that a player of a workdir was trained with; None: it is not known."""
-    folder = source.folder.absolute()
-    workdir = next((above for above in folder.parents if (above / CONFIG).is_file()), None)
-    if workdir is None:
-        return None
-    parts = folder.relative_to(workdir).parts
-    stage = parts[1] if len(parts) > 1 and parts[0] == formats.CHECKPOINTS else ""
-    return _of_config(workdir / CONFIG, stage, player_of(start.player or ""))
+    workdir, stage = sources.of_run(source, CONFIG) or (None, "")
+    return None if workdir is None else _of_config(workdir / CONFIG, stage, player_of(start.player or ""))
 
 
 def _of_config(path: pathlib.Path, stage: str, name: str) -> tuple[Any, Any] | None:

@@ -18,6 +18,7 @@ from kdgan import weights
 from kdgan.checkpoints import players
 from kdgan.checkpoints.players import Reader, Variables, listed
 from kdgan.run import checkpoint
+from kdgan.run.formats import CHECKPOINTS
 from kdgan.run.schema import Start, Weights
 from kdgan.weights import formats
 
@@ -80,6 +81,16 @@ class Source:
         axes = 0 if self.seeds is None else 1
         shape = lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[axes:], np.asarray(leaf).dtype)
         return jax.tree.map(shape, {"params": self.variables["params"], **self.variables["model_state"]})
+
+
+def of_run(source: Source, record: str) -> tuple[pathlib.Path, str] | None:
+    """(workdir, stage, or "") of the run that wrote a checkpoint, if a file of this name lies in its workdir."""
+    folder = source.folder.absolute()
+    workdir = next((above for above in folder.parents if (above / record).is_file()), None)
+    if workdir is None:
+        return None
+    parts = folder.relative_to(workdir).parts
+    return workdir, parts[1] if len(parts) > 1 and parts[0] == CHECKPOINTS else ""
 
 
 def read(path: str, start: Start, like: Any, load: Reader = checkpoint.read) -> Source:

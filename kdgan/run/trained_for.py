@@ -11,7 +11,7 @@ from typing import Any
 
 from kdgan import files
 from kdgan.data import degrade
-from kdgan.run import formats
+from kdgan.run import formats, sources
 from kdgan.run.config import ConfigError
 from kdgan.run.evaluators import NOT_MEASURED
 from kdgan.run.program import Program, player_of
@@ -52,12 +52,8 @@ def recorded(start: Start, source: Source | None) -> Mapping[str, Any] | str:
         return {}
     if source.folder.is_file():
         return _of_file(source.folder)
-    for above in source.folder.absolute().parents:
-        if (above / formats.PLAYERS).is_file():
-            parts = source.folder.absolute().relative_to(above).parts
-            stage = parts[1] if len(parts) > 1 and parts[0] == formats.CHECKPOINTS else ""
-            return _of_workdir(above, stage, player_of(start.player))
-    return {}
+    workdir, stage = sources.of_run(source, formats.PLAYERS) or (None, "")
+    return {} if workdir is None else _of_workdir(workdir, stage, player_of(start.player))
 
 
 def _of_workdir(workdir: pathlib.Path, stage: str, player: str) -> Mapping[str, Any] | str:

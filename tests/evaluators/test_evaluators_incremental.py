@@ -189,4 +189,5 @@ def test_a_run_in_portions_measures_forgetting_and_its_report_has_the_table(tmp_
     }
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("after 0-4") == 4
+    assert (tmp_path / "report.md").read_text(encoding="utf-8").count("| after 0-4 |") == 4
     assert "student · lwf" in page

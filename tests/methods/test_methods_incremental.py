@@ -153,6 +153,7 @@ WRONG = {
     "old not there": (dict(name="lwf", old=(4,)), dict(student=5, teacher=3), "players.teacher has 3 outputs; set"),
     "no new class": (dict(name="lwf_exemplar"), dict(student=3, teacher=3), "no class of players.student is new"),
     "twice": (dict(name="lwf", new=(3, 3)), None, r"method.new = \(3, 3\): numbers of classes, each once"),
+    "labels of others": (dict(name="lwf", new=(3, 4), label_classes=(2, 3, 4)), None, "labels of class 2, too"),
     "no classes": (dict(name="replay", old=()), None, r"method.old = \(\): numbers of classes"),
     "a word": (dict(name="lwf", old="all"), None, "method.old = 'all': numbers of classes"),
     "labels": (dict(name="replay", labels="none"), None, "method.labels = 'none': accepted are soft, hard"),

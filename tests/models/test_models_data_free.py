@@ -104,6 +104,13 @@ def test_fields_out_of_range_are_refused(name, fields, message):
         models.build(name, **fields)
 
 
+@pytest.mark.parametrize("fields", [{"size": 0}, {"size": 10**10}, {"draws": 0}])
+def test_memories_of_no_number_of_images_are_refused(fields):
+    ((name, value),) = fields.items()
+    with pytest.raises(ValueError, match=f"memory.{name} = {value}: a whole number from 1 to 2,147,483,647"):
+        models.Memory(**fields).init(KEY, jnp.zeros((2, 2, 2, 1)))
+
+
 def test_images_are_their_parameters_by_place():
     module, place = models.Images(3, 2, 1), jnp.array([2, 0, 5])
     variables = module.init(KEY, place)

@@ -297,6 +297,9 @@ def test_numbers_by_row_and_column_are_a_table_of_each_arm(tmp_path):
     words = "".join(page.words).replace("\u00a0", " ")
     for arm in ARMS:
         assert words.count(f"student · {arm}, test split; mean over seeds with its 95 % interval.") == 1
+    text = report.markdown(tmp_path / "run")
+    assert text.count("### By task\n") == 1
+    assert text.count("| second | 50.0 ± 0.0 % | 90.0 ± 0.0 % |") == 2
 
 
 def test_figures_of_one_arm_among_several_follow_the_choice():

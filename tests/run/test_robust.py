@@ -121,6 +121,10 @@ def test_a_file_is_not_attacked_and_that_is_said(trained, tmp_path):
     [
         (dict(name="robust", epsilon=-1.0), r"config\.players\.student\.evaluate = .*epsilon = -1\.0"),
         (("classifier", dict(name="robust", noise=1.0)), "evaluator 'robust' takes no 'noise'"),
+        (
+            dict(name="incremental", tasks=((0, 1), (2, 3)), before=("nobody",)),
+            "it names the player 'nobody'; accepted are student, teacher",
+        ),
     ],
 )
 def test_mistakes_name_the_players_field(evaluate, message, tmp_path):
@@ -128,6 +132,14 @@ def test_mistakes_name_the_players_field(evaluate, message, tmp_path):
     with made.unlocked(), made.ignore_type():
         made.players.student.evaluate = evaluate
     with pytest.raises(ConfigError, match=message):
+        train.train(made, tmp_path)
+
+
+def test_a_radius_that_falls_below_0_is_refused(tmp_path):
+    made = config()
+    with made.unlocked(), made.ignore_type():
+        made.stages.distill.arms.ard.method.epsilon = dict(kind="linear", start=0.1, end=-0.1)
+    with pytest.raises(ConfigError, match=r"method\.epsilon = .*a radius must not fall below 0"):
         train.train(made, tmp_path)
 
 
