@@ -33,6 +33,7 @@ is frozen, and starts from an earlier stage or a checkpoint. Each term needs a Î
 # Method -> arguments without which it has no terms.
 ASKED: Mapping[str, Mapping[str, Any]] = {
     "style": {"content": ("conv1",), "style": ("conv1",), "tv": True},
+    "combine": {"parts": ("kd",)},
     "lwf_exemplar": {"old": (0, 1)},  # of classifiers with as many classes
 }
 WITHOUT_DATA = ("dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")

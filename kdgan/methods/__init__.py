@@ -21,14 +21,14 @@
 | robust.py | `robust_ce`, `trades`, `ard`, `rslad`: students that hold against small changes of their images |
 | stealing.py | `copy`: a student of a black box that gives probabilities or classes alone |
 
-labels.py says what follows from the kind of the label, for all of them. A method from outside the package is named by its
-dotted path; nothing here needs to know of it.
+taught.py makes a move of parts; `combine`, here, of several by their names. labels.py says what follows from the kind of the
+label, for all of them. A method from outside the package is named by its dotted path; nothing here needs to know of it.
 """
 
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdgan import annotated
@@ -47,6 +47,7 @@ from kdgan.methods.robust import ard, robust_ce, rslad, trades
 from kdgan.methods.stealing import copy
 from kdgan.methods.style import style
 from kdgan.methods.supervised import supervised
+from kdgan.methods.taught import Part, taught
 from kdgan.methods.together import joint, mutual
 from kdgan.methods.transfer import both_tasks
 from kdgan.methods.vae import vae, vae_distill
@@ -111,31 +112,9 @@ def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparamet
     Raises:
       ValueError: no such method, a hyper-parameter that it does not take, or a value that it refuses.
     """
-    if name in BY_NAME:
-        function: Callable[..., Any] = BY_NAME[name]
-    elif "." in name:
-        module, _, attribute = name.rpartition(".")
-        try:
-            function = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"method.name = {name!r} cannot be imported: {error}") from error
-        if not callable(function):
-            raise ValueError(f"method.name = {name!r} is no function; a method is a function that returns its moves")
-    else:
-        near = difflib.get_close_matches(name, BY_NAME, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(
-            f"method.name = {name!r}: no such method; {hint}accepted are {', '.join(BY_NAME)}, or a dotted path"
-        )
-    accepted = inspect.signature(function).parameters
-    unknown = [key for key in hyperparameters if key not in accepted]
-    if unknown and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
-        near = difflib.get_close_matches(unknown[0], accepted, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(
-            f"method.{unknown[0]}: {name} takes no such hyper-parameter; {hint}accepted are {', '.join(accepted)}"
-        )
-    known = {key: value for key, value in (of_data or {}).items() if key in accepted}
+    function = _function(name)
+    _check_names(name, function, hyperparameters)
+    known = {key: value for key, value in (of_data or {}).items() if key in inspect.signature(function).parameters}
     for key, value in known.items():
         said = hyperparameters.get(key, value)
         # Tags may be learned as numbers, but neither is a class.
@@ -145,3 +124,76 @@ def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparamet
     if not isinstance(method, Method):
         raise ValueError(f"method.name = {name!r} returned {type(method).__name__}; a method returns kdgan.game.Method")
     return method
+
+
+def combine(
+    *, parts: Sequence[Any], labels: bool = True, unlabelled: bool = False, label_kind: str = "class"
+) -> Method:  # fmt: skip
+    """Several ways of teaching in one move: `ce` on the labels, then the terms of each part, each with a λ of its own.
+
+    `parts=("kd", dict(name="hint", features=("stage2",)), "my_project.methods.mine")`. Teacher and student run once for
+    all, and give the features that any of them wants. A part is what `kdgan.methods.taught.as_method` makes a method of.
+
+    Args:
+      parts: names of methods, or mappings of `name` and their own arguments.
+      labels: whether there is a term `ce`.
+      unlabelled: whether outputs are compared on the batch's unlabelled inputs, too.
+      label_kind: kind of the label; the data's where a run is asked for.
+
+    Raises:
+      ValueError: no parts, one that is no part, or whose arguments are refused; a kind of label that one is not for.
+    """
+    if isinstance(parts, str) or not parts:
+        raise ValueError(f"method.parts = {parts!r}: names of methods, or dict(name=..., arguments), are accepted")
+    return taught(*map(_part, parts), labels=labels, unlabelled=unlabelled, label_kind=label_kind)
+
+
+BY_NAME["combine"] = combine
+
+
+def _part(spec: Any) -> Part:
+    """A way of teaching by its name, or by a mapping of it and its arguments."""
+    fields = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
+    name = fields.pop("name", None)
+    if not isinstance(name, str):
+        raise ValueError(f"method.parts: {spec!r}: the name of a method, or dict(name=..., arguments), is accepted")
+    function = getattr(_function(name), "part", None)
+    if function is None:
+        parts = [known for known, method in BY_NAME.items() if hasattr(method, "part")]
+        raise ValueError(
+            f"method.parts: {name} is no part of a move; accepted are {', '.join(parts)}, or a dotted path"
+        )
+    _check_names(name, function, fields)
+    return annotated.called(function, fields, "method.parts: ")
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """The function that a name, or a dotted path, is of."""
+    if name in BY_NAME:
+        return BY_NAME[name]
+    if "." in name:
+        module, _, attribute = name.rpartition(".")
+        try:
+            function = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"method.name = {name!r} cannot be imported: {error}") from error
+        if not callable(function):
+            raise ValueError(f"method.name = {name!r} is no function; a method is a function that returns its moves")
+        return function
+    near = difflib.get_close_matches(name, BY_NAME, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(
+        f"method.name = {name!r}: no such method; {hint}accepted are {', '.join(BY_NAME)}, or a dotted path"
+    )
+
+
+def _check_names(name: str, function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> None:
+    """Raises ValueError for a hyper-parameter that a method does not take."""
+    accepted = inspect.signature(function).parameters
+    unknown = [key for key in hyperparameters if key not in accepted]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+        near = difflib.get_close_matches(unknown[0], accepted, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(
+            f"method.{unknown[0]}: {name} takes no such hyper-parameter; {hint}accepted are {', '.join(accepted)}"
+        )

@@ -10,7 +10,8 @@ from kdgan.attacks import UNIT, Pixels
 from kdgan.game import Method, Move
 from kdgan.losses.logits import cross_entropy
 from kdgan.methods.labels import check_kind
-from kdgan.methods.logits import images, show
+from kdgan.methods.logits import show
+from kdgan.methods.taught import images
 
 
 def copy(

@@ -14,17 +14,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kdgan import game, methods, models, optim, parallel
+from kdgan import game, methods, optim, parallel
 from kdgan.around import innermost
-from kdgan.data import augment, restricted
+from kdgan.data import augment
 from kdgan.data.views import MOST_PLACES
-from kdgan.methods.labels import kind_of
 from kdgan.norms import Norm
 from kdgan.run import batches as run_batches
 from kdgan.run import (
     checkpoint,
     evaluators,
     extractors,
+    hyperparameters,
     lacking,
     normalised_for,
     on_host,
@@ -144,8 +144,8 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     except ValueError as error:
         raise ConfigError(f"config.data: {error}") from error
     try:
-        hyperparameters = {name: _hyperparameter(name, value, arm.steps) for name, value in arm.method.items()}
-        method = methods.build(of_data=_said_by_data(inputs), **hyperparameters)
+        arguments = {name: hyperparameters.of(name, value, arm.steps) for name, value in arm.method.items()}
+        method = methods.build(of_data=hyperparameters.of_data(inputs), **arguments)
         # Modules without an axis name: shapes are traced outside of any device axis.
         inspection = game.inspect_method(method, local_modules, example, inputs=given)
         lambdas = {a.name: {p: dict(terms) for p, terms in a.lambdas.items()} for a in arms}
@@ -155,7 +155,11 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
         for values in lambdas.values():
             game.check_lambdas(inspection.terms, values, method.trained)
         schedules = {
-            player: {t: _lambda_schedule(value, arm.steps) for t, value in terms.items() if isinstance(value, Mapping)}
+            player: {
+                t: hyperparameters.schedule(value, arm.steps)
+                for t, value in terms.items()
+                if isinstance(value, Mapping)
+            }
             for player, terms in arm.lambdas.items()
         }
         optimizers = {name: _optimizer(arm, method, name) for name in method.trained}
@@ -325,33 +329,6 @@ def _settings(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
         }
         for arm in arms
     }
-
-
-def _said_by_data(inputs: Inputs) -> dict[str, Any]:
-    """Arguments of methods that the data give."""
-    data, kind = inputs.config, kind_of(inputs.fields)
-    said: dict[str, Any] = {"label_kind": kind, "normalisation": {"mean": data.mean, "std": data.std}}
-    if kind == "class" and "label" in inputs.fields:
-        said["label_classes"] = restricted.present(inputs.fields["label"].size, data.classes, data.exemplars_of)
-    return said
-
-
-def _hyperparameter(name: str, value: Any, steps: int) -> Any:
-    if isinstance(value, Mapping) and "kind" in value:
-        schedule = optim.make_schedule(**{"steps": steps, **value})
-        values = [float(schedule(step)) for step in (0, steps // 2, steps - 1)]
-        if name.endswith("temperature") and not all(value > 0 for value in values):
-            raise ValueError(
-                f"method.{name} = {dict(value)}: a temperature must stay positive; set start, end and no warmup"
-            )
-        if name.endswith("epsilon") and not all(value >= 0 for value in values):
-            raise ValueError(f"method.{name} = {dict(value)}: a radius must not fall below 0; set start and end")
-        return schedule
-    return models.hashable(value)
-
-
-def _lambda_schedule(spec: Mapping, steps: int) -> optax.Schedule:
-    return optim.make_schedule(**{"steps": steps, **spec})
 
 
 def _optimizer(arm: Arm, method: game.Method, name: str) -> optax.GradientTransformation:
