@@ -1,0 +1,71 @@
+"""Losses of features against the figures of published code, whose arrays and parameters lie as PyTorch has them.
+
+A loss is a function of the dict of inputs and parameters in PyTorch's layout, which `nhwc` and `kernel` bring into ours, so
+that its gradients are PyTorch's, too.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+
+def nhwc(x):
+    return x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def kernel(weight):
+    """Of a convolution or a dense layer."""
+    return weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
+
+
+def transposed_kernel(weight):
+    """Of a transposed convolution."""
+    return weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
+
+
+def norm(z, name):
+    """Scale and bias of a batch norm."""
+    return {"scale": z[f"param.{name}.weight"], "bias": z[f"param.{name}.bias"]}
+
+
+def start(**layers):
+    """Averages that a batch norm begins with, of so many channels, by its path."""
+    return {name: {"mean": jnp.zeros(size), "var": jnp.ones(size)} for name, size in layers.items()}
+
+
+def maps(z, *names):
+    return [nhwc(z[f"in.{name}"]) for name in names]
+
+
+def figures(shared_data_dir, name):
+    path = shared_data_dir.parent / "parity" / f"{name}.npz"
+    if not path.is_file():
+        pytest.skip(f"there are no published figures, parity/{name}.npz, beside the data sets")
+    with np.load(path) as file:
+        return {key: value for key, value in file.items() if value.dtype.kind == "f"}
+
+
+def check(z, variant, loss, *, value_rtol, gradient_rtol, without=()):
+    """The loss' mean over the batch, and its gradients, are the published ones of `variant`.
+
+    Gradients are compared to within `gradient_rtol` of the largest entry of any; those of `without`, which are 0 but for
+    rounding, are at most that.
+    """
+    begins = f"grad64.{variant}."
+    wanted = {key.removeprefix(begins): np.float64(value) for key, value in z.items() if key.startswith(begins)}
+    wanted = {key if key.startswith("param.") else f"in.{key}": value for key, value in wanted.items()}
+    given = {
+        key: jnp.asarray(value, jnp.float32) for key, value in z.items() if key.startswith(("in.", "param.", "aux."))
+    }
+    leaves = {key: given[key] for key in wanted}
+    of = jax.jit(jax.value_and_grad(lambda leaves: jnp.mean(loss(given | leaves))))
+    value, gradients = of(leaves)
+    expected = float(z[f"value64.{variant}"])
+    print(f"{variant}: value {abs(float(value) - expected) / abs(expected):.1e}", end="")
+    largest = max(np.abs(value).max() for value in wanted.values())
+    assert largest > 0
+    errors = {key: np.abs(gradients[key] - (0 if key in without else wanted[key])).max() / largest for key in wanted}
+    print(f", gradients {max(errors.values()):.1e}")
+    np.testing.assert_allclose(value, expected, rtol=value_rtol, err_msg=variant)
+    assert max(errors.values()) <= gradient_rtol, (variant, errors)
