@@ -1,7 +1,8 @@
-"""Maps of other sides, as PyTorch's adaptive pooling and nearest interpolation have them, which the code of papers calls.
+"""Maps of other sides, as PyTorch's adaptive pooling and nearest interpolation have them, which the code of papers
+calls.
 
-[b, h, w, c] -> [b, i, j, c] for any i and j. Entry k of n along a side of s sees s·k/n, rounded down, to s·(k + 1)/n, rounded
-up: blocks where n divides s, windows that overlap by one where it does not.
+[b, h, w, c] -> [b, i, j, c] for any i and j. Entry k of n along a side of s sees s·k/n, rounded down, to s·(k + 1)/n,
+rounded up: blocks where n divides s, windows that overlap by one where it does not.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Losses of features against the figures of published code, whose arrays and parameters lie as PyTorch has them.
 
-A loss is a function of the dict of inputs and parameters in PyTorch's layout, which `nhwc` and `kernel` bring into ours, so
-that its gradients are PyTorch's, too.
+A loss is a function of the dict of inputs and parameters in PyTorch's layout, which `nhwc` and `kernel` bring into
+ours, so that its gradients are PyTorch's, too.
 """
 
 import jax
@@ -49,8 +49,8 @@ def figures(shared_data_dir, name):
 def check(z, variant, loss, *, value_rtol, gradient_rtol, without=()):
     """The loss' mean over the batch, and its gradients, are the published ones of `variant`.
 
-    Gradients are compared to within `gradient_rtol` of the largest entry of any; those of `without`, which are 0 but for
-    rounding, are at most that.
+    Gradients are compared to within `gradient_rtol` of the largest entry of any; those of `without`, which are 0 but
+    for rounding, are at most that.
     """
     begins = f"grad64.{variant}."
     wanted = {key.removeprefix(begins): np.float64(value) for key, value in z.items() if key.startswith(begins)}

@@ -1,9 +1,10 @@
-"""How one layer's features lead to the next one's: FSP matrices (Yim et al. 2017) and singular vectors (Lee et al. 2018).
+"""How one layer leads to the next: FSP matrices (Yim et al. 2017), singular vectors of features (Lee et al. 2018).
 
 Both compare consecutive layers of one network, so that n layers give n − 1 terms. Features come as in `features.py`. No
 function here stops a gradient.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -42,8 +43,8 @@ def solution_flow(
 ) -> Float[Array, " b"]:
     """FSP (Yim et al. 2017, eq. 2): Σ_l w_l·mean_{c,d} (G_l(S) − G_l(T))², G_l of layer l and the one behind it.
 
-    The paper pools by "max" and sums over the matrix: c·d times this one. RepDistiller and Knowledge-Distillation-Zoo pool by
-    "average" and take the mean, as this does.
+    The paper pools by "max" and sums over the matrix: c·d times this one. RepDistiller and Knowledge-Distillation-Zoo
+    pool by "average" and take the mean, as this does.
 
     Args:
         student: S_l [b, h_l, w_l, c_l], at least two layers.
@@ -55,8 +56,8 @@ def solution_flow(
         [b], at least 0 for weights at least 0.
 
     Raises:
-        ValueError: an unknown pooling; fewer than two layers, other numbers of layers, names or weights; or layers that are
-            no maps, or of other channels or batches.
+        ValueError: an unknown pooling; fewer than two layers, other numbers of layers, names or weights; or layers that
+            are no maps, or of other channels or batches.
     """
     pairs = _consecutive(student, teacher)
     matrices = [
@@ -72,8 +73,9 @@ Vectors = tuple[Float[Array, "_ _ _"], Float[Array, "_ _"]]  # [b, c, k] and the
 def right_singular_vectors(features: Float[Array, "b h w c"], k: int) -> Vectors:
     """The first k right singular vectors of each example's [h·w, c], and their singular values, largest first.
 
-    The sign of a vector is free; here its sum is at least 0. Of features at least 0 the first vector is that, too. Where two
-    singular values agree their vectors are no functions of the features: they turn into each other without a gradient.
+    The sign of a vector is free; here its sum is at least 0. Of features at least 0 the first vector is that, too.
+    Where two singular values agree their vectors are no functions of the features: they turn into each other without a
+    gradient.
 
     Args:
         features: [b, h, w, c].
@@ -98,11 +100,12 @@ def singular_flow(
 ) -> Float[Array, " b"]:
     """KD-SVD (Lee et al. 2018): Σ_l w_l·Σ_{a,b,k} (R_l(S) − R_l(T))², R_l = exp(−(v_l[a] − v_{l−1}[b])²/8).
 
-    v_l are the first right singular vectors of a layer's [h·w, c], each times the teacher's singular value (of k values that
-    are scaled to length 1 together; with k = 1 it drops out). For each of the teacher's, the nearest of the student's first
-    k + 3 is taken, with its sign. The sign of the teacher's own is free and R sees it: `right_singular_vectors` fixes it, while
-    RepDistiller, a port of the authors' code, has what the decomposition gives. With those signs this is RepDistiller's
-    (`correlation_distance`); mdistiller decomposes [c·h, w], which is another loss.
+    v_l are the first right singular vectors of a layer's [h·w, c], each times the teacher's singular value (of k values
+    that are scaled to length 1 together; with k = 1 it drops out). For each of the teacher's, the nearest of the
+    student's first k + 3 is taken, with its sign. The sign of the teacher's own is free and R sees it:
+    `right_singular_vectors` fixes it, while RepDistiller, a port of the authors' code, has what the decomposition
+    gives. With those signs this is RepDistiller's (`correlation_distance`); mdistiller decomposes [c·h, w], which is
+    another loss.
 
     Args:
         student: S_l [b, h_l, w_l, c_l], at least two layers.
@@ -114,8 +117,8 @@ def singular_flow(
         [b], at least 0 for weights at least 0.
 
     Raises:
-        ValueError: fewer than two layers, other numbers of layers, names or weights; layers that are no maps, or of other
-            channels or batches; or k that a layer has not.
+        ValueError: fewer than two layers, other numbers of layers, names or weights; layers that are no maps, or of
+            other channels or batches; or k that a layer has not.
     """
     _consecutive(student, teacher)
     layers = matched(student, teacher, None)
@@ -154,7 +157,7 @@ def _consecutive(student: Features, teacher: Features) -> Mapping[str, tuple[tup
     names = list(student) if isinstance(student, Mapping) else list(map(str, range(len(layers))))
     return {
         f"{names[i]} to {names[i + 1]}": ((one[1], other[1]), (one[2], other[2]))
-        for i, (one, other) in enumerate(zip(layers, layers[1:], strict=False))
+        for i, (one, other) in enumerate(itertools.pairwise(layers))
     }
 
 
@@ -179,7 +182,7 @@ def _decomposed(x: Float[Array, "b n c"]) -> Vectors:
 
 @_decomposed.defjvp
 def _decomposed_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Vectors, Vectors]:
-    """dv_i = Σ_j v_j·(v_jᵀ dA v_i)/(σ_i² − σ_j²) + (1 − VVᵀ) dA v_i/σ_i² of A = XᵀX; 0 for a gap of 0, where JAX's is NaN."""
+    """dv_i = Σ_j v_j·(v_jᵀ dA v_i)/(σ_i² − σ_j²) + (1 − VVᵀ) dA v_i/σ_i², A = XᵀX; of a gap of 0, NaN in JAX, 0."""
     (x,), (dx,) = primals, tangents
     vectors, values = _decomposed(x)
     product = lambda formula, *operands: jnp.einsum(formula, *operands, precision="highest")

@@ -17,7 +17,7 @@ PKT_EPSILON = 1e-7
 
 
 def similarity_preserving(student: Features, teacher: Features, weights: Weights | None = None) -> Float[Array, ""]:
-    """SP (Tung & Mori 2019, eq. 4): Σ_l w_l·‖G̃_S − G̃_T‖²_F / b², G = QQᵀ [b, b] with rows of length 1, Q the layer flattened.
+    """SP (Tung & Mori 2019, eq. 4): Σ_l w_l·‖G̃_S − G̃_T‖²_F / b², G̃ the rows of QQᵀ at length 1, Q [b, d] a layer.
 
     RepDistiller, mdistiller and Knowledge-Distillation-Zoo have the same; torchdistill's rows have an L1 norm of 1.
 
@@ -30,8 +30,8 @@ def similarity_preserving(student: Features, teacher: Features, weights: Weights
         A scalar, at least 0 for weights at least 0. An example of zeros resembles none, without a gradient.
 
     Raises:
-        ValueError: no layers, other numbers of layers, names or weights, other batches, or a batch of one, whose matrix is 1
-            whatever the features.
+        ValueError: no layers, other numbers of layers, names or weights, other batches, or a batch of one, whose matrix
+            is 1 whatever the features.
     """
     total = jnp.zeros(())
     for where, s, t, weight in matched(student, teacher, weights):
@@ -41,11 +41,11 @@ def similarity_preserving(student: Features, teacher: Features, weights: Weights
 
 
 def probabilistic_transfer(student: Features, teacher: Features, weights: Weights | None = None) -> Float[Array, ""]:
-    """PKT (Passalis & Tefas 2018): Σ_l w_l·mean_{i,j} p_ij·log((p_ij + ε)/(q_ij + ε)), p the teacher's, q the student's.
+    """PKT (Passalis & Tefas 2018): Σ_l w_l·mean_{i,j} p_ij·log((p_ij + ε)/(q_ij + ε)), p of T_l, q of S_l.
 
-    p_ij = (cos(t_i, t_j) + 1) / Σ_k (cos(t_i, t_k) + 1), over all k, ε = 1e-7. The paper sums over pairs j ≠ i; the code of its
-    authors' successors (RepDistiller, mdistiller, torchdistill) keeps the pair of an example with itself and takes the mean
-    over b² entries, as this does. Published λ's (30,000) are for the mean.
+    p_ij = (cos(t_i, t_j) + 1) / Σ_k (cos(t_i, t_k) + 1), over all k, ε = 1e-7. The paper sums over pairs j ≠ i; the
+    code that runs it (RepDistiller, mdistiller, torchdistill) keeps the pair of an example with itself
+    and takes the mean over b² entries, as this does. Published λ's (30,000) are for the mean.
 
     Args:
         student: S_l [b, ...], the embedding by default of published code.
@@ -68,10 +68,10 @@ def probabilistic_transfer(student: Features, teacher: Features, weights: Weight
 
 
 def neuron_selectivity(student: Features, teacher: Features, weights: Weights | None = None) -> Float[Array, " b"]:
-    """NST (Huang & Wang 2017, eq. 8): Σ_l w_l·MMD² of the two layers' channels, with the kernel k(x, y) = (x·y)².
+    """NST (Huang & Wang 2017): Σ_l w_l·MMD² of the two layers' channels, with the kernel k(x, y) = (x·y)².
 
-    MMD² = mean k(t, t') + mean k(s, s') − 2·mean k(s, t), over pairs of channels, each a map [h·w] of length 1. Where the sides
-    differ the larger map is averaged to the smaller, as RepDistiller does. All published code agrees.
+    MMD² = mean k(t, t') + mean k(s, s') − 2·mean k(s, t), over pairs of channels, each a map [h·w] of length 1. Where
+    the sides differ the larger map is averaged to the smaller, as RepDistiller does. All published code agrees.
 
     Args:
         student: S_l [b, h, w, c].
@@ -79,7 +79,8 @@ def neuron_selectivity(student: Features, teacher: Features, weights: Weights | 
         weights: w_l, one a layer; 1 each where there are none.
 
     Returns:
-        [b], at least 0 but for rounding for weights at least 0. A channel of zeros is 0 under the kernel, without a gradient.
+        [b], at least 0 but for rounding for weights at least 0. A channel of zeros is 0 under the kernel, without a
+        gradient.
 
     Raises:
         ValueError: no layers, other numbers of layers, names or weights, or layers that are no maps of one batch.
@@ -95,10 +96,11 @@ def neuron_selectivity(student: Features, teacher: Features, weights: Weights | 
 
 
 def channel_correlation(student: Features, teacher: Features, weights: Weights | None = None) -> Float[Array, " b"]:
-    """ICKD-C (Liu et al. 2021): Σ_l w_l·‖Ĝ_S − Ĝ_T‖²_F / c, G = FFᵀ [c, c] of channels F [c, h·w], with rows of length 1.
+    """ICKD-C (Liu et al. 2021): Σ_l w_l·‖Ĝ_S − Ĝ_T‖²_F / c, Ĝ the rows of FFᵀ at length 1, F [c, h·w] a layer.
 
-    The paper (eq. 4) divides by c² and writes no lengths: 1/c times as much. The authors' code for CIFAR-100 is this, behind a
-    learned 1×1 convolution with batch norm (`models.regressor`); that for ImageNet, and torchdistill, divide by the batch twice.
+    The paper divides by c² and writes no lengths: 1/c times as much. The authors' code for CIFAR-100 is this,
+    behind a learned 1×1 convolution with batch norm (`models.regressor`); that for ImageNet, and torchdistill, divide
+    by the batch twice.
 
     Args:
         student: S_l [b, h, w, c].
@@ -109,8 +111,8 @@ def channel_correlation(student: Features, teacher: Features, weights: Weights |
         [b], at least 0 for weights at least 0. A channel of zeros goes with none, without a gradient.
 
     Raises:
-        ValueError: no layers, other numbers of layers, names or weights, layers that are no maps of one batch, or of other
-            channels.
+        ValueError: no layers, other numbers of layers, names or weights, layers that are no maps of one batch, or of
+            other channels.
     """
     terms = []
     for where, s, t, weight in matched(student, teacher, weights):
@@ -158,8 +160,8 @@ def _positive(x: Array) -> Array:
 def _check_batch(where: str, s: Array, t: Array) -> None:
     if s.shape[0] != t.shape[0] or s.shape[0] < 2:
         raise ValueError(
-            f"{where} have shapes {s.shape} and {t.shape}: examples are compared with one another, in the same batch of at"
-            " least 2 from both"
+            f"{where} have shapes {s.shape} and {t.shape}: examples are compared with one another, in the same batch of"
+            " at least 2 from both"
         )
 
 

@@ -1,12 +1,12 @@
-"""FSP matrices and singular vectors of consecutive layers: by hand, what they do not see, degenerate layers, published figures."""
+"""FSP matrices and singular vectors: by hand, what they do not see, degenerate layers, published figures."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from published_features import check, figures, maps
 
 from kdgan.losses import flow
+from published_features import check, figures, maps
 
 
 def draw(seed, *shape):
@@ -91,7 +91,7 @@ def test_refusals():
             loss(LAYERS, [OTHERS[0][..., :2], OTHERS[1]])
         with pytest.raises(ValueError, match="weights has 2 numbers for 1 layers"):
             loss(LAYERS, OTHERS, [1.0, 1.0])
-    with pytest.raises(ValueError, match="k is 5; features .* have 1 to 4"):
+    with pytest.raises(ValueError, match=r"k is 5; features .* have 1 to 4"):
         flow.right_singular_vectors(LAYERS[1], 5)
 
 

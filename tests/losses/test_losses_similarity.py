@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from published_features import check, figures, kernel, maps, norm
 
 from kdgan.losses import similarity
+from published_features import check, figures, kernel, maps, norm
 
 
 def draw(seed, *shape):
