@@ -1,5 +1,4 @@
-"""Maps of other sides, as PyTorch's adaptive pooling and nearest interpolation have them, which the code of papers
-calls.
+"""Maps of other sides, as by PyTorch's adaptive pooling and nearest interpolation, which the code of papers calls.
 
 [b, h, w, c] -> [b, i, j, c] for any i and j. Entry k of n along a side of s sees s·k/n, rounded down, to s·(k + 1)/n,
 rounded up: blocks where n divides s, windows that overlap by one where it does not.
@@ -12,21 +11,19 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from kdgan.losses.logits import at_least_float32
-
 Sides = tuple[int, int]
 
 
 def adaptive_average(x: Float[Array, "b h w c"], sides: Sides) -> Float[Array, "b i j c"]:
     """The mean of each window, in at least float32."""
-    x = at_least_float32(x)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     rows, columns = (_averaging(side, wanted, x.dtype) for side, wanted in zip(x.shape[1:3], sides, strict=True))
     return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, x, precision="highest")
 
 
 def adaptive_max(x: Float[Array, "b h w c"], sides: Sides) -> Float[Array, "b i j c"]:
     """The largest value of each window; values that tie share the gradient."""
-    x = at_least_float32(x)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     for axis, wanted in zip((1, 2), sides, strict=True):
         windows = [x.take(np.arange(*ends), axis) for ends in _windows(x.shape[axis], wanted)]
         x = jnp.stack([jnp.max(window, axis=axis) for window in windows], axis=axis)

@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from kdgan.losses import similarity
-from published_features import check, figures, kernel, maps, norm
+from published_features import check, figures, maps
 
 
 def draw(seed, *shape):
@@ -133,16 +132,6 @@ def test_refusals():
             loss([S], [])
 
 
-def of_ickd(z):
-    embedded = nn.Conv(12, (1, 1), use_bias=False).apply(
-        {"params": {"kernel": kernel(z["param.embed_s.conv2d.weight"])}}, *maps(z, "student")
-    )
-    batch_norm = nn.BatchNorm(use_running_average=False, use_fast_variance=False)
-    params = {"params": norm(z, "embed_s.l2norm"), "batch_stats": {"mean": jnp.zeros(12), "var": jnp.ones(12)}}
-    embedded, _ = batch_norm.apply(params, embedded, mutable=["batch_stats"])
-    return similarity.channel_correlation([embedded], maps(z, "teacher"))
-
-
 pair = lambda loss, student="student", teacher="teacher": lambda z: loss(maps(z, student), maps(z, teacher))
 PUBLISHED = [
     ("sp", "repdistiller", pair(similarity.similarity_preserving), 1e-6, 2e-6),
@@ -155,7 +144,6 @@ PUBLISHED = [
         1e-6,
         1e-6,
     ),
-    ("ickd", "official_cifar", of_ickd, 1e-6, 1e-6),
 ]
 
 
