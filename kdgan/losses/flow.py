@@ -63,7 +63,7 @@ def solution_flow(
     matrices = [
         {name: flow_matrix(*layers[side], pooling=pooling) for name, layers in pairs.items()} for side in (0, 1)
     ]
-    terms = [w * jnp.mean(jnp.square(s - t), axis=(1, 2)) for _, s, t, w in matched(*matrices, weights)]
+    terms = [w * jnp.mean(jnp.square(s - t), axis=(1, 2)) for _, s, t, w in matched(matrices[0], matrices[1], weights)]
     return jnp.sum(jnp.stack(terms), axis=0)
 
 
@@ -140,7 +140,7 @@ def correlation_distance(
             apart = both[side][:, :, None] - last[:, None]
             radial[side].append(jnp.exp(-jnp.square(apart) / SPREAD))
         before = both
-    terms = [w * jnp.sum(jnp.square(s - t), axis=(1, 2, 3)) for _, s, t, w in matched(*radial, weights)]
+    terms = [w * jnp.sum(jnp.square(s - t), axis=(1, 2, 3)) for _, s, t, w in matched(radial[0], radial[1], weights)]
     return jnp.sum(jnp.stack(terms), axis=0)
 
 

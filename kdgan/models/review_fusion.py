@@ -83,7 +83,7 @@ class ReviewFusion(nn.Module):
     def __call__(
         self, student: Mapping[str, Array], teacher: Mapping[str, Array], *, train: bool = False
     ) -> dict[str, Array]:
-        """The student's features, fused, in the teacher's shapes, by the teacher's paths, from first to deepest.
+        """The student's features, fused, in the teacher's shapes, by the teacher's paths, in its order.
 
         Args:
           student: features by path, [b, h, w, c] or [b, d].
@@ -110,4 +110,4 @@ class ReviewFusion(nn.Module):
             layer = Fusion(width, target.shape[-1], self.axis_name, name=theirs.replace("/", "-"))
             y, behind = layer(x if x.ndim == 4 else x[:, None, None], behind, sides, train=train)
             fused[theirs] = y.reshape(target.shape)
-        return {theirs: fused[theirs] for _, theirs in pairs}
+        return {path: fused[path] for path in teacher if path in fused}

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from kdgan.losses import boundaries, features, logits, similarity
+from kdgan.losses.factors import factor_transfer
 from kdgan.losses.review import hierarchical_context
 from kdgan.losses.standardised import log_power_distance
 from kdgan.losses.variational import variational_information
 from kdgan.models.adapters import Adapter
+from kdgan.models.paraphraser import Paraphraser, Translator
 from kdgan.models.regressors import Regressor
 from kdgan.models.review_fusion import ReviewFusion
 from kdgan.models.variational import Variational
@@ -177,6 +179,37 @@ def of_srd_in_all(z):
     return 2 * of_srd(z) + logits.kl_divergence(z["in.student_logits"], z["in.teacher_logits"], temperature=1.0)
 
 
+def stacked(z, name, back=False):
+    """Parameters of three convolutions and, where there are some, batch norms."""
+    layers = {}
+    for i, at in enumerate((0, 3, 6), start=1):
+        weight, bias = (z[f"param.{name}.{at}.{kind}"] for kind in ("weight", "bias"))
+        layers[f"conv{i}"] = {"kernel": (transposed_kernel if back else kernel)(weight), "bias": bias}
+        if f"param.{name}.{at + 1}.weight" in z:
+            layers[f"bn{i}"] = norm(z, f"{name}.{at + 1}")
+    return layers
+
+
+def paraphrased(z):
+    params = {"t-encoder": stacked(z, "paraphraser.encoder"), "t-decoder": stacked(z, "paraphraser.decoder", back=True)}
+    (teacher,) = maps(z, "raw_teacher")
+    return teacher, *Paraphraser().apply({"params": params}, {"t": teacher})
+
+
+def of_paraphraser(z):
+    teacher, _, again = paraphrased(z)
+    return features.feature_l2(again, {"t": teacher})
+
+
+def of_translator(z):
+    _, factors, _ = paraphrased(z)
+    params = {"t": stacked(z, "translator.encoder")}
+    variables = {"params": params, "batch_stats": {"t": start(bn1=8, bn2=6, bn3=6)}}
+    (student,) = maps(z, "raw_student")
+    translated, _ = Translator().apply(variables, {"s": student}, factors, train=True, mutable=["batch_stats"])
+    return factor_transfer(translated, factors)
+
+
 def of_attention(loss):
     return lambda z: loss(maps(z, "student"), maps(z, "teacher"))
 
@@ -201,6 +234,15 @@ PUBLISHED = [
     ),
     ("at", "official", of_attention(features.attention_transfer), 1e-6, 2e-6, ()),
     ("at", "torchdistill_paper", of_attention(features.attention_distance), 1e-6, 2e-6, ()),
+    ("ft", "modules_paraphrase_mse", of_paraphraser, 1e-6, 5e-6, ()),
+    (
+        "ft",
+        "modules_transfer",
+        of_translator,
+        1e-6,
+        5e-6,
+        tuple(f"param.translator.encoder.{i}.bias" for i in (0, 3, 6)),
+    ),
     ("ofd", "official", of_ofd, 1e-6, 1e-6, ()),
     ("ickd", "official_cifar", of_ickd, 1e-6, 1e-6, ()),
     ("reviewkd_abf", "mdistiller", of_review, 1e-6, 2e-6, ()),
