@@ -49,8 +49,8 @@ def figures(shared_data_dir, name):
 def check(z, variant, loss, *, value_rtol, gradient_rtol, without=()):
     """The loss' mean over the batch, and its gradients, are the published ones of `variant`.
 
-    Gradients are compared to within `gradient_rtol` of the largest entry of any, and 4 times that of their own; those of
-    `without` are 0 but for rounding.
+    Gradients are compared to within `gradient_rtol` of the largest entry of any, and 4 times that of their own; those
+    of `without` are 0 but for rounding.
     """
     begins = f"grad64.{variant}."
     wanted = {key.removeprefix(begins): np.float64(value) for key, value in z.items() if key.startswith(begins)}

@@ -128,8 +128,8 @@ def channel_correlation(student: Features, teacher: Features, weights: Weights |
 
 def _neighbours(x: Float[Array, "b d"]) -> Float[Array, "b b"]:
     """The probability of each example beside each, [b, b] with rows that sum to 1."""
-    there = _positive(squared := jnp.sum(jnp.square(x), axis=1, keepdims=True))
-    unit = jnp.where(squared > 0, x / (jnp.sqrt(there) + PKT_EPSILON), 0)
+    squared = jnp.sum(jnp.square(x), axis=1, keepdims=True)
+    unit = jnp.where(squared > 0, x / (jnp.sqrt(jnp.where(squared > 0, squared, 1)) + PKT_EPSILON), 0)
     close = (_products(unit) + 1) / 2
     return close / jnp.sum(close, axis=1, keepdims=True)
 
@@ -151,10 +151,6 @@ def _rows(x: Float[Array, "*b m n"]) -> Float[Array, "*b m n"]:
     """Rows at length 1; zeros where they are 0, without a gradient there."""
     squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     return jnp.where(squared > SMALLEST**2, x / jnp.sqrt(jnp.where(squared > SMALLEST**2, squared, 1)), 0)
-
-
-def _positive(x: Array) -> Array:
-    return jnp.where(x > 0, x, 1)
 
 
 def _check_batch(where: str, s: Array, t: Array) -> None:

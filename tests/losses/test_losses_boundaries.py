@@ -29,11 +29,14 @@ def test_boundaries_by_hand():
 
 def test_margins_are_the_mean_of_what_is_below_zero():
     mean, scale = np.array([0.3, -1.0, 0.0, 2.0]), np.array([1.0, -0.5, 2.0, 1.0])
-    for b, g, found in zip(mean, np.abs(scale), boundaries.margins(*map(single, (mean, scale))), strict=True):
+    for b, g, actual in zip(mean, np.abs(scale), boundaries.margins(*map(single, (mean, scale))), strict=True):
         of = lambda x, power, b=b, g=g: x**power * stats.norm.pdf(x, b, g)
         first, total = (integrate.quad(of, b - 12 * g, 0, args=(power,))[0] for power in (1, 0))
-        np.testing.assert_allclose(found, first / total, rtol=1e-5)
+        np.testing.assert_allclose(actual, first / total, rtol=1e-5)
     np.testing.assert_allclose(boundaries.margins(single([4.0, 50.0]), single([1.0, 0.5])), [-3.0, -1.5])
+    # Of the authors' code: a scale below 0, a mean far above 0, one far below.
+    mean, scale = single([-0.05547751, 1.4, -1.8966211]), single([-1.032964, 0.3, 1.2083894])
+    np.testing.assert_allclose(boundaries.margins(mean, scale), [-0.8446733, -0.9, -2.0459867], rtol=2e-6)
 
 
 def single(x):
@@ -121,5 +124,5 @@ def test_published_figures(name, variant, loss, shared_data_dir):
 def test_published_margins(shared_data_dir):
     z = figures(shared_data_dir, "ofd")
     for i in range(2):
-        found = margin({key: jnp.asarray(value, jnp.float32) for key, value in z.items()}, i)
-        np.testing.assert_allclose(found, z[f"aux.official.margin_{i}"], rtol=2e-6)
+        actual = margin({key: jnp.asarray(value, jnp.float32) for key, value in z.items()}, i)
+        np.testing.assert_allclose(actual, z[f"aux.official.margin_{i}"], rtol=2e-6)

@@ -29,9 +29,9 @@ S, T = draw(0, 4, 3), draw(1, 4, 3)
 
 def test_variational_information_is_the_likelihood_of_a_gaussian():
     mean, target, variance = draw(2, 2, 3, 3, 4), draw(3, 2, 3, 3, 4), jnp.array([0.5, 1.0, 2.0, 4.0])
-    found = variational_information([mean], [target], [variance])
+    actual = variational_information([mean], [target], [variance])
     likelihood = jax.scipy.stats.norm.logpdf(target, mean, jnp.sqrt(variance)[None, None, None])
-    np.testing.assert_allclose(found, -jnp.mean(likelihood, (1, 2, 3)) - np.log(2 * np.pi) / 2, rtol=1e-5)
+    np.testing.assert_allclose(actual, -jnp.mean(likelihood, (1, 2, 3)) - np.log(2 * np.pi) / 2, rtol=1e-5)
     # Of all variances it is least at the mean squared error.
     squared = jnp.mean(jnp.square(target - mean), axis=(0, 1, 2))
     of = lambda variance: variational_information({"a": mean}, {"b": target}, {"b": variance}).mean()
@@ -60,8 +60,8 @@ def test_log_power_distance_by_numpy():
     s, t = (np.float64(x) for x in (S, T))
     s, t = ((x - x.mean(0)) / np.sqrt(x.var(0) + 1e-4) for x in (s, t))
     np.testing.assert_allclose(log_power_distance([S], [T]), np.log(np.sum((s - t) ** 4)), rtol=1e-5)
-    found = log_power_distance([S, S], [T, T], [1.0, 0.5], power=2.0)
-    np.testing.assert_allclose(found, 1.5 * np.log(np.sum((s - t) ** 2)), rtol=1e-5)
+    actual = log_power_distance([S, S], [T, T], [1.0, 0.5], power=2.0)
+    np.testing.assert_allclose(actual, 1.5 * np.log(np.sum((s - t) ** 2)), rtol=1e-5)
     spread = jnp.stack([S + 1, S - 1], axis=1)[:, :, None]  # a map with the mean S
     np.testing.assert_allclose(log_power_distance([spread], [T]), log_power_distance([S], [T]), rtol=1e-5)
 

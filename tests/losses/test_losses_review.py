@@ -28,8 +28,8 @@ def test_windows_overlap_where_sides_do_not_divide():
     ends = lambda s, n: [(int(np.floor(k * s / n)), int(np.ceil((k + 1) * s / n))) for k in range(n)]
     for pool, reduced in (("average", np.mean), ("max", np.max)):
         expected = [[reduced(x[:, a:b, c:d], (1, 2)) for c, d in ends(5, 2)] for a, b in ends(7, 4)]
-        found = resampling.POOLINGS[pool](x, (4, 2))
-        np.testing.assert_allclose(found, np.transpose(expected, (2, 0, 1, 3)), rtol=1e-5, atol=1e-6)
+        actual = resampling.POOLINGS[pool](x, (4, 2))
+        np.testing.assert_allclose(actual, np.transpose(expected, (2, 0, 1, 3)), rtol=1e-5, atol=1e-6)
     row = jnp.arange(5.0).reshape(1, 5, 1, 1)
     np.testing.assert_array_equal(resampling.nearest(row, (2, 1)).ravel(), [0, 2])
     np.testing.assert_array_equal(resampling.nearest(row, (7, 1)).ravel(), [0, 0, 1, 2, 2, 3, 4])

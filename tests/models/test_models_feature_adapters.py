@@ -28,10 +28,10 @@ def test_features_come_in_the_teachers_shapes_and_the_teacher_lends_nothing_else
     hash(build(name, pairs=[["stage1", "block1/sum"], ["stage2", "block2"]]))
     variables = jax.jit(adapter.init)(jax.random.key(0), STUDENT, TEACHER)
     run = jax.jit(adapter.apply)
-    found = run(variables, STUDENT, TEACHER)
-    features = found[0] if name == "variational" else found
+    adapted = run(variables, STUDENT, TEACHER)
+    features = adapted[0] if name == "variational" else adapted
     assert {path: value.shape for path, value in features.items()} == {k: v.shape for k, v in TEACHER.items()}
-    jax.tree.map(np.testing.assert_array_equal, found, run(variables, STUDENT, jax.tree.map(jnp.zeros_like, TEACHER)))
+    jax.tree.map(np.testing.assert_array_equal, adapted, run(variables, STUDENT, jax.tree.map(jnp.zeros_like, TEACHER)))
     with pytest.raises(ValueError, match=f"{kind} got the student's features stage1 and the teacher's"):
         adapter.init(jax.random.key(0), {"stage1": STUDENT["stage1"]}, TEACHER)
     with pytest.raises(ValueError, match=f"{kind} got the student's 'stage2' of shape"):
@@ -45,8 +45,8 @@ def test_a_regressor_has_the_convolution_that_fits(side, wanted, window):
     shape = lambda side, c: (2, c) if side is None else (2, side, side, c)
     s, t = (jax.ShapeDtypeStruct(shape(*sides), jnp.float32) for sides in ((side, 3), (wanted, 5)))
     regressor = Regressor(bias=True, relu=True)
-    found, variables = jax.eval_shape(regressor.init_with_output, jax.random.key(0), {"s": s}, {"t": t})
-    assert found["t"].shape == t.shape
+    adapted, variables = jax.eval_shape(regressor.init_with_output, jax.random.key(0), {"s": s}, {"t": t})
+    assert adapted["t"].shape == t.shape
     assert variables["params"]["t-conv"]["kernel"].shape == (*(window,) * (2 if window else 0), 3, 5)
     with pytest.raises(ValueError, match=r"sides \(3, 3\) for \(4, 4\); it accepts half the teacher's"):
         regressor.init(jax.random.key(0), {"s": jnp.ones((1, 3, 3, 1))}, {"t": jnp.ones((1, 4, 4, 1))})
