@@ -12,7 +12,7 @@ boundaries   where the teacher's units begin to act (AB), and its features above
 factors      factor transfer: between a paraphrase of the teacher's features and a translation of the student's
 review       hierarchical context: features compared at several resolutions (ReviewKD)
 variational  how likely the teacher's features are under a Gaussian that the student predicts (VID)
-standardised the logarithm of a distance of embeddings standardised over the batch (SRD)
+log_power    the logarithm of a distance of embeddings standardised over the batch (SRD)
 affinity     how positions or channels of a layer relate to one another, against the teacher's (FAKD)
 style        Gram matrices, and the distance to those of a style image
 latents      Gaussian latents and the terms of an ELBO; noise for a smaller latent
@@ -82,7 +82,7 @@ __all__ = [
     "penalties",
     "review",
     "similarity",
-    "standardised",
+    "log_power",
     "style",
     "variational",
     "weights",
