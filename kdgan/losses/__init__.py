@@ -6,6 +6,13 @@ adversarial  the two sides of a GAN game, from the discriminator's scores; `gan_
 penalties    R1, the gradient penalty of WGAN-GP, and their lazy form
 images       between images: mean absolute, mean squared and Charbonnier error; total variation
 features     intermediate features of student and teacher: weighted L1 and L2, attention, kernel alignment
+flow         how one layer leads to the next, against the teacher's: FSP matrices, singular vectors (KD-SVD)
+similarity   what resembles what in a layer, against the teacher's: examples (SP, PKT), channels (NST, ICKD)
+boundaries   where the teacher's units begin to act (AB), and its features above a margin (OFD)
+factors      factor transfer: between a paraphrase of the teacher's features and a translation of the student's
+review       hierarchical context: features compared at several resolutions (ReviewKD)
+variational  how likely the teacher's features are under a Gaussian that the student predicts (VID)
+log_power    the logarithm of a distance of embeddings standardised over the batch (SRD)
 affinity     how positions or channels of a layer relate to one another, against the teacher's (FAKD)
 style        Gram matrices, and the distance to those of a style image
 latents      Gaussian latents and the terms of an ELBO; noise for a smaller latent
@@ -34,15 +41,26 @@ pulls as their λ does. K is the number of classes, n that of pixels and channel
 | `style`: of Gram matrices over h·w·c, C channels | averaged over entries (fast_neural_style) | C² |
 | | ¼ of the squared distance (Gatys et al.'s paper) | 4 |
 | `adapted` | FitNets' paper: ½‖·‖² | 2/n |
+| `solution_flow` (FSP): a mean over a matrix [c, d] | the paper: a sum | 1/(c·d) |
+| `probabilistic_transfer` (PKT): a mean over b² pairs | the paper: a sum, over pairs of two examples | near 1/b² |
+| `channel_correlation` (ICKD) | divided by the batch twice (its ImageNet code, torchdistill) | b |
+| `activation_boundary` (AB): a sum over units | a sum over the batch, too (AB_distillation) | 1/b |
+| | RepDistiller, with weights ¼, ½, 1 of 3 layers | 1000/3 |
+| | a mean over units (Knowledge-Distillation-Zoo) | n |
+| `margin_distance` (OFD): a sum over units | divided by 1000 (its training script) | 1000 |
+| `factor_transfer`: a mean over units | the paper: the L1 norm, a sum | 1/n |
+| `variational_information` (VID): a mean over units | the paper: a sum | 1/n |
 | `kd` of `lwf`: T²·KL | Li and Hoiem's paper: cross-entropy without T² | T² |
 | `wd` | a sum over all parameters | 1/n |
 | `balance`: Σ p̄ log p̄ in nats | logarithms to base 10 (DAFL's code, whose λ of 5 is 5/2.303 here) | 2.303 |
 | `activation`: a mean over n features | a sum over them (DAFL's paper, not its code) | 1/n |
 | `adversarial` with `kl`, `kd` of `zskt`: T²·KL | KL averaged over classes too, without T² (ZSKT's code) | K·T² |
 
-Equal to ours are `kd` of RepDistiller, mdistiller and Knowledge-Distillation-Zoo, the hint of RepDistiller (`adapted`),
-R1 of StyleGAN2 and StudioGAN, WGAN-GP and the vanilla, least-squares, hinge and Wasserstein games of StudioGAN, the paired
-relativistic game of RelativisticGAN. mimicry's "minimax" generator is our `nonsaturating`.
+Equal to ours are SP, PKT, NST, FSP, KD-SVD (up to signs) and VID of RepDistiller, OFD of mdistiller, FT of
+Knowledge-Distillation-Zoo, ICKD (CIFAR-100), ReviewKD and SRD of their authors; `kd` of RepDistiller, mdistiller and
+Knowledge-Distillation-Zoo, the hint of RepDistiller (`adapted`), R1 of StyleGAN2 and StudioGAN, WGAN-GP and the
+vanilla, least-squares, hinge and Wasserstein games of StudioGAN, the paired relativistic game of RelativisticGAN.
+mimicry's "minimax" generator is our `nonsaturating`.
 """
 
 import importlib
@@ -51,15 +69,22 @@ from types import ModuleType
 __all__ = [
     "adversarial",
     "affinity",
+    "boundaries",
     "concrete",
     "data_free",
+    "factors",
     "features",
+    "flow",
     "images",
     "label_spaces",
     "latents",
     "logits",
     "penalties",
+    "review",
+    "similarity",
+    "log_power",
     "style",
+    "variational",
     "weights",
 ]
 

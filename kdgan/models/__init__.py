@@ -48,9 +48,12 @@ from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
 from kdgan.models.moving_statistics import MovingStatistics
 from kdgan.models.noise_images import NoiseImages
 from kdgan.models.onnx_module import OnnxModule
+from kdgan.models.paraphraser import Paraphraser, Translator
 from kdgan.models.patch_critic import PatchCritic
 from kdgan.models.probabilities import LogProbabilities
+from kdgan.models.regressors import Regressor
 from kdgan.models.resnet import ResNet
+from kdgan.models.review_fusion import ReviewFusion
 from kdgan.models.sngan import SNGANDiscriminator, SNGANGenerator
 from kdgan.models.squeezenet import SqueezeNet
 from kdgan.models.standardised import StandardisedGenerator
@@ -59,6 +62,7 @@ from kdgan.models.torch_module import TorchModule
 from kdgan.models.unet import UNet
 from kdgan.models.unshuffle import Unshuffle
 from kdgan.models.vae import VAE, VAEGenerator
+from kdgan.models.variational import Variational
 from kdgan.models.vgg import VGG
 from kdgan.models.wrn import WideResNet
 
@@ -94,8 +98,11 @@ __all__ = [
     "NoiseImages",
     "OnnxModule",
     "OutputDiscriminator",
+    "Paraphraser",
     "PatchCritic",
+    "Regressor",
     "ResNet",
+    "ReviewFusion",
     "SNGANDiscriminator",
     "SNGANGenerator",
     "SelectClasses",
@@ -104,8 +111,10 @@ __all__ = [
     "TextCNN",
     "TextTransformer",
     "TorchModule",
+    "Translator",
     "UNet",
     "Unshuffle",
+    "Variational",
     "WideResNet",
     "build",
 ]
@@ -188,6 +197,11 @@ MODELS: Mapping[str, Constructor] = {
     "memory": Memory,
     # Between the features of two networks.
     "adapter": Adapter,
+    "regressor": Regressor,
+    "review_fusion": ReviewFusion,
+    "variational": Variational,
+    "paraphraser": Paraphraser,
+    "translator": Translator,
 }
 
 _OTHER_SIZES = "resnet{6n+2}, resnet{6n+2}x4, wrn_{6n+4}_{k}"

@@ -1,4 +1,4 @@
-"""The adapter between two networks' features."""
+"""The adapter between two networks' features, and how adapters find which feature is mapped to which."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,20 +17,15 @@ class Adapter(nn.Module):
 
     Attributes:
       pairs: the pairs of module paths (student's, teacher's). Without them the i-th feature of the one is mapped to the
-        i-th of the other. Since JAX hands dicts on in sorted order, positions then have to be those of the sorted paths.
+        i-th of the other. Since JAX hands dicts on in sorted order, positions then have to be those of the sorted
+        paths.
     """
 
     pairs: Sequence[Sequence[str]] = ()
 
     def __post_init__(self):
         # A config's lists would make a module that cannot be hashed.
-        object.__setattr__(self, "pairs", tuple(tuple(pair) for pair in self.pairs))
-        teachers = [pair[-1] for pair in self.pairs if pair]
-        if any(len(pair) != 2 for pair in self.pairs) or len(set(teachers)) != len(self.pairs):
-            raise ValueError(
-                f"Adapter.pairs = {self.pairs}; it accepts pairs (student's path, teacher's path), each path of the"
-                " teacher once"
-            )
+        object.__setattr__(self, "pairs", checked_pairs(self, self.pairs))
         super().__post_init__()
 
     @nn.compact
@@ -45,7 +40,7 @@ class Adapter(nn.Module):
           ValueError: the pairs cannot be told or name a path that is missing, or ranks or batch sizes differ in a pair.
         """
         adapted = {}
-        for mine, theirs in self._pairs(student, teacher):
+        for mine, theirs in feature_pairs(self, self.pairs, student, teacher):
             x, target = student[mine], teacher[theirs]
             if x.ndim not in (2, 4) or x.ndim != target.ndim or x.shape[0] != target.shape[0]:
                 raise ValueError(
@@ -58,21 +53,44 @@ class Adapter(nn.Module):
             adapted[theirs] = nn.Dense(target.shape[-1], name=theirs.replace("/", "-"))(x)
         return adapted
 
-    def _pairs(self, student: Mapping[str, Array], teacher: Mapping[str, Array]) -> Sequence[Sequence[str]]:
-        found = (
-            f"the student's features {', '.join(student) or 'none'} and the teacher's {', '.join(teacher) or 'none'}"
+
+def checked_pairs(module: nn.Module, pairs: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """`pairs` as tuples.
+
+    Raises:
+      ValueError: they are no pairs, or name a path of the teacher twice.
+    """
+    given = tuple(tuple(pair) for pair in pairs)
+    teachers = [pair[-1] for pair in given if pair]
+    if any(len(pair) != 2 for pair in given) or len(set(teachers)) != len(given):
+        raise ValueError(
+            f"{type(module).__name__}.pairs = {given}; it accepts pairs (student's path, teacher's path), each path of"
+            " the teacher once"
         )
-        if self.pairs:
-            missing = [pair for pair in self.pairs if pair[0] not in student or pair[1] not in teacher]
-            if missing:
-                raise ValueError(f"Adapter.pairs names {missing[0]}, but it got {found}")
-            return self.pairs
-        if not student or len(student) != len(teacher):
-            raise ValueError(f"Adapter got {found}; it accepts one feature of the student for each of the teacher's")
-        pairs = list(zip(sorted(student), sorted(teacher), strict=True))
-        if set(pairs) != set(zip(student, teacher, strict=True)):
-            raise ValueError(
-                f"Adapter got {found}, whose pairs change when the paths are sorted; it accepts such features with"
-                f" Adapter.pairs = {list(zip(student, teacher, strict=True))}"
-            )
+    return given
+
+
+def feature_pairs(
+    module: nn.Module, pairs: Sequence[Sequence[str]], student: Mapping[str, Array], teacher: Mapping[str, Array]
+) -> Sequence[Sequence[str]]:
+    """(student's path, teacher's path) of the features that `module` was given: `pairs`, or by position.
+
+    Raises:
+      ValueError: the pairs cannot be told or name a path that is missing.
+    """
+    name = type(module).__name__
+    given = f"the student's features {', '.join(student) or 'none'} and the teacher's {', '.join(teacher) or 'none'}"
+    if pairs:
+        missing = [pair for pair in pairs if pair[0] not in student or pair[1] not in teacher]
+        if missing:
+            raise ValueError(f"{name}.pairs names {missing[0]}, but it got {given}")
         return pairs
+    if not student or len(student) != len(teacher):
+        raise ValueError(f"{name} got {given}; it accepts one feature of the student for each of the teacher's")
+    by_position = list(zip(sorted(student), sorted(teacher), strict=True))
+    if set(by_position) != set(zip(student, teacher, strict=True)):
+        raise ValueError(
+            f"{name} got {given}, whose pairs change when the paths are sorted; it accepts such features with"
+            f" {name}.pairs = {list(zip(student, teacher, strict=True))}"
+        )
+    return by_position

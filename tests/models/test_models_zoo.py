@@ -7,7 +7,8 @@ import pytest
 from kdgan.models import MODELS, build
 
 DISCRIMINATORS = {"label_discriminator", "output_discriminator", "dcgan_discriminator", "sngan_discriminator"}
-GENERATIVE = {"dcgan_generator", "sngan_generator", "vae", "vae_generator", "adapter"}
+GENERATIVE = {"dcgan_generator", "sngan_generator", "vae", "vae_generator"}
+OF_FEATURES = {"adapter", "regressor", "review_fusion", "variational", "paraphraser", "translator"}
 RESTORERS = {
     "identity",
     "bicubic",
@@ -24,7 +25,8 @@ RESTORERS = {
 OF_IMAGES = {"johnson", "multistyle26", "patch_critic", "style_images"}
 WITHOUT_DATA = {"standardised_generator", "noise_images", "images", "memory", "contrast", "moving_statistics"}
 OF_TEXT = {"embedding_bag", "text_cnn", "text_transformer", "causal_transformer"}
-CLASSIFIERS = sorted(MODELS.keys() - DISCRIMINATORS - GENERATIVE - OF_TEXT - RESTORERS - OF_IMAGES - WITHOUT_DATA)
+OTHERS = DISCRIMINATORS | GENERATIVE | OF_FEATURES | OF_TEXT | RESTORERS | OF_IMAGES | WITHOUT_DATA
+CLASSIFIERS = sorted(MODELS.keys() - OTHERS)
 # For tests that trace: one per family and preset shape, the deep ones by their shallowest member.
 SHALLOW = [
     *("mlp", "cnn", "lenet5", "lenet5_half", "kdgan_lenet_draft", "kdgan_discriminator"),
