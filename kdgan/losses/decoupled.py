@@ -27,7 +27,7 @@ def target_kl(
     *,
     temperature: Real[ArrayLike, ""] = 1.0,
 ) -> Float[Array, " b"]:
-    """TCKD (Zhao et al. 2022, eq. 5): T²·[p_y log(p_y/q_y) + (1 − p_y) log((1 − p_y)/(1 − q_y))], in nats.
+    """TCKD (Zhao et al. 2022): T²·[p_y log(p_y/q_y) + (1 − p_y) log((1 − p_y)/(1 − q_y))], in nats.
 
     Equal to mdistiller's, averaged over the batch. Of two classes it is `kl_divergence`.
 
@@ -58,7 +58,7 @@ def other_classes_kl(
     *,
     temperature: Real[ArrayLike, ""] = 1.0,
 ) -> Float[Array, " b"]:
-    """NCKD (Zhao et al. 2022, eq. 5): T²·Σ_{c≠y} p̂_c log(p̂_c/q̂_c), p̂ = softmax(t/T) over the k − 1 classes but y, in nats.
+    """NCKD (Zhao et al. 2022): T²·Σ_{c≠y} p̂_c log(p̂_c/q̂_c), p̂ = softmax(t/T) over the k − 1 classes but y, in nats.
 
     Equal to mdistiller's, averaged over the batch: it subtracts 1000 from the label's logit, this leaves the label out. The
     label's logit has no gradient.

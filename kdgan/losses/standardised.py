@@ -16,7 +16,7 @@ EPS = 1e-7  # added to the standard deviation, as published
 
 
 def standardise(logits: Float[Array, "b *t k"], *, population: bool = False) -> Float[Array, "b *t k"]:
-    """z-scores over classes (Sun et al. 2024, eq. 13): (x − x̄)/(std(x) + 1e-7), std² = Σ_c (x_c − x̄)²/(k − 1).
+    """z-scores over classes (Sun et al. 2024): (x − x̄)/(std(x) + 1e-7), std² = Σ_c (x_c − x̄)²/(k − 1).
 
     The published code has k − 1 in the standard deviation, its paper k, whose z-scores (`population=True`) are √(k/(k − 1))
     times the code's, as if the temperature were smaller by that. The gradient passes mean and deviation too, so that it is
