@@ -44,11 +44,10 @@ def target_kl(
         ValueError: the shapes differ, there is one class, or T (where it is a Python number) is not positive.
     """
     s, t, scale, target = _prepared(student_logits, teacher_logits, labels, temperature, "target_kl", 2)
-    value = 0
-    # The label's share, then that of all others: the same two numbers of both sides.
-    for log_q, log_p in zip(_shares(s, target), _shares(t, target), strict=True):
-        value = value + jnp.exp(log_p) * (log_p - log_q)
-    return _where_labelled(scale**2 * value, target)
+    of_label, of_others = (
+        jnp.exp(log_p) * (log_p - log_q) for log_q, log_p in zip(_shares(s, target), _shares(t, target), strict=True)
+    )
+    return _where_labelled(scale**2 * (of_label + of_others), target)
 
 
 def other_classes_kl(
