@@ -3,11 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import parity_figures
-from kdgan import models
+import players as small
+from kdgan import models, parallel
+from kdgan.game import Method, Move
 from kdgan.losses import contrastive
+from kdgan.losses.logits import kl_divergence
+from kdgan.step import make_train_step
 
 INDEX = jnp.array([4, 0, 7, 2])
 ROWS = jnp.array([[4, 1, 9], [0, 3, 3], [7, 5, 1], [2, 8, 6]])
@@ -158,3 +163,44 @@ def test_values_gradients_and_banks_are_those_of_published_code(shared_data_dir)
         for name in ("student", "teacher"):
             np.testing.assert_allclose(after[name], figures[f"aux.{variant}.memory_{name}_after"], atol=1e-6)
         np.testing.assert_allclose(np.exp(after["log_z"]), figures[f"aux.{variant}.z_student_teacher"], rtol=2e-6)
+
+
+# As a player, beside a learned temperature.
+
+
+def distilled(players, batch, key):
+    s, t = players.student(batch["image"]), players.teacher(batch["image"])
+    τ = players.temperature(0.5)
+    return {"kd": kl_divergence(s, t, temperature=τ), "crd": players.bank(s, t, batch["place"], batch["rows"])}
+
+
+def test_one_move_trains_student_bank_and_temperature_and_devices_agree():
+    method = Method(Move(("student", "bank", "temperature"), distilled))
+    modules = {
+        "student": small.Plain(),
+        "teacher": small.Plain(7),
+        "bank": models.build("memory_bank", examples=20, features=4),
+        "temperature": models.build("temperature"),
+    }
+    place = np.arange(3, 11, dtype=np.int32)
+    rows = np.concatenate([place[:, None], np.random.default_rng(0).integers(0, 20, (8, 5))], 1).astype(np.int32)
+    batch = {**small.batch(), "place": place, "rows": rows}
+    before = small.make_state(method, modules, example=batch)
+
+    def stepped(**bank):
+        players = {**modules, "bank": modules["bank"].clone(**bank)}
+        return make_train_step(method, players, {name: optax.sgd(0.1) for name in method.trained}, **bank)
+
+    after, metrics = parallel.jit(stepped(), donate=False)(before, batch)
+    assert all(np.isfinite(value) for value in metrics.values())
+    moved = {
+        name: small.largest_difference(before.params[name], after.params[name])
+        for name in ("student", "teacher", "bank", "temperature")
+    }
+    assert moved.pop("teacher") == 0
+    assert all(difference > 0 for difference in moved.values()), moved
+    banks = [np.asarray(state.model_state["bank"]["memory"]["student"]) for state in (before, after)]
+    assert np.flatnonzero((banks[0] != banks[1]).any(1)).tolist() == place.tolist()
+    over_devices, _ = parallel.pmap(stepped(axis_name=parallel.BATCH_AXIS), donate=False)(before, batch)
+    for part in ("params", "model_state"):
+        assert small.largest_difference(getattr(after, part), getattr(over_devices, part)) < 1e-5
