@@ -14,6 +14,13 @@ review       hierarchical context: features compared at several resolutions (Rev
 variational  how likely the teacher's features are under a Gaussian that the student predicts (VID)
 log_power    the logarithm of a distance of embeddings standardised over the batch (SRD)
 affinity     how positions or channels of a layer relate to one another, against the teacher's (FAKD)
+decoupled    soft labels in two terms, of the label's class and of the others (DKD)
+standardised logits as z-scores, before any loss of logits
+correlation  correlations of outputs over classes and over the batch (DIST, MLKD)
+smoothing    no teacher network: a virtual one (Tf-KD), the student's past (PS-KD), an image of the same class (CS-KD)
+relations    distances, angles and correlations between the examples of a batch (RKD, CC)
+contrastive  embeddings of student and teacher against those of other examples: CRD with a bank, InfoNCE in the batch
+reversal     a gradient with its sign turned
 style        Gram matrices, and the distance to those of a style image
 latents      Gaussian latents and the terms of an ELBO; noise for a smaller latent
 weights      distance between the weights of networks of different widths
@@ -52,14 +59,19 @@ pulls as their λ does. K is the number of classes, n that of pixels and channel
 | `variational_information` (VID): a mean over units | the paper: a sum | 1/n |
 | `kd` of `lwf`: T²·KL | Li and Hoiem's paper: cross-entropy without T² | T² |
 | `wd` | a sum over all parameters | 1/n |
+| `inter_class`, `intra_class` of `correlation`: without τ² | DIST's code, which has τ² | 1/τ² |
+| `virtual_teacher_kl`: T²·KL | Tf-KD's paper, without T² | T² |
+| `virtual_teacher_kl_of_code` | Tf-KD's code, averaged over classes too | K |
+| `relational_distance`, `relational_angle`: means | sums over pairs, triples (RKD's paper, not its code) | 1/b², 1/b³ |
 | `balance`: Σ p̄ log p̄ in nats | logarithms to base 10 (DAFL's code, whose λ of 5 is 5/2.303 here) | 2.303 |
 | `activation`: a mean over n features | a sum over them (DAFL's paper, not its code) | 1/n |
 | `adversarial` with `kl`, `kd` of `zskt`: T²·KL | KL averaged over classes too, without T² (ZSKT's code) | K·T² |
 
-Equal to ours are SP, PKT, NST, FSP, KD-SVD (up to signs) and VID of RepDistiller, OFD of mdistiller, FT of
-Knowledge-Distillation-Zoo, ICKD (CIFAR-100), ReviewKD and SRD of their authors; `kd` of RepDistiller, mdistiller and
-Knowledge-Distillation-Zoo, the hint of RepDistiller (`adapted`), R1 of StyleGAN2 and StudioGAN, WGAN-GP and the
-vanilla, least-squares, hinge and Wasserstein games of StudioGAN, the paired relativistic game of RelativisticGAN.
+Equal to ours are SP, PKT, NST, FSP, KD-SVD (up to signs), VID, RKD and CRD (with its constant Z) of RepDistiller, OFD and DKD's
+terms of mdistiller, FT and CC of Knowledge-Distillation-Zoo, ICKD (CIFAR-100), ReviewKD, SRD, PS-KD, CS-KD, bc and cc of MLKD
+and z-scores of logits of their authors; `kd` of RepDistiller, mdistiller and Knowledge-Distillation-Zoo, the hint of
+RepDistiller (`adapted`), R1 of StyleGAN2 and StudioGAN, WGAN-GP and the vanilla, least-squares, hinge and Wasserstein games of
+StudioGAN, the paired relativistic game of RelativisticGAN.
 mimicry's "minimax" generator is our `nonsaturating`.
 """
 
@@ -71,18 +83,25 @@ __all__ = [
     "affinity",
     "boundaries",
     "concrete",
+    "contrastive",
+    "correlation",
     "data_free",
+    "decoupled",
     "factors",
     "features",
     "flow",
     "images",
     "label_spaces",
     "latents",
+    "log_power",
     "logits",
     "penalties",
+    "relations",
+    "reversal",
     "review",
     "similarity",
-    "log_power",
+    "smoothing",
+    "standardised",
     "style",
     "variational",
     "weights",

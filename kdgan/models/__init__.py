@@ -44,6 +44,7 @@ from kdgan.models.imdn import IMDN
 from kdgan.models.johnson import Johnson
 from kdgan.models.lenet import KDGANLeNet, LeNet5
 from kdgan.models.memory import Memory
+from kdgan.models.memory_bank import MemoryBank
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
 from kdgan.models.moving_statistics import MovingStatistics
 from kdgan.models.noise_images import NoiseImages
@@ -57,6 +58,7 @@ from kdgan.models.review_fusion import ReviewFusion
 from kdgan.models.sngan import SNGANDiscriminator, SNGANGenerator
 from kdgan.models.squeezenet import SqueezeNet
 from kdgan.models.standardised import StandardisedGenerator
+from kdgan.models.temperature import InstanceTemperature, Temperature
 from kdgan.models.text import CausalTransformer, EmbeddingBag, TextCNN, TextTransformer
 from kdgan.models.torch_module import TorchModule
 from kdgan.models.unet import UNet
@@ -88,12 +90,14 @@ __all__ = [
     "Function",
     "Identity",
     "Images",
+    "InstanceTemperature",
     "Johnson",
     "KDGANLeNet",
     "LabelDiscriminator",
     "LeNet5",
     "LogProbabilities",
     "Memory",
+    "MemoryBank",
     "MovingStatistics",
     "NoiseImages",
     "OnnxModule",
@@ -108,6 +112,7 @@ __all__ = [
     "SelectClasses",
     "SqueezeNet",
     "StandardisedGenerator",
+    "Temperature",
     "TextCNN",
     "TextTransformer",
     "TorchModule",
@@ -195,6 +200,10 @@ MODELS: Mapping[str, Constructor] = {
     "style_images": style_images.build,
     # What a method keeps of the images that its players made.
     "memory": Memory,
+    # What is learned or kept beside a student and its teacher: CRD's embeddings, CTKD's temperatures.
+    "memory_bank": MemoryBank,
+    "temperature": Temperature,
+    "instance_temperature": InstanceTemperature,
     # Between the features of two networks.
     "adapter": Adapter,
     "regressor": Regressor,
