@@ -7,8 +7,8 @@ import pytest
 
 from kdgan.losses import boundaries, features, logits, similarity
 from kdgan.losses.factors import factor_transfer
-from kdgan.losses.review import hierarchical_context
 from kdgan.losses.log_power import log_power_distance
+from kdgan.losses.review import hierarchical_context
 from kdgan.losses.variational import variational_information
 from kdgan.models.adapters import Adapter
 from kdgan.models.paraphraser import Paraphraser, Translator
