@@ -68,8 +68,8 @@ pulls as their λ does. K is the number of classes, n that of pixels and channel
 | `adversarial` with `kl`, `kd` of `zskt`: T²·KL | KL averaged over classes too, without T² (ZSKT's code) | K·T² |
 
 Equal to ours are SP, PKT, NST, FSP, KD-SVD (up to signs), VID, RKD and CRD (with its constant Z) of RepDistiller, OFD and
-DKD's terms of mdistiller, FT and CC of Knowledge-Distillation-Zoo, ICKD (CIFAR-100), ReviewKD, SRD, PS-KD, CS-KD, bc and cc of
-MLKD and z-scores of logits of their authors; `kd` of RepDistiller, mdistiller and Knowledge-Distillation-Zoo, the hint of
+DKD's terms of mdistiller, FT and CC of Knowledge-Distillation-Zoo, ICKD (CIFAR-100), ReviewKD, SRD, PS-KD, CS-KD, bc and cc
+of MLKD and z-scores of logits of their authors; `kd` of RepDistiller, mdistiller and Knowledge-Distillation-Zoo, the hint of
 RepDistiller (`adapted`), R1 of StyleGAN2 and StudioGAN, WGAN-GP and the vanilla, least-squares, hinge and Wasserstein games
 of StudioGAN, the paired relativistic game of RelativisticGAN.
 mimicry's "minimax" generator is our `nonsaturating`.
