@@ -33,16 +33,16 @@ def get_config(text=None):
     units = lambda *several: tuple(int(width * one) for one in several)
     config.players = common.named(
         teacher=dict(
-            model="cnn", model_args=dict(features=(16, 32), dense=64), optimizer=dict(learning_rate=2e-3, schedule="cosine")
+            model="cnn",
+            model_args=dict(features=(16, 32), dense=64),
+            optimizer=dict(learning_rate=2e-3, schedule="cosine"),
         ),
         student=dict(model="mlp", model_args=dict(hidden=units(256, 128)), optimizer=adam),
         discriminator=dict(model="output_discriminator", model_args=dict(hidden=units(128, 256)), optimizer=adam),
     )
     ce, kd = dict(ce=1.0), dict(ce=0.1, kd=0.9)
     against = dict(real=1.0, fake=1.0)
-    game = lambda **student: dict(
-        method=dict(name="adversarial"), lambdas=dict(student=student, discriminator=against)
-    )
+    game = lambda **student: dict(method=dict(name="adversarial"), lambdas=dict(student=student, discriminator=against))
     seeing = game(ce=1.0, adv=1.0)
     seeing["method"]["sees_image"] = True
     seeing["players"] = dict(discriminator=dict(model_args=dict(sees_image=True)))

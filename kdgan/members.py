@@ -67,7 +67,7 @@ def in_turn(step: Step, *, seeds: int, arms: int, place: Callable[[Any], Any] = 
     )
 
 
-def unrolled(step: Step, *, seeds: int, arms: int, arms_per_chunk: int | None = None) -> Runner:
+def unrolled(step: Step, *, seeds: int, arms: int, arms_per_chunk: int | None = None, donate: bool = True) -> Runner:
     """A seed's arms unrolled into one program, which computes once what they have in common: batch and teacher.
 
     Unlike under `vmap`, their convolutions stay as they are; unlike in turn, the program grows with the arms.
@@ -77,6 +77,7 @@ def unrolled(step: Step, *, seeds: int, arms: int, arms_per_chunk: int | None = 
       seeds: number of seeds.
       arms: number of arms.
       arms_per_chunk: how many arms are in one program (all by default); a divisor of `arms`, so that one program serves.
+      donate: as in `kdgan.parallel.jit`.
     """
     size = arms_per_chunk or arms
     if arms % size:
@@ -87,7 +88,7 @@ def unrolled(step: Step, *, seeds: int, arms: int, arms_per_chunk: int | None = 
         results = [one(arm, frozen, batch, *shared) for arm in moving]
         return [arm for arm, _ in results], [metrics for _, metrics in results]
 
-    program = compiled(all_arms, donate=(0,))
+    program = compiled(all_arms, donate=(0,) if donate else ())
 
     def advance(packed, batch, *shared):
         moving, frozen = packed

@@ -111,6 +111,17 @@ def many_steps(step: Step) -> Step:
     return steps
 
 
+def last_of_many(step: Step, measure: Step) -> Step:
+    """`step` over the axis of the batch but for its last entry, on which `measure` is: the state as given, its metrics."""
+
+    def steps(state, batches, *shared):
+        before, last = (jax.tree.map(lambda leaf, at=at: leaf[at], batches) for at in (slice(None, -1), -1))
+        reached, _ = many_steps(step)(state, before, *shared)
+        return state, measure(reached, last, *shared)[1]
+
+    return steps
+
+
 def compiled(function: Callable, *, donate: tuple[int, ...] = ()) -> Callable:
     """A function compiled for one device, to be called from outside of any other; `donate` are `jax.jit`'s argnums."""
     return jax.jit(function, donate_argnums=donate, compiler_options=_compiler_options())

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from kdgan import game
+from kdgan import game, term_gradients
 from kdgan.player import MAIN, Names, PlayerInputs, cached_players
 from kdgan.state import TrainState
 
@@ -30,6 +30,7 @@ def make_train_step(
     compute_dtype: Any = None,
     axis_name: str | None = None,
     inputs: Names | None = None,
+    gradients: bool = False,
 ) -> Callable[[TrainState, game.Batch], tuple[TrainState, Metrics]]:
     """The step of a method: `step(state, batch) -> (state, metrics)`, pure; it composes with jit, vmap, scan and pmap.
 
@@ -45,12 +46,16 @@ def make_train_step(
         over it, and random numbers differ by device.
       inputs: player -> the fields of the batch that it is given where the method passes `batch["image"]`, e.g.
         `{"teacher": ("image", "text")}`; a player that is not named is given what the method passes.
+      gradients: whether the metrics have the norm of every term's gradient and the cosine of each two of a move, too
+        (`kdgan/term_gradients.py`), at the parameters from which the move, or its last repetition, is made: a forward
+        pass and a backward pass of each term more. The state is the same.
 
     A player whose outputs the batch carries (`kdgan/player.py`) is not run, and need not be in the state.
 
     Returns:
       The step. Its metrics are float32 scalars: `{player}/{term}` (unweighted), `{player}/loss` (the objective) and
-      `lambda/{player}/{term}` for scheduled λ's.
+      `lambda/{player}/{term}` for scheduled λ's; with `gradients` also
+      `{player}/gradient/{term}` and `{player}/cosine/{term},{term}`.
     """
     schedules, ema = schedules or {}, ema or {}
     trained = method.trained
@@ -58,11 +63,11 @@ def make_train_step(
     def mean_over_devices(tree):
         return tree if axis_name is None else jax.tree.map(lambda leaf: _over_devices(leaf, axis_name), tree)
 
-    def make_move(move: game.Move, state: TrainState, lambdas, given: PlayerInputs, cached, key):
+    def make_move(move: game.Move, state: TrainState, lambdas, given: PlayerInputs, cached, key, measured: bool):
         lead = move.players[0]  # under whose name the move's λ's and metrics stand
         still = {name: tree for name, tree in state.params.items() if name not in move.players}
 
-        def objective(moving):
+        def terms_of(moving):
             players = game.bind(
                 modules, {**still, **moving}, state.model_state, step=state.step, key=key, trained=trained,
                 moving=move.players, compute_dtype=compute_dtype, cached=cached, inputs=given, lambdas=lambdas,
@@ -71,18 +76,24 @@ def make_train_step(
                 name: jnp.mean(value.astype(jnp.float32))
                 for name, value in move.terms(players, given.batch, game.fold_in_name(key, "terms")).items()
             }
+            return terms, {name: players[name].model_state for name in move.players if name in state.model_state}
+
+        def objective(moving):
+            terms, updates = terms_of(moving)
             loss = sum((lambdas[lead][name] * value for name, value in terms.items()), jnp.float32(0))
-            updates = {name: players[name].model_state for name in move.players if name in state.model_state}
             return loss, (terms, updates)
 
         moving = {name: state.params[name] for name in move.players}
-        (loss, (terms, updates)), gradients = jax.value_and_grad(objective, has_aux=True)(moving)
-        gradients, updates = mean_over_devices((gradients, updates))
+        (loss, (terms, updates)), slopes = jax.value_and_grad(objective, has_aux=True)(moving)
+        slopes, updates = mean_over_devices((slopes, updates))
         params, opt_state = dict(state.params), dict(state.opt_state)
         for name in move.players:
-            change, opt_state[name] = optimizers[name].update(gradients[name], opt_state[name], params[name])
+            change, opt_state[name] = optimizers[name].update(slopes[name], opt_state[name], params[name])
             params[name] = optax.apply_updates(params[name], change)
         metrics = {f"{lead}/{name}": value for name, value in {**terms, "loss": loss}.items()}
+        if measured:
+            of_terms = mean_over_devices(term_gradients.of_terms(lambda moving: terms_of(moving)[0], moving))
+            metrics |= term_gradients.metrics(lead, of_terms)
         state = dataclasses.replace(
             state, params=params, opt_state=opt_state, model_state={**state.model_state, **updates}
         )
@@ -99,7 +110,8 @@ def make_train_step(
         for i, move in enumerate(method.moves):
             for repeat in range(move.repeats):
                 move_key = jax.random.fold_in(jax.random.fold_in(key, i), repeat)
-                state, found = make_move(move, state, lambdas, given, cached, move_key)
+                measured = gradients and repeat == move.repeats - 1  # earlier repetitions' metrics are not kept
+                state, found = make_move(move, state, lambdas, given, cached, move_key, measured)
                 metrics |= mean_over_devices(found)
         averages = {
             name: _moving_average(start.ema[name], state.params[name], decay, start.step) for name, decay in ema.items()
@@ -121,6 +133,16 @@ def on_raw(step: Callable, prepare: Callable) -> Callable:
         return step(state, prepare(raw, arrays))
 
     return prepared_step
+
+
+def measuring(step: Callable) -> Callable:
+    """A step with `gradients` as `(state, batch) -> (the same state, what it measured of gradients)`."""
+
+    def measure(state, batch):
+        _, metrics = step(state, batch)
+        return state, {name: value for name, value in metrics.items() if term_gradients.parsed(name)}
+
+    return measure
 
 
 def scheduled(lambdas, schedules, step) -> tuple[dict, Metrics]:

@@ -40,12 +40,14 @@ from kdgan.models.espcn import ESPCN, FSRCNN
 from kdgan.models.function import Function
 from kdgan.models.heads import SelectClasses
 from kdgan.models.image_parameters import Images
+from kdgan.models.imagenet_resnet import ImageNetResNet
 from kdgan.models.imdn import IMDN
 from kdgan.models.johnson import Johnson
 from kdgan.models.lenet import KDGANLeNet, LeNet5
 from kdgan.models.memory import Memory
 from kdgan.models.memory_bank import MemoryBank
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
+from kdgan.models.mobilenet import MobileNetV2
 from kdgan.models.moving_statistics import MovingStatistics
 from kdgan.models.noise_images import NoiseImages
 from kdgan.models.onnx_module import OnnxModule
@@ -55,6 +57,7 @@ from kdgan.models.probabilities import LogProbabilities
 from kdgan.models.regressors import Regressor
 from kdgan.models.resnet import ResNet
 from kdgan.models.review_fusion import ReviewFusion
+from kdgan.models.shufflenet import ShuffleNetV1, ShuffleNetV2
 from kdgan.models.sngan import SNGANDiscriminator, SNGANGenerator
 from kdgan.models.squeezenet import SqueezeNet
 from kdgan.models.standardised import StandardisedGenerator
@@ -89,6 +92,7 @@ __all__ = [
     "EmbeddingBag",
     "Function",
     "Identity",
+    "ImageNetResNet",
     "Images",
     "InstanceTemperature",
     "Johnson",
@@ -98,6 +102,7 @@ __all__ = [
     "LogProbabilities",
     "Memory",
     "MemoryBank",
+    "MobileNetV2",
     "MovingStatistics",
     "NoiseImages",
     "OnnxModule",
@@ -110,6 +115,8 @@ __all__ = [
     "SNGANDiscriminator",
     "SNGANGenerator",
     "SelectClasses",
+    "ShuffleNetV1",
+    "ShuffleNetV2",
     "SqueezeNet",
     "StandardisedGenerator",
     "Temperature",
@@ -158,6 +165,13 @@ MODELS: Mapping[str, Constructor] = {
     "vgg13": partial(VGG, depth=13),
     "vgg16": partial(VGG, depth=16),
     "vgg19": partial(VGG, depth=19),
+    "imagenet_resnet": ImageNetResNet,
+    "imagenet_resnet18": partial(ImageNetResNet, blocks=(2, 2, 2, 2), block="basic"),
+    "imagenet_resnet34": partial(ImageNetResNet, blocks=(3, 4, 6, 3), block="basic"),
+    "imagenet_resnet50": partial(ImageNetResNet, blocks=(3, 4, 6, 3), block="bottleneck"),
+    "mobilenet_v2": MobileNetV2,
+    "shufflenet_v1": ShuffleNetV1,
+    "shufflenet_v2": ShuffleNetV2,
     # Of token sequences.
     "embedding_bag": EmbeddingBag,
     "text_cnn": TextCNN,

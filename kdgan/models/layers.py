@@ -13,6 +13,8 @@ from jax import Array
 
 # He et al. 2015 as the ResNet authors' code has it: N(0, 2 / (k² · channels out)).
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# What PyTorch draws where nothing is said: uniform within ±1/√(k² · channels in, of a group).
+torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Tap(nn.Module):
@@ -27,20 +29,34 @@ class Tap(nn.Module):
         return x
 
 
-def conv3x3(features: int, stride: int = 1, *, name: str) -> nn.Conv:
-    """A 3×3 convolution without bias, He-initialised, padded by one on every side.
+def conv3x3(
+    features: int,
+    stride: int = 1,
+    *,
+    name: str,
+    groups: int = 1,
+    bias: bool = False,
+    init: nn.initializers.Initializer = he_normal,
+) -> nn.Conv:
+    """A 3×3 convolution, He-initialised and without bias unless told, padded by one on every side.
 
     The padding is written out since "SAME" pads an even image by (0, 1) under stride 2, one pixel off the
-    published networks.
+    published networks. With `groups`, each share of the output's channels reads that share of the input's alone; as many
+    groups as there are channels is a depthwise convolution.
     """
     return nn.Conv(
-        features, (3, 3), (stride, stride), padding=((1, 1), (1, 1)), use_bias=False, kernel_init=he_normal, name=name
+        features, (3, 3), (stride, stride), padding=((1, 1), (1, 1)), feature_group_count=groups, use_bias=bias,
+        kernel_init=init, name=name,
+    )  # fmt: skip
+
+
+def conv1x1(
+    features: int, stride: int = 1, *, name: str, groups: int = 1, init: nn.initializers.Initializer = he_normal
+) -> nn.Conv:
+    """A 1×1 convolution without bias, He-initialised unless told: the projection of a shortcut; `groups` as above."""
+    return nn.Conv(
+        features, (1, 1), (stride, stride), feature_group_count=groups, use_bias=False, kernel_init=init, name=name
     )
-
-
-def conv1x1(features: int, stride: int = 1, *, name: str) -> nn.Conv:
-    """A 1×1 convolution without bias, He-initialised: the projection of a shortcut."""
-    return nn.Conv(features, (1, 1), (stride, stride), use_bias=False, kernel_init=he_normal, name=name)
 
 
 def batch_norm(*, train: bool, axis_name: str | None, name: str) -> nn.BatchNorm:

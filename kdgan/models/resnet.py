@@ -125,7 +125,7 @@ class ResNet(nn.Module):
             raise ValueError(
                 f"ResNet.depth = {self.depth}; with {len(self.features)} stages it accepts {per_block}n+2: "
                 + ", ".join(str(2 + per_block * n) for n in (1, 2, 3, 5, 7, 9, 18))
-                + ", ..."
+                + ", ...; the four stages of ResNet-18 to -152 are imagenet_resnet"
             )
         widths = (self.stem, *self.features)
         if self.shortcut == "A" and any(before > after for before, after in itertools.pairwise(widths)):

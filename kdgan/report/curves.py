@@ -13,6 +13,7 @@ from kdgan.report.entries import split_name
 
 NOT_METRICS = ("step", "stage", "arm", "seed", "split")
 OBJECTIVE = "loss"
+GRADIENTS = ("gradient", "cosine")  # what is logged of terms' gradients: norms, and cosines of each two
 Logged = tuple[str, str]  # (split, key) of what metrics.jsonl has
 
 
@@ -79,6 +80,20 @@ def player_and_name(key: str) -> tuple[str, str]:
     entry, _, name = key.rpartition("/")
     player, variant = split_name(entry)
     return (f"{player}, {variant}" if variant else player), name
+
+
+def is_gradient(key: str) -> bool:
+    """Whether what is logged was measured of terms' gradients: "student/gradient/kd", "student/cosine/ce,kd"."""
+    return key.count("/") > 1 and key.split("/")[1] in GRADIENTS and not key.startswith("lambda/")
+
+
+def in_words(key: str) -> tuple[str, str]:
+    """(player, name) as a figure is headed: "lambda/student/kd" is the "λ of kd" of "student"."""
+    if is_gradient(key):
+        player, kind, terms = key.split("/", 2)
+        return player, f"{kind} of {terms.replace(',', ', ')}"
+    player, name = player_and_name(key)
+    return (player.removeprefix("lambda/"), f"λ of {name}") if player.startswith("lambda/") else (player, name)
 
 
 def varies(curves: Mapping[str, Curve]) -> bool:

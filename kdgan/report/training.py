@@ -13,6 +13,10 @@ from kdgan.report.palette import colours
 from kdgan.report.read import Results
 
 TITLES = {learning.OBJECTIVE: "objective"}
+GRADIENTS = (
+    "Norms are of the terms' gradients without their λ's. "
+    "A cosine below 0: what lowers one of the two terms raises the other."
+)
 # A distance falls by an order of magnitude in the first steps; what tells arms apart comes after.
 FALLING = 10.0
 
@@ -35,16 +39,20 @@ def _curves(results: Results) -> Iterator[tuple[str, str]]:
         arms = [arm for arm in order if arm in palette and any(line.get("arm") == arm for line in lines)]
         first, further = learning.looked_at(lines, stage, results.measured(stage))
         logged = [("train", key) for key in learning.keys(lines, stage, "train")]
-        terms = [pair for pair in logged if pair not in first and _is_term(lines, stage, pair[1])]
+        slopes = [(split, key) for split, key in logged if learning.is_gradient(key)]
+        terms = [pair for pair in logged if pair not in (*first, *slopes) and _is_term(lines, stage, pair[1])]
         draw = lambda wanted, lines=lines, stage=stage: _panels(lines, palette, stage, wanted, results.measures)
-        panels, others, losses = draw(first), draw(further), draw(terms)
-        if not panels and not others and not losses:
+        panels, others, losses, gradients = draw(first), draw(further), draw(terms), draw(slopes)
+        if not (panels or others or losses or gradients):
             continue
         body = legend({arm: palette[arm] for arm in arms}) + _rows(panels)
         if others:
             body += folded(f"Further measures ({len(further)})", _rows(others))
         if losses and len(terms) > 1:  # a single term is its objective again
             body += folded(f"Every loss term ({len(terms)})", _rows(losses))
+        if gradients:
+            note = f'<p class="note">{GRADIENTS}</p>'
+            body += folded(f"Gradients of the terms ({len(slopes)})", _rows(gradients) + note)
         yield stage, body + f'<p class="note">{sentence(_note(lines, [palette[arm] for arm in arms]))}</p>'
 
 
@@ -77,10 +85,8 @@ def _panels(
     """Figures of the (split, key) wanted, a string per player."""
     rows: dict[str, list[str]] = {}
     for split, key in wanted:
-        player, name = learning.player_and_name(key)
+        player, name = learning.in_words(key)
         measured = measures.get(name) if split == "validation" else None
-        if player.startswith("lambda/"):
-            player, name = player.removeprefix("lambda/"), f"λ of {name}"
         arms = learning.gather(lines, stage, split, key)
         label, wide = f"{player} {name}, {split}, stage {stage}", _wide(measured)
         figure = plots.curves(arms, palette, measured=measured, wide=wide, label=label)

@@ -40,7 +40,7 @@ from kdgan.run.players import build_modules, device_count, inputs_of, splits_bat
 from kdgan.run.program import Program
 from kdgan.run.schema import Arm, Run, Stage, Weights
 from kdgan.state import variable_shapes
-from kdgan.step import make_train_step, on_raw
+from kdgan.step import make_train_step, measuring, on_raw
 
 COMPUTE = {"float32": None, "bfloat16": jnp.bfloat16}
 
@@ -353,18 +353,21 @@ def _optimizer(arm: Arm, method: game.Method, name: str) -> optax.GradientTransf
     return optim.make_optimizer(learning_rate=lambda count: rate * shape(count / per_step), **settings)
 
 
-def make_step(run: Run, program: Program) -> Callable:
-    """`step(state, host_batch, device_arrays) -> (state, metrics)` of one member."""
+def make_step(run: Run, program: Program, *, gradients: bool = False) -> Callable:
+    """`step(state, host_batch, device_arrays) -> (state, metrics)` of one member; `gradients` as below."""
     axis_name = parallel.BATCH_AXIS if splits_batch(run) else None
-    step = make_prepared_step(program, program.modules, run.parallel.compute, axis_name=axis_name)
+    step = make_prepared_step(program, program.modules, run.parallel.compute, axis_name=axis_name, gradients=gradients)
     return on_raw(step, program.prepare)
 
 
 def make_prepared_step(
-    program: Program, modules: Mapping[str, Any], compute: str, *, axis_name: str | None = None
+    program: Program, modules: Mapping[str, Any], compute: str, *, axis_name: str | None = None, gradients: bool = False
 ) -> Callable:
-    """`step(state, batch) -> (state, metrics)` of one member on a prepared batch, by the program's modules or local ones."""
-    return make_train_step(
+    """`step(state, batch) -> (state, metrics)` of one member on a prepared batch, by the program's modules or local ones.
+
+    With `gradients` it gives the state that it was given, and measures the gradients of terms alone.
+    """
+    step = make_train_step(
         program.method,
         modules,
         program.optimizers,
@@ -373,4 +376,6 @@ def make_prepared_step(
         compute_dtype=COMPUTE[compute],
         axis_name=axis_name,
         inputs=program.inputs,
+        gradients=gradients,
     )
+    return measuring(step) if gradients else step

@@ -92,12 +92,19 @@ def step_cost(run: Run, program: Program) -> StepCost:
     return _step_cost(program, run.parallel.compute, players.device_count(run) if players.splits_batch(run) else 1)
 
 
+def measuring_cost(run: Run, program: Program) -> StepCost:
+    """The same of a step that changes nothing and measures the gradients of terms (`log.gradients`)."""
+    devices = players.device_count(run) if players.splits_batch(run) else 1
+    return _step_cost(program, run.parallel.compute, devices, gradients=True)
+
+
 @functools.lru_cache(maxsize=128)  # asked for by the explanation, by the choice of chunks and by the summary
-def _step_cost(program: Program, compute: str, devices: int) -> StepCost:
-    step = build.make_prepared_step(program, program.local_modules, compute)
+def _step_cost(program: Program, compute: str, devices: int, *, gradients: bool = False) -> StepCost:
+    step = build.make_prepared_step(program, program.local_modules, compute, gradients=gradients)
 
     def halves(moving, frozen, batch):
-        return step(moving.join(frozen), batch)[0].split()[0]
+        state, metrics = step(moving.join(frozen), batch)
+        return metrics if gradients else state.split()[0]
 
     state, _ = state_shapes(program).set_apart(program.cached)
     moving, frozen = state.split()
@@ -143,7 +150,7 @@ def state_shapes(program: Program) -> TrainState:
 def training_flops(run: Run, program: Program, inputs: Inputs) -> float | None:
     """Floating-point operations of training one member to the last step, as XLA counts those of a step.
 
-    What is cached counts whole for each member, though several may share it.
+    What is cached counts whole for each member, though several may share it; what `log.gradients` takes is not in it.
     """
     per_step = step_cost(run, program).flops
     count = len(teacher_outputs.drawn(inputs, program, run.seeds[:1])) if program.cached else 0
@@ -177,8 +184,11 @@ def memory(run: Run, program: Program, inputs: Inputs, *, held: int, frozen: int
       together: members that step at once.
     """
     one = step_cost(run, program)
+    working = one.working
+    if run.log.gradients:  # its steps leave the state as it is, beside the one that they reach
+        working = max(working, measuring_cost(run, program).working + one.moving)
     data = windows.held_bytes(inputs.train) if inputs.on_device else 0
-    return Memory(data, held * one.moving + frozen * one.frozen, together * one.working)
+    return Memory(data, held * one.moving + frozen * one.frozen, together * working)
 
 
 def device_limit() -> int | None:

@@ -11,7 +11,7 @@ from kdgan import optim
 from kdgan.data.dataset import Dataset
 from kdgan.run import costs, ranges, teacher_outputs
 from kdgan.run.inputs import Inputs
-from kdgan.run.population import how_members_run, memory
+from kdgan.run.population import how_members_run, intervals, memory, steps_per_call
 from kdgan.run.program import Program
 from kdgan.run.schema import Arm, Optimizer, Run, Stage
 
@@ -161,7 +161,7 @@ def _stage(run: Run, stage: Stage, programs: Sequence[Program], inputs: Inputs) 
         blocks.append(_lines("cached", cached))
     ways = " or ".join(dict.fromkeys(how_members_run(run, program) for program in programs))
     population = f"{_count(seeds, 'seed')} × {_count(arms, 'arm')}, {ways}"
-    blocks.append(_lines("members", [f"{population}; {compiled}", *_costs(run, programs, inputs)]))
+    blocks.append(_lines("members", [f"{population}; {compiled}", *_costs(run, stage, programs, inputs)]))
     return "\n".join(blocks)
 
 
@@ -324,8 +324,8 @@ def _weight(program: Program, arm: str, player: str, term: str) -> str:
     return f"({float(schedule(0)):.3g}→{float(schedule(program.steps - 1)):.3g})"
 
 
-def _costs(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
-    """Operations of a step, and memory."""
+def _costs(run: Run, stage: Stage, programs: Sequence[Program], inputs: Inputs) -> list[str]:
+    """Operations of a step, and memory; what measuring gradients takes."""
     steps = sorted(step for program in programs if (step := costs.step_cost(run, program).flops) is not None)
     extremes = dict.fromkeys(_operations(step) for step in (*steps[:1], *steps[-1:]))
     operations = ["a member's step: " + " to ".join(extremes)] if steps else []
@@ -334,12 +334,30 @@ def _costs(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
     shown = " + ".join(f"{_bytes(size)} {name}" for name, size in named.items() if size)
     total, limit = sum(needed), costs.device_limit()
     rows = ["; ".join([*operations, f"memory about {_bytes(total)}: {shown}"])]
+    rows += _gradients(run, stage, programs) if run.log.gradients else []
     if limit is not None and total > limit:
         rows.append(
             f"more than the {_bytes(limit)} that may be planned for on this device: lower stage.batch_size,"
             " population.seeds, or train the arms in runs of their own"
         )
     return rows
+
+
+def _gradients(run: Run, stage: Stage, programs: Sequence[Program]) -> list[str]:
+    """What `log.gradients` takes: a second program, whose calls end in a step with a backward pass of each term."""
+    every, parts = intervals(run, stage)["log"], []
+    for program in programs:
+        step, measured = costs.step_cost(run, program).flops, costs.measuring_cost(run, program).flops
+        if step is None or measured is None:
+            continue
+        call = measured + (steps_per_call(run, stage, program, 0) - 1) * step
+        logged = -(-program.steps // every)
+        parts.append((call, logged * call / (program.steps * step)))
+    row = f"gradients of terms, every {_count(every, 'step')}, by a program of its own"
+    if not parts:
+        return [row]
+    (call, share), most = max(parts), "at most " if len(parts) > 1 else ""
+    return [f"{row}: {most}{_operations(call)} each time, {share:.1%} more operations in the stage"]
 
 
 def _operations(n: float) -> str:

@@ -35,6 +35,7 @@ class Population:
       step: steps done by each of them.
       seconds: that training took, of all of them together; a resumed run goes on counting.
       data_seconds: of those, spent on making host batches.
+      measured: of each member, what the last `advance` measured of its terms' gradients.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Population:
         self._arrays = arrays if count == 1 else parallel.replicate(arrays, jax.local_devices()[:count])
         self._waits = count > 1 and on_host.waits(program)
         self.seconds = self.data_seconds = 0.0
+        self.measured: list[dict[str, np.ndarray]] = []
         self.load(states)
 
     def load(self, states: Sequence[TrainState]) -> None:
@@ -65,6 +67,7 @@ class Population:
         self.step = int(states[0].step)
         self.steps_per_call = steps_per_call(self._run, self._stage, self.program, self.step)
         self.runner = make_runner(self._run, self.program, self._inputs, self.steps_per_call)
+        self._measuring: Runner | None = None  # compiled where something is measured
         self._packed = [self.runner.pack([states[i] for i in chunk]) for chunk in self.runner.chunks]
         self._batches: list[list[Iterator]] = []  # of each chunk's seeds, opened at the first step
 
@@ -101,7 +104,7 @@ class Population:
         return [state.join(apart) for state, apart in zip(states, self._cached, strict=True)]
 
     def advance(
-        self, target: int, on_step: Any = lambda count: None, stop: Any = lambda: False
+        self, target: int, on_step: Any = lambda count: None, stop: Any = lambda: False, *, gradients: bool = False
     ) -> list[dict[str, np.ndarray]]:
         """Train every member to step `target`; returns each member's metrics, one value per step made.
 
@@ -109,8 +112,10 @@ class Population:
           target: step to reach, at most the program's last.
           on_step: called with the number of member-steps just dispatched.
           stop: asked between calls; where it turns true before the first chunk is through, all stop at that step.
+          gradients: whether to measure the terms' gradients in the last step (`measured`).
         """
         first, metrics, started = self.step, [], time.monotonic()
+        self.measured = []
         self._batches = self._batches or self._open()
         for number, chunk in enumerate(self.runner.chunks):
             calls, step = [], first
@@ -118,6 +123,8 @@ class Population:
                 asked = time.monotonic()
                 batch = self._batch(number, chunk)
                 self.data_seconds += time.monotonic() - asked
+                if gradients and step + self.steps_per_call >= target:
+                    self._measure(number, batch, len(chunk))
                 self._packed[number], found = self.runner.step(self._packed[number], batch, self._arrays)
                 if self._waits:
                     jax.block_until_ready(found)
@@ -125,12 +132,19 @@ class Population:
                 step += self.steps_per_call
                 on_step(self.steps_per_call * len(chunk))
                 if number == 0 and stop():
-                    target = step
+                    gradients, target = gradients and step >= target, step
             metrics += self._fetch(calls, len(chunk))
             on_host.check_failures(self.program.modules.values())
         self.step = target
         self.seconds += time.monotonic() - started
         return metrics
+
+    def _measure(self, number: int, batch: Any, count: int) -> None:
+        """The terms' gradients in the last step of a call that is about to be made, of a chunk's members."""
+        if self._measuring is None:
+            self._measuring = make_runner(self._run, self.program, self._inputs, self.steps_per_call, gradients=True)
+        _, metrics = self._measuring.step(self._packed[number], batch, self._arrays)
+        self.measured += self._measuring.unpack_metrics(jax.device_get(metrics))[:count]
 
     def _batch(self, number: int, chunk: Sequence[int]) -> Any:
         by_seed = {}
@@ -247,26 +261,33 @@ def _memory(run: Run, program: Program, inputs: Inputs) -> costs.Memory:
     return costs.memory(run, program, inputs, held=held, frozen=frozen, together=together.get(chosen, lambda: 1)())
 
 
-def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
-    """The runner for `parallel.members`, `parallel.devices` and k steps per call."""
-    step = build.make_step(run, program)
+def make_runner(run: Run, program: Program, inputs: Inputs, k: int, *, gradients: bool = False) -> Runner:
+    """The runner for `parallel.members`, `parallel.devices` and k steps per call.
+
+    With `gradients` its calls give the state that they are given, and of the last step what `kdgan.term_gradients` measures.
+    """
+    step, donate = build.make_step(run, program), not gradients
+    if gradients:
+        measure = build.make_step(run, program, gradients=True)
+        step = parallel.last_of_many(step, measure) if k > 1 else measure
+    elif k > 1:
+        step = parallel.many_steps(step)
     if convolve := convolution(run, program):
         step = patches.convolved_by(step, convolve)
-    step = parallel.many_steps(step) if k > 1 else step
     size: dict[str, Any] = {"seeds": len(run.seeds), "arms": len(program.arms)}
     axis = 1 if k > 1 else 0  # of the examples in a member's batch
-    wrap, place = lambda step, batch_axis: parallel.jit(step), lambda state: state
+    wrap, place = lambda step, batch_axis: parallel.jit(step, donate=donate), lambda state: state
     if players.splits_batch(run):
         devices = jax.local_devices()[: players.device_count(run)]
         chosen = devices if jax.process_count() == 1 else None  # several processes: every device of each
-        wrap = lambda step, batch_axis: parallel.pmap(step, devices=chosen, batch_axis=batch_axis, shared=1)
+        wrap = lambda step, axis: parallel.pmap(step, devices=chosen, batch_axis=axis, shared=1, donate=donate)
         place = lambda state: parallel.replicate(state, devices)
 
     def in_turn():
         return members.in_turn(wrap(step, axis), place=place, **size)
 
     def unrolled():
-        return members.unrolled(step, arms_per_chunk=arms_per_chunk(len(program.arms)), **size)
+        return members.unrolled(step, arms_per_chunk=arms_per_chunk(len(program.arms)), donate=donate, **size)
 
     def vmap():
         per_chunk = seeds_per_chunk(run, program, inputs)
@@ -276,7 +297,7 @@ def make_runner(run: Run, program: Program, inputs: Inputs, k: int) -> Runner:
         )  # fmt: skip
 
     def devices_():
-        return members.over_devices(step, shared=1, **size)
+        return members.over_devices(step, shared=1, donate=donate, **size)
 
     ways = {"in_turn": in_turn, "unrolled": unrolled, "vmap": vmap, "devices": devices_}
     return ways[chosen_members(run, program)]()

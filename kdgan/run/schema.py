@@ -296,6 +296,10 @@ class Checkpoint:
 @dataclasses.dataclass(frozen=True)
 class Log:
     every: int | None = None  # steps between logged losses; None: a fiftieth of the stage
+    # at those steps also the norm of each term's gradient and the cosine of each two terms of a move, without their λ's:
+    # "student/gradient/kd", "student/cosine/ce,kd". Such a step is made twice, the second time with a backward pass of each
+    # term and without effect, by a program of its own, so that no other number changes. --mode=explain says what it costs
+    gradients: bool = False
     tensorboard: bool = True  # events for TensorBoard, in the workdir
     progress: bool = True  # a bar in a terminal or notebook, else a line every ten seconds
 

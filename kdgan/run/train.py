@@ -303,15 +303,18 @@ def advance(
     for population in populations:
         first, goal = population.step, min(target, population.program.steps)
         if first < goal:
-            metrics = population.advance(goal, context.monitor.advance, stop)
+            gradients = context.run.log.gradients and (target % log_every == 0 or target == last)
+            metrics = population.advance(goal, context.monitor.advance, stop, gradients=gradients)
             target = population.step if population.step < goal else target
             stop = lambda: False
-            for (seed, arm), values in zip(population.members, metrics, strict=True):
+            measured = population.measured or [{}] * len(metrics)
+            for (seed, arm), values, slopes in zip(population.members, metrics, measured, strict=True):
                 inputs, arrays = context.inputs.of(stage.name), context.arrays_of(stage.name)
                 cause = functools.partial(frozen.cause, context.run, inputs, arrays, stage, population, seed, arm)
                 check_finite(stage.name, seed, arm, values, first, cause)
                 if target % log_every == 0 or target == last:
                     scalars = {name: float(value[-1]) for name, value in values.items()}
+                    scalars |= {name: float(value) for name, value in slopes.items()}
                     context.monitor.write(
                         stage=stage.name, arm=arm, seed=seed, step=population.step, split="train", scalars=scalars
                     )

@@ -190,6 +190,28 @@ def test_vgg_parameters_by_hand(depth, convolutions):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == total
 
 
+@pytest.mark.parametrize(
+    ("depth", "published", "of_biases"),
+    [
+        # Counts of the published code (Tian et al. 2020), and its channels of convolutions.
+        (8, 3_965_028, 64 + 128 + 256 + 512 + 512),
+        (11, 9_277_284, 64 + 128 + 2 * (256 + 512 + 512)),
+        (13, 9_462_180, 2 * (64 + 128 + 256 + 512 + 512)),
+        (16, 14_774_436, 2 * (64 + 128) + 3 * (256 + 512 + 512)),
+        (19, 20_086_692, 2 * (64 + 128) + 4 * (256 + 512 + 512)),
+    ],
+)
+def test_vgg_with_biases_has_the_published_parameters(depth, published, of_biases):
+    x = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    count = {}
+    for bias in (True, False):
+        variables = jax.eval_shape(VGG(depth, num_classes=100, bias=bias).init, jax.random.key(0), x)
+        count[bias] = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert count == {True: published, False: published - of_biases}
+    docs = VGG.__doc__.replace("\n", " ")
+    assert all(f"{n:,}" in docs for n in count.values())
+
+
 def node(tree, path):
     for part in path.split("/"):
         tree = tree[part]

@@ -81,6 +81,12 @@ def test_parameters_published_for_mnist(name, published):
         # The published VGGs keep a bias per convolution, which batch norm takes out again: one per channel less here.
         ("vgg8", 3_965_028 - (64 + 128 + 256 + 512 + 512)),
         ("vgg13", 9_462_180 - 2 * (64 + 128 + 256 + 512 + 512)),
+        ("imagenet_resnet18", 11_220_132),
+        ("imagenet_resnet34", 21_328_292),
+        ("imagenet_resnet50", 23_705_252),
+        ("mobilenet_v2", 812_836),
+        ("shufflenet_v1", 949_258),
+        ("shufflenet_v2", 1_355_528),
     ],
 )
 def test_parameters_published_for_cifar100(name, published):
