@@ -31,6 +31,7 @@ REPEATED = {
     "privileged": {"distill": ("scratch", "kd")},
     "tags": {"distill": ("scratch", "kd")},
     "text": {"bag": ("scratch",), "convolutional": ("scratch",)},
+    "adversarial": {"distill": ("scratch", "kd", "adv_ce")},
     "wine": {"distill": ("scratch",)},
     "denoise": {"clean": ("clean", "teacher"), "unlabelled": ("few", "clean_others")},
     "super_resolution": {
