@@ -18,7 +18,7 @@ gan, vae   what a GAN and a VAE make, which were trained on the real images befo
 zskt, ...  what the method makes by the teacher's answers alone
 
 On the digits (three seeds, test accuracy, %): labels 91.1 ± 1.9, kd 90.9 ± 2.7, gan 88.1 ± 3.7, vae 81.8 ± 3.5, zskt
-82.3 ± 7.3, noise 68.9 ± 10.0, other 50.0 ± 13.7. On MNIST zskt 96.4 ± 3.4 (two seeds), noise 54.3 ± 20.3 (three); more in
+82.3 ± 7.3, noise 68.9 ± 10.0, other 50.0 ± 13.7. On MNIST zskt 96.6 ± 0.9, noise 54.3 ± 20.3; more in
 results/other_data.md. λ's are the published ones (ZSKT without its attention term, for which names of maps are wanted);
 learning rates of the digits were not tuned.
 
