@@ -1,0 +1,91 @@
+"""Every way to teach a classifier, in one table: one teacher, one student, equal steps, λ's from the same small search.
+
+python -m kdgan.main --config=configs/zoo.py --workdir=runs/zoo
+python -m kdgan.main --config=configs/zoo.py:methods=kd+dkd+hint --workdir=runs/zoo_some
+python -m kdgan.main --config=configs/zoo.py:set=mnist --workdir=runs/zoo_mnist
+
+A residual network of three stages teaches one of half its width; the default set is the UCI digits (nothing is downloaded),
+`set=mnist` has 1,000 labels. Each row has its published λ's times a factor, that of four which was best on the validation split
+(`:part=search`, then `python -m configs.zoo_rows`; recorded in results/zoo_search.json; where nothing is recorded it is 1). What
+each is set to, and its players: configs/zoo_rows.py. The equations: docs/reference.md and the docstrings of `kdgan.methods`.
+
+All students have the same parameters at first, the same batches, and make as many steps. Methods with networks of their own
+cost more in a step: the table has the operations of training, and its time.
+"""
+
+from configs import zoo_rows
+from kdgan import config as common
+
+SETS = dict(
+    digits=dict(labelled=200, validation=200, width=8, steps=400, taught=600, exemplars=200),
+    mnist=dict(labelled=1_000, validation=1_000, width=8, steps=600, taught=1_000, exemplars=1_000),
+)
+
+
+def get_config(text=None):
+    chosen = common.arguments(text, set=tuple(SETS), part=("table", "search"), methods="all")
+    rows = rows_of(chosen["methods"])
+    of_set = SETS[chosen["set"]]
+    config = common.get_config()
+    config.data.name = chosen["set"]
+    config.data.labelled, config.data.validation = of_set["labelled"], of_set["validation"]
+    cosine = dict(schedule="cosine")
+    network = lambda width: dict(model="resnet8", model_args=dict(stem=width, features=(width, 2 * width, 4 * width)))
+    config.players = common.named(
+        teacher=dict(**network(of_set["width"]), optimizer=dict(learning_rate=5e-3, **cosine)),
+        student=dict(**network(of_set["width"] // 2), optimizer=dict(learning_rate=5e-3, **cosine)),
+        **beside(rows, of_set["labelled"]),
+    )
+    config.player.optimizer = dict(learning_rate=5e-3, **cosine)
+    stages = dict(
+        teacher=dict(
+            method=dict(name="supervised", player="teacher"), lambdas=dict(teacher=dict(ce=1.0)), steps=of_set["taught"]
+        )
+    )
+    if "ft" in rows:
+        stages["paraphrase"] = dict(
+            method=dict(name="paraphrase", features=zoo_rows.METHODS["ft"]["features"]),
+            lambdas=dict(paraphraser=dict(reconstruction=1.0)), start=dict(teacher="teacher"), steps=of_set["taught"] // 2,
+        )  # fmt: skip
+    stages["distill"] = dict(arms=common.named(**arms(rows, chosen)), steps=of_set["steps"])
+    config.stages = common.named(**stages)
+    config.stage.batch_size = 64
+    config.population.seeds = 1 if chosen["part"] == "search" else 5
+    return config
+
+
+def rows_of(text):
+    rows = tuple(zoo_rows.METHODS) if text == "all" else tuple(text.split("+"))
+    if unknown := [row for row in rows if row not in zoo_rows.METHODS]:
+        raise common.ConfigError(
+            f"--config=...:methods={text}: there is no {unknown[0]!r}; accepted are all, or with + between them"
+            f" {', '.join(zoo_rows.METHODS)}"
+        )
+    return rows
+
+
+def beside(rows, examples):
+    """The players of some rows beside teacher and student, once each."""
+    players = {name: dict(fields) for row in rows for name, fields in zoo_rows.BESIDE.get(row, {}).items()}
+    for name in zoo_rows.OF_EXAMPLES:
+        if name in players:
+            players[name]["model_args"] = dict(examples=examples)
+    return players
+
+
+def arms(rows, chosen):
+    """Arm -> its fields: a row each, or, of a search, a row's four trials."""
+    factors = zoo_rows.chosen(chosen["set"])
+    if chosen["part"] == "table":
+        return {row: arm(row, factors.get(row, 1.0)) for row in rows}
+    return {zoo_rows.trial_name(row, factor): arm(row, factor) for row in rows for factor in zoo_rows.FACTORS}
+
+
+def arm(row, factor):
+    method = dict(zoo_rows.METHODS[row])
+    fields = dict(method=method, lambdas=dict(student=zoo_rows.lambdas(row, factor)))
+    if method["name"] not in ("supervised", "tfkd", "pskd", "cskd", "byot", "mean_teacher"):
+        fields["start"] = dict(teacher="teacher")
+    if row == "ft":
+        fields["start"]["paraphraser"] = "paraphrase"
+    return fields

@@ -1,0 +1,133 @@
+"""Rows of the zoo: what each method is set to, which players it needs beside teacher and student, and its λ's. Not a config.
+
+After `--config=configs/zoo.py:part=search --workdir=runs/zoo_search`,
+
+    python -m configs.zoo_rows digits runs/zoo_search
+
+records every trial with its accuracy and negative log-likelihood on the validation split, by which `chosen` decides.
+"""
+
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kdgan.methods.published import PUBLISHED
+
+FILE = pathlib.Path(__file__).parent.parent / "results" / "zoo_search.json"
+FACTORS = (0.1, 0.3, 1.0, 3.0)  # of a method's λ's beside `ce`: four trials for each
+STAGES = ("stage1", "stage2", "stage3")
+SUMS = tuple(f"{stage}/block1/sum" for stage in STAGES)  # before the last relu of a stage of one block
+NORMS = tuple(f"{stage}/block1/bn2" for stage in STAGES)
+
+# Row -> method. Those of features take layers of three stages; one layer is that of the published comparison.
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "scratch": dict(name="supervised"),
+    "smoothing": dict(name="supervised", label_smoothing=0.1),
+    "kd": dict(name="kd", temperature=4.0),
+    "kd_standardised": dict(name="kd", temperature=2.0, standardised=True),
+    "mimic": dict(name="mimic"),
+    "dkd": dict(name="dkd", temperature=4.0),
+    "dist": dict(name="dist"),
+    "mlkd": dict(name="mlkd"),
+    "ctkd": dict(name="ctkd", reversal=dict(kind="cosine", start=0.0, end=1.0)),
+    "tfkd": dict(name="tfkd"),
+    "pskd": dict(name="pskd", alpha=dict(kind="linear", start=0.0, end=0.8)),
+    "cskd": dict(name="cskd"),
+    "byot": dict(name="byot"),
+    "mean_teacher": dict(name="mean_teacher"),
+    "hint": dict(name="hint", features=("stage2",)),
+    "attention": dict(name="attention", features=STAGES),
+    "fsp": dict(name="fsp", features=STAGES),
+    "kdsvd": dict(name="kdsvd", features=STAGES),
+    "nst": dict(name="nst", features=STAGES),
+    "vid": dict(name="vid", features=STAGES),
+    "ab": dict(name="ab", features=SUMS, weights=(0.25, 0.5, 1.0)),
+    "ofd": dict(name="ofd", features=SUMS, norms=NORMS, weights=(0.25, 0.5, 1.0)),
+    "review": dict(name="review", features=(*STAGES, "embedding")),
+    "ickd": dict(name="ickd", features=("stage3",), adapter=True),
+    "srd": dict(name="srd", features=("embedding",)),
+    "ft": dict(name="ft", features=("stage3",)),
+    "sp": dict(name="sp", features=("stage3",)),
+    "pkt": dict(name="pkt", features=("embedding",)),
+    "rkd": dict(name="rkd", features=("embedding",)),
+    "cc": dict(name="cc", features=("embedding",)),
+    "crd": dict(name="crd", negatives=256),
+    "contrastive": dict(name="contrastive"),
+}
+
+# λ's that no publication has for our terms, or that are of one.
+OWN: Mapping[str, Mapping[str, float]] = {
+    "scratch": dict(ce=1.0),
+    "smoothing": dict(ce=1.0),
+    "kd": dict(ce=0.1, kd=0.9),
+    "mimic": dict(ce=0.5, mimic=0.5),
+    "fsp": dict(ce=1.0, fsp=1.0),  # published to start a student with, without labels; so is `ab`
+    "ab": dict(ce=1.0, ab=3 / 1000),
+    "kdsvd": dict(ce=1.0, kdsvd=1.0),
+    "contrastive": dict(ce=1.0, contrastive=1.0),
+}
+
+# Row -> players that learn or remember beside the student, or are given to it.
+BESIDE: Mapping[str, Mapping[str, Any]] = {
+    "ctkd": dict(temperature=dict(model="temperature")),
+    "pskd": dict(memory_past=dict(model="past")),
+    "byot": dict(adapter_heads=dict(model="block_heads")),
+    "mean_teacher": dict(memory_average=dict(model="moving_parameters")),
+    "hint": dict(adapter=dict(model="adapter")),
+    "vid": dict(adapter_vid=dict(model="variational")),
+    "ab": dict(adapter_ab=dict(model="regressor")),
+    "ofd": dict(adapter_ofd=dict(model="regressor")),
+    "review": dict(adapter_review=dict(model="review_fusion")),
+    "ickd": dict(adapter_ickd=dict(model="regressor")),
+    "srd": dict(adapter_srd=dict(model="adapter")),
+    "ft": dict(paraphraser=dict(model="paraphraser"), translator=dict(model="translator")),
+    "crd": dict(memory_bank=dict(model="memory_bank")),
+    "contrastive": dict(adapter=dict(model="adapter")),
+}
+OF_EXAMPLES = ("memory_past", "memory_bank")  # which hold something of every training example
+
+
+def lambdas(row: str, factor: float = 1.0) -> dict[str, float]:
+    """The student's λ's of a row, those beside `ce` times a factor."""
+    name = METHODS[row]["name"]
+    published = OWN[row] if row in OWN else PUBLISHED[name]["student"]
+    return {term: value if term == "ce" else factor * value for term, value in published.items()}
+
+
+def chosen(dataset: str) -> dict[str, float]:
+    """Row -> the factor of its best recorded trial on a data set: of highest accuracy, of equal ones of lowest NLL."""
+    recorded = json.loads(FILE.read_text()).get(dataset, {}) if FILE.is_file() else {}
+    best = lambda trials: max(trials, key=lambda trial: (trial["accuracy"], -trial["nll"]))["factor"]
+    return {row: best(trials) for row, trials in recorded.items()}
+
+
+def trial_name(row: str, factor: float) -> str:
+    return f"{row}_x{factor:g}".replace(".", "p")
+
+
+def judged(workdir: str | pathlib.Path) -> dict[str, list[dict[str, float]]]:
+    """Row -> its trials with accuracy and NLL on the validation split, from the finished search of a workdir."""
+    summary = json.loads((pathlib.Path(workdir) / "summary.json").read_text())
+    arms = summary["stages"]["distill"]["arms"]
+    recorded: dict[str, list[dict[str, float]]] = {}
+    for row in METHODS:
+        for factor in FACTORS:
+            arm = arms.get(trial_name(row, factor))
+            if arm is not None:
+                measures = arm["validation"]["student"]
+                trial = {name: measures[name]["mean"] for name in ("accuracy", "nll")}
+                recorded.setdefault(row, []).append({"factor": factor, **trial})
+    return recorded
+
+
+def main(arguments: Sequence[str]) -> None:
+    dataset, workdir = arguments
+    everything = json.loads(FILE.read_text()) if FILE.is_file() else {}
+    everything[dataset] = {**everything.get(dataset, {}), **judged(workdir)}
+    FILE.write_text(json.dumps(everything, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
