@@ -4,6 +4,7 @@
 |---|---|
 | supervised.py | `supervised`: labels only |
 | logits.py | `kd`, `logistic`, `mimic`, `noisy`: a frozen teacher's outputs |
+| alone.py | `tfkd`, `pskd`, `cskd`, `byot`, `mean_teacher`: no teacher |
 | together.py | `joint`, `mutual`: players that learn from each other |
 | adversarial.py | `adversarial`, `nagan`: a student against a discriminator |
 | kdgan.py | `kdgan`: teacher, student and discriminator |
@@ -34,6 +35,7 @@ from typing import Any
 from kdgan import annotated
 from kdgan.game import Method
 from kdgan.methods.adversarial import adversarial, nagan
+from kdgan.methods.alone import byot, cskd, mean_teacher, pskd, tfkd
 from kdgan.methods.data_free import dafl, dfad, dfq, zskt
 from kdgan.methods.gan import gan
 from kdgan.methods.generators import fused, generator_distill, generator_mimic
@@ -91,6 +93,11 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "ard": ard,
     "rslad": rslad,
     "copy": copy,
+    "tfkd": tfkd,
+    "pskd": pskd,
+    "cskd": cskd,
+    "byot": byot,
+    "mean_teacher": mean_teacher,
 }
 
 

@@ -103,6 +103,11 @@ CASES = {
     "ard": ({"epsilon": 0.1, "steps": 2, "objective": "teacher", "temperature": 2.0}, CLASSIFIERS),
     "rslad": ({"epsilon": 0.1, "steps": 2}, CLASSIFIERS),
     "copy": ({"noise": 0.5, "unlabelled": True}, CLASSIFIERS),
+    "tfkd": ({}, CLASSIFIERS),
+    "pskd": ({"alpha": optax.linear_schedule(0.4, 0.8, 10)}, {**CLASSIFIERS, "memory_past": models.Past(8)}),
+    "cskd": ({}, CLASSIFIERS),
+    "byot": ({"blocks": ("hidden",), "last": "head"}, {**CLASSIFIERS, "adapter_heads": models.BlockHeads(3)}),
+    "mean_teacher": ({"unlabelled": True}, {**CLASSIFIERS, "memory_average": models.MovingParameters()}),
 }
 NO_DATA = ("virtual", "dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")
 # Of a batch: on several devices each takes these terms, or what it draws, of its share.
