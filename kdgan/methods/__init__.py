@@ -4,6 +4,7 @@
 |---|---|
 | supervised.py | `supervised`: labels only |
 | logits.py | `kd`, `logistic`, `mimic`, `noisy`: a frozen teacher's outputs |
+| several.py | `several`, `meal`: several teachers; `adversarial_features`: a discriminator of features |
 | alone.py | `tfkd`, `pskd`, `cskd`, `byot`, `mean_teacher`: no teacher |
 | together.py | `joint`, `mutual`: players that learn from each other |
 | adversarial.py | `adversarial`, `nagan`: a student against a discriminator |
@@ -46,6 +47,7 @@ from kdgan.methods.logits import kd, logistic, mimic, noisy
 from kdgan.methods.remembered import cmi, fast
 from kdgan.methods.restoration import restore, restore_distill
 from kdgan.methods.robust import ard, robust_ce, rslad, trades
+from kdgan.methods.several import adversarial_features, meal, several
 from kdgan.methods.stealing import copy
 from kdgan.methods.style import style
 from kdgan.methods.supervised import supervised
@@ -98,6 +100,9 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "cskd": cskd,
     "byot": byot,
     "mean_teacher": mean_teacher,
+    "several": several,
+    "meal": meal,
+    "adversarial_features": adversarial_features,
 }
 
 

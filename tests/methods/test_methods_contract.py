@@ -108,6 +108,12 @@ CASES = {
     "cskd": ({}, CLASSIFIERS),
     "byot": ({"blocks": ("hidden",), "last": "head"}, {**CLASSIFIERS, "adapter_heads": models.BlockHeads(3)}),
     "mean_teacher": ({"unlabelled": True}, {**CLASSIFIERS, "memory_average": models.MovingParameters()}),
+    "several": ({"weights": "confidence"}, {**CLASSIFIERS, "teacher_b": small.Plain(6)}),
+    "meal": ({"each_step": "all"}, {**CLASSIFIERS, "teacher_b": small.Plain(6), "discriminator": small.Judge()}),
+    "adversarial_features": (
+        {"features": ("hidden",), "adapter": True},
+        {**CLASSIFIERS, "adapter": Adapter(), "discriminator": small.Judge()},
+    ),
 }
 NO_DATA = ("virtual", "dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")
 # Of a batch: on several devices each takes these terms, or what it draws, of its share.
