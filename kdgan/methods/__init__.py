@@ -4,6 +4,7 @@
 |---|---|
 | supervised.py | `supervised`: labels only |
 | logits.py | `kd`, `logistic`, `mimic`, `noisy`: a frozen teacher's outputs |
+| contrastive.py | `crd`, `contrastive`: embeddings against those of other examples |
 | several.py | `several`, `meal`: several teachers; `adversarial_features`: a discriminator of features |
 | alone.py | `tfkd`, `pskd`, `cskd`, `byot`, `mean_teacher`: no teacher |
 | together.py | `joint`, `mutual`: players that learn from each other |
@@ -37,6 +38,7 @@ from kdgan import annotated
 from kdgan.game import Method
 from kdgan.methods.adversarial import adversarial, nagan
 from kdgan.methods.alone import byot, cskd, mean_teacher, pskd, tfkd
+from kdgan.methods.contrastive import contrastive, crd
 from kdgan.methods.data_free import dafl, dfad, dfq, zskt
 from kdgan.methods.gan import gan
 from kdgan.methods.generators import fused, generator_distill, generator_mimic
@@ -103,6 +105,8 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "several": several,
     "meal": meal,
     "adversarial_features": adversarial_features,
+    "crd": crd,
+    "contrastive": contrastive,
 }
 
 

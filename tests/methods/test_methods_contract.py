@@ -114,6 +114,8 @@ CASES = {
         {"features": ("hidden",), "adapter": True},
         {**CLASSIFIERS, "adapter": Adapter(), "discriminator": small.Judge()},
     ),
+    "crd": ({"feature": "hidden", "negatives": 5}, {**CLASSIFIERS, "memory_bank": models.MemoryBank(8, 4)}),
+    "contrastive": ({"feature": "hidden", "unlabelled": True}, {**CLASSIFIERS, "adapter": Adapter()}),
 }
 NO_DATA = ("virtual", "dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")
 # Of a batch: on several devices each takes these terms, or what it draws, of its share.
