@@ -4,6 +4,7 @@
 |---|---|
 | supervised.py | `supervised`: labels only |
 | logits.py | `kd`, `logistic`, `mimic`, `noisy`: a frozen teacher's outputs |
+| matching.py | `dkd`, `dist`, `mlkd`, `ctkd`: more of a frozen teacher's logits |
 | contrastive.py | `crd`, `contrastive`: embeddings against those of other examples |
 | several.py | `several`, `meal`: several teachers; `adversarial_features`: a discriminator of features |
 | alone.py | `tfkd`, `pskd`, `cskd`, `byot`, `mean_teacher`: no teacher |
@@ -46,6 +47,7 @@ from kdgan.methods.incremental import gan_replay, lwf, lwf_exemplar, replay
 from kdgan.methods.inversion import deep_inversion
 from kdgan.methods.kdgan import kdgan
 from kdgan.methods.logits import kd, logistic, mimic, noisy
+from kdgan.methods.matching import ctkd, dist, dkd, mlkd
 from kdgan.methods.remembered import cmi, fast
 from kdgan.methods.restoration import restore, restore_distill
 from kdgan.methods.robust import ard, robust_ce, rslad, trades
@@ -97,6 +99,10 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "ard": ard,
     "rslad": rslad,
     "copy": copy,
+    "dkd": dkd,
+    "dist": dist,
+    "mlkd": mlkd,
+    "ctkd": ctkd,
     "tfkd": tfkd,
     "pskd": pskd,
     "cskd": cskd,
