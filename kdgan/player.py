@@ -238,14 +238,15 @@ class Player:
 
     Calling it runs the module: in training mode where the method trains this player, in evaluation mode where it is
     frozen (`train=` overrides). Updates of mutable collections are recorded only where the player itself moves.
-    Compute runs in `compute_dtype` on parameters kept in float32; outputs come back as float32. Where it is given the
-    batch's main input its own inputs stand for it (`PlayerInputs`).
+    Compute runs in `compute_dtype` on parameters kept in float32; outputs come back as float32. A module that says
+    `in_float32` computes in that. Where it is given the batch's main input its own inputs stand for it (`PlayerInputs`).
     """
 
     def __init__(self, name, module, params, model_state, *, key, train, moves, compute_dtype=None, inputs=None):
         self.name, self.module, self.params, self.model_state = name, module, params, model_state
         self._inputs: PlayerInputs | None = inputs
-        self._key, self._train, self._moves, self._dtype, self._calls = key, train, moves, compute_dtype, 0
+        self._key, self._train, self._moves, self._calls = key, train, moves, 0
+        self._dtype = None if getattr(module, "in_float32", False) else compute_dtype
 
     def __call__(self, *args, train: bool | None = None, features: Sequence[str] = (), **kwargs):
         """Output, or `(output, {path: feature})` where features are asked for by module path ("block3/conv1").

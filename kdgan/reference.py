@@ -35,6 +35,7 @@ ASKED: Mapping[str, Mapping[str, Any]] = {
     "style": {"content": ("conv1",), "style": ("conv1",), "tv": True},
     "combine": {"parts": ("kd",)},
     "lwf_exemplar": {"old": (0, 1)},  # of classifiers with as many classes
+    "pskd": {"alpha": 0.8},
 }
 WITHOUT_DATA = ("dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")
 MODELS = """## Models
@@ -91,10 +92,16 @@ def _inspect(name: str, method: game.Method) -> game.Inspection:
         "restore": restorers, "restore_distill": restorers, "style": stylists,
         "adversarial": outputs, "gan": images, "generator_mimic": images, "generator_distill": images, "fused": images,
         "gan_replay": images, "replay": {"generator": generator}, "virtual": {"generator": generator},
-        "vae": vaes, "vae_distill": vaes,
+        "vae": vaes, "vae_distill": vaes, "ctkd": {"temperature": models.Temperature()},
+        "pskd": {"memory_past": models.Past(2)}, "mean_teacher": {"memory_average": models.MovingParameters()},
+        "byot": {"student": makers["student"], "adapter_heads": models.BlockHeads()}, "meal": outputs,
+        "adversarial_features": outputs, "crd": {"memory_bank": models.MemoryBank(2)},
+        "contrastive": {"adapter": models.Adapter()},
     }  # fmt: skip
-    players = {**dict.fromkeys(("student", "teacher", "discriminator", "peer"), classifier), **others.get(name, {})}
-    batch = {"image": jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
+    classifiers = dict.fromkeys(("student", "teacher", "teacher_b", "discriminator", "peer"), classifier)
+    players = {**classifiers, **others.get(name, {})}
+    whole = jax.ShapeDtypeStruct((2,), jnp.int32)
+    batch = {"image": jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), "label": whole, "index": whole}
     if name.startswith("restore"):
         batch["target"] = batch["image"]
     if name in WITHOUT_DATA:

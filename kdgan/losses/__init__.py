@@ -17,7 +17,7 @@ affinity     how positions or channels of a layer relate to one another, against
 decoupled    soft labels in two terms, of the label's class and of the others (DKD)
 standardised logits as z-scores, before any loss of logits
 correlation  correlations of outputs over classes and over the batch (DIST, MLKD)
-smoothing    no teacher network: a virtual one (Tf-KD), the student's past (PS-KD), an image of the same class (CS-KD)
+smoothing    no teacher network: a virtual one (Tf-KD), the student's past (PS-KD) or average (Mean Teacher), CS-KD
 relations    distances, angles and correlations between the examples of a batch (RKD, CC)
 contrastive  embeddings of student and teacher against those of other examples: CRD with a bank, InfoNCE in the batch
 reversal     a gradient with its sign turned
@@ -69,10 +69,9 @@ pulls as their λ does. K is the number of classes, n that of pixels and channel
 
 Equal to ours are SP, PKT, NST, FSP, KD-SVD (up to signs), VID, RKD and CRD (with its constant Z) of RepDistiller, OFD and
 DKD's terms of mdistiller, FT and CC of Knowledge-Distillation-Zoo, ICKD (CIFAR-100), ReviewKD, SRD, PS-KD, CS-KD, bc and cc
-of MLKD and z-scores of logits of their authors; `kd` of RepDistiller, mdistiller and Knowledge-Distillation-Zoo, the hint of
-RepDistiller (`adapted`), R1 of StyleGAN2 and StudioGAN, WGAN-GP and the vanilla, least-squares, hinge and Wasserstein games
-of StudioGAN, the paired relativistic game of RelativisticGAN.
-mimicry's "minimax" generator is our `nonsaturating`.
+of MLKD and z-scores of logits of their authors; `kd` of RepDistiller, mdistiller and Knowledge-Distillation-Zoo, the hint
+of RepDistiller (`adapted`), R1 of StyleGAN2 and StudioGAN, WGAN-GP and the vanilla, least-squares, hinge and Wasserstein
+games of StudioGAN, the paired relativistic game of RelativisticGAN. mimicry's "minimax" generator is our `nonsaturating`.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Distillation without a teacher network: a made-up one, the student's own past, another image of the same class.
+"""Distillation without a teacher network: a made-up one, the student's own past or average, an image of the same class.
 
 Uniform label smoothing is `cross_entropy(..., label_smoothing=ε)` of `kdgan.losses.logits`. Teacher-free KD's code spreads ε
 over the k − 1 other classes, which is ε·k/(k − 1) there.
@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Integer, Real
 
-from kdgan.losses.logits import at_least_float32, check_temperature, cross_entropy, kl_divergence
+from kdgan.losses.logits import at_least_float32, check_same_classes, check_temperature, cross_entropy, kl_divergence
 
 
 def virtual_teacher(
@@ -173,6 +173,26 @@ def class_wise_kl(
         ValueError: the shapes differ, or T (where it is a Python number) is not positive.
     """
     return kl_divergence(logits, partner_logits, temperature=temperature)
+
+
+def probability_error(logits: Float[Array, "b k"], average_logits: Float[Array, "n c"]) -> Float[Array, " b"]:
+    """Mean Teacher's consistency (Tarvainen & Valpola 2017): ‖softmax(s) − softmax(r)‖²/k, r of the averaged student.
+
+    Equal to its code's (`softmax_mse_loss`), averaged over the batch, λ 100 published. r's gradient is the caller's to stop.
+
+    Args:
+        logits: s [b, k].
+        average_logits: r [b, k].
+
+    Returns:
+        [b], from 0 to 2/k.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    check_same_classes(logits, average_logits)
+    s, r = (jax.nn.softmax(at_least_float32(x)) for x in (logits, average_logits))
+    return jnp.mean(jnp.square(s - r), axis=-1)
 
 
 def _virtual(logits: Array, labels: Array, correct: ArrayLike) -> Array:

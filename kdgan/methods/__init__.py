@@ -4,6 +4,10 @@
 |---|---|
 | supervised.py | `supervised`: labels only |
 | logits.py | `kd`, `logistic`, `mimic`, `noisy`: a frozen teacher's outputs |
+| matching.py | `dkd`, `dist`, `mlkd`, `ctkd`: more of a frozen teacher's logits |
+| contrastive.py | `crd`, `contrastive`: embeddings against those of other examples |
+| several.py | `several`, `meal`: several teachers; `adversarial_features`: a discriminator of features |
+| alone.py | `tfkd`, `pskd`, `cskd`, `byot`, `mean_teacher`: no teacher |
 | together.py | `joint`, `mutual`: players that learn from each other |
 | adversarial.py | `adversarial`, `nagan`: a student against a discriminator |
 | kdgan.py | `kdgan`: teacher, student and discriminator |
@@ -34,6 +38,8 @@ from typing import Any
 from kdgan import annotated
 from kdgan.game import Method
 from kdgan.methods.adversarial import adversarial, nagan
+from kdgan.methods.alone import byot, cskd, mean_teacher, pskd, tfkd
+from kdgan.methods.contrastive import contrastive, crd
 from kdgan.methods.data_free import dafl, dfad, dfq, zskt
 from kdgan.methods.gan import gan
 from kdgan.methods.generators import fused, generator_distill, generator_mimic
@@ -41,9 +47,11 @@ from kdgan.methods.incremental import gan_replay, lwf, lwf_exemplar, replay
 from kdgan.methods.inversion import deep_inversion
 from kdgan.methods.kdgan import kdgan
 from kdgan.methods.logits import kd, logistic, mimic, noisy
+from kdgan.methods.matching import ctkd, dist, dkd, mlkd
 from kdgan.methods.remembered import cmi, fast
 from kdgan.methods.restoration import restore, restore_distill
 from kdgan.methods.robust import ard, robust_ce, rslad, trades
+from kdgan.methods.several import adversarial_features, meal, several
 from kdgan.methods.stealing import copy
 from kdgan.methods.style import style
 from kdgan.methods.supervised import supervised
@@ -91,6 +99,20 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "ard": ard,
     "rslad": rslad,
     "copy": copy,
+    "dkd": dkd,
+    "dist": dist,
+    "mlkd": mlkd,
+    "ctkd": ctkd,
+    "tfkd": tfkd,
+    "pskd": pskd,
+    "cskd": cskd,
+    "byot": byot,
+    "mean_teacher": mean_teacher,
+    "several": several,
+    "meal": meal,
+    "adversarial_features": adversarial_features,
+    "crd": crd,
+    "contrastive": contrastive,
 }
 
 

@@ -67,6 +67,20 @@ def numbers(batch: Mapping[str, Any]) -> Any:
     return label[:, None] if label.ndim == 1 else label
 
 
+def single_classes(method: str, batch: Mapping[str, Any]) -> Any:
+    """The batch's labels [b], of a method that asks for one class of each example.
+
+    Raises:
+      ValueError: labels are probabilities.
+    """
+    label = batch["label"]
+    if not jnp.issubdtype(label.dtype, jnp.integer):
+        raise ValueError(
+            f"method.name = {method!r} asks for one class of each example; mixed labels (mixup, cutmix) are of two"
+        )
+    return label
+
+
 def kept(label_kind: str, batch: Mapping[str, Any], unlabelled: bool) -> Any:
     """The tokens on which outputs are matched [b, t]; None: all that there is.
 

@@ -4,13 +4,18 @@ Each gives the student two terms: `ce` on the labels, and one that matches the t
 is matched on the unlabelled images of the batch (`data.unlabelled_batch_size`), too; `ce` never sees them. With
 `labels=False` there is no `ce`, and the data need no labels. What the two are for tags, numbers and tokens says
 `kdgan/methods/labels.py`; `kdgan/methods/taught.py` what all of them take beside their own arguments.
+
+`standardised=True` puts z-scores of both players' logits in place of the logits, before the loss (logit standardisation,
+Sun et al. 2024): the student then need not reach the size of its teacher's. As in its code the deviation has k − 1, not its
+paper's k.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from kdgan.game import Terms
 from kdgan.losses import logits as losses
+from kdgan.losses.standardised import standardise
 from kdgan.methods.labels import KINDS, soft
 from kdgan.methods.taught import Part, Seen, as_method
 
@@ -45,12 +50,45 @@ def check_temperature(name: str, value: Value | None) -> None:
         raise ValueError(f"method.{name} = {value}: a temperature must be positive")
 
 
+OF_Z_SCORES = ("class", "tokens")  # kinds of labels whose logits are compared with one another
+
+
+def outputs_of(seen: Seen, standardised: bool) -> tuple[Any, Any]:
+    """What the student and the teacher are compared by: their outputs, or z-scores of them.
+
+    Raises:
+      ValueError: z-scores of two classes.
+    """
+    if not standardised:
+        return seen.student, seen.teacher
+    if (k := seen.student.shape[-1]) < 3:
+        raise ValueError(
+            f"method.standardised = True: {k} classes; z-scores of two are constant, 3 or more are accepted"
+        )
+    return standardise(seen.student), standardise(seen.teacher)
+
+
+def of_kinds(standardised: bool, kinds: Collection[str] = KINDS, why: str = "") -> dict[str, Any]:
+    """Fields of a `Part`: the kinds of labels that it is for, and what another is told."""
+    if not standardised:
+        return {"kinds": kinds, "why": why}
+    return {"kinds": [kind for kind in OF_Z_SCORES if kind in kinds], "why": "standardised = True is for classes"}
+
+
+def show_standardised(detail: str, standardised: bool) -> str:
+    """What an explanation prints behind a term, with a word for z-scores."""
+    return ", ".join(part for part in (detail, "z-scores" if standardised else "") if part)
+
+
 @as_method
-def kd(*, temperature: Value = 4.0, teacher_temperature: Value | None = None) -> Part:
+def kd(
+    *, temperature: Value = 4.0, teacher_temperature: Value | None = None, standardised: bool = False
+) -> Part:  # fmt: skip
     """Hinton et al. 2015: w1·CE(y, s) + w2·T²·KL(softmax(t/T) ‖ softmax(s/T)); terms `ce`, `kd`.
 
     One temperature for both, or `teacher_temperature` for the teacher; each a number or a schedule of the step. Tags are
-    matched by a sigmoid each, numbers by ½‖s − t‖², which a temperature does not change.
+    matched by a sigmoid each, numbers by ½‖s − t‖², which a temperature does not change. With `standardised` Sun et al. 2024
+    have T 2 and λ 0.1 and 9 (`kdgan.methods.matching.PUBLISHED`).
     """
     check_temperature("temperature", temperature)
     check_temperature("teacher_temperature", teacher_temperature)
@@ -60,28 +98,31 @@ def kd(*, temperature: Value = 4.0, teacher_temperature: Value | None = None) ->
         step = seen.players.step
         of_teacher = None if teacher_temperature is None else value_at(teacher_temperature, step)
         at = value_at(temperature, step)
-        pair = seen.student, seen.teacher
+        pair = outputs_of(seen, standardised)
         return {"kd": soft(seen.label_kind, *pair, temperature=at, teacher_temperature=of_teacher, mask=seen.mask)}
 
     detail = show("T", temperature) + ("" if teacher_temperature is None else ", " + show("T_t", teacher_temperature))
     why = "numbers have no temperature; leave teacher_temperature out"
-    return Part("kd", terms, kinds=kinds, why=why, details={"kd": detail})
+    details = {"kd": show_standardised(detail, standardised)}
+    return Part("kd", terms, details=details, **of_kinds(standardised, kinds, why))
 
 
 @as_method
-def logistic() -> Part:
+def logistic(*, standardised: bool = False) -> Part:
     """Per-class sigmoid matching, Σ_c BCE(σ(t_c), σ(s_c)), k times its mean over classes; terms `ce`, `logistic`."""
-    terms = lambda seen: {"logistic": losses.sigmoid_matching(seen.student, seen.teacher, mask=seen.mask)}
-    return Part("logistic", terms, kinds=("class", "tags", "tokens"), why="numbers have no sigmoid, take kd or mimic")
+    terms = lambda seen: {"logistic": losses.sigmoid_matching(*outputs_of(seen, standardised), mask=seen.mask)}
+    fields = of_kinds(standardised, ("class", "tags", "tokens"), "numbers have no sigmoid, take kd or mimic")
+    return Part("logistic", terms, details={"logistic": show_standardised("", standardised)}, **fields)
 
 
 @as_method
-def mimic() -> Part:
+def mimic(*, standardised: bool = False) -> Part:
     """Ba & Caruana 2014: ½‖s − t‖² on logits; terms `ce`, `mimic`.
 
     With k classes `mimic` is k/2 times the mean squared error that other code has (5 times it on ten classes).
     """
-    return Part("mimic", lambda seen: {"mimic": losses.half_squared_error(seen.student, seen.teacher, mask=seen.mask)})
+    terms = lambda seen: {"mimic": losses.half_squared_error(*outputs_of(seen, standardised), mask=seen.mask)}
+    return Part("mimic", terms, details={"mimic": show_standardised("", standardised)}, **of_kinds(standardised))
 
 
 @as_method

@@ -59,6 +59,7 @@ class Part:
       kinds: kinds of labels that it is for.
       why: what a refused kind is told.
       details: term -> what an explanation prints behind it.
+      of_labelled: whether its terms are of the labelled examples alone, as `ce` is.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Part:
     kinds: Collection[str] = KINDS
     why: str = ""
     details: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    of_labelled: bool = False
 
 
 def taught(*parts: Part, labels: bool = True, unlabelled: bool = False, label_kind: str = "class") -> Method:
@@ -82,10 +84,14 @@ def taught(*parts: Part, labels: bool = True, unlabelled: bool = False, label_ki
       label_kind: kind of the label.
 
     Raises:
-      ValueError: a kind of label that a part is not for; while shapes are traced, terms of one name.
+      ValueError: a kind of label that a part is not for, or unlabelled inputs where no part looks at them; while shapes are
+        traced, terms of one name.
     """
     for part in parts:
         check_kind(part.name, label_kind, part.kinds, part.why)
+    if unlabelled and all(part.of_labelled for part in parts):
+        names = ", ".join(part.name for part in parts)
+        raise ValueError(f"method.unlabelled = True: {names} learns from labelled examples alone; leave it out")
     features, targets, movers = (_united(parts, field) for field in ("features", "targets", "movers"))
     calls_teacher = bool(targets) or any(part.calls_teacher for part in parts)
 

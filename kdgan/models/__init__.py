@@ -31,6 +31,7 @@ from kdgan import extras
 from kdgan.models import onnx_module, style_images, torch_module
 from kdgan.models.adapters import Adapter
 from kdgan.models.baselines import Bicubic, Identity
+from kdgan.models.block_heads import BlockHeads
 from kdgan.models.carn import CARN
 from kdgan.models.cnn import CNN
 from kdgan.models.contrast import Contrast
@@ -48,10 +49,12 @@ from kdgan.models.memory import Memory
 from kdgan.models.memory_bank import MemoryBank
 from kdgan.models.mlp import MLP, LabelDiscriminator, OutputDiscriminator
 from kdgan.models.mobilenet import MobileNetV2
+from kdgan.models.moving_parameters import MovingParameters
 from kdgan.models.moving_statistics import MovingStatistics
 from kdgan.models.noise_images import NoiseImages
 from kdgan.models.onnx_module import OnnxModule
 from kdgan.models.paraphraser import Paraphraser, Translator
+from kdgan.models.past import Past
 from kdgan.models.patch_critic import PatchCritic
 from kdgan.models.probabilities import LogProbabilities
 from kdgan.models.regressors import Regressor
@@ -84,6 +87,7 @@ __all__ = [
     "VGG",
     "Adapter",
     "Bicubic",
+    "BlockHeads",
     "CausalTransformer",
     "Contrast",
     "DCGANDiscriminator",
@@ -103,11 +107,13 @@ __all__ = [
     "Memory",
     "MemoryBank",
     "MobileNetV2",
+    "MovingParameters",
     "MovingStatistics",
     "NoiseImages",
     "OnnxModule",
     "OutputDiscriminator",
     "Paraphraser",
+    "Past",
     "PatchCritic",
     "Regressor",
     "ResNet",
@@ -214,10 +220,13 @@ MODELS: Mapping[str, Constructor] = {
     "style_images": style_images.build,
     # What a method keeps of the images that its players made.
     "memory": Memory,
-    # What is learned or kept beside a student and its teacher: CRD's embeddings, CTKD's temperatures.
+    # What is learned or kept beside a student: CRD's embeddings, CTKD's temperatures; its past, average and inner heads.
     "memory_bank": MemoryBank,
     "temperature": Temperature,
     "instance_temperature": InstanceTemperature,
+    "past": Past,
+    "moving_parameters": MovingParameters,
+    "block_heads": BlockHeads,
     # Between the features of two networks.
     "adapter": Adapter,
     "regressor": Regressor,

@@ -14,6 +14,8 @@ from kdgan.run.inputs import Inputs
 _WITHIN: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "temperature": (lambda value: value > 0, "a temperature must stay positive; set start, end and no warmup"),
     "epsilon": (lambda value: value >= 0, "a radius must not fall below 0; set start and end"),
+    "reversal": (lambda value: value >= 0, "a reversed gradient's λ must not fall below 0; set start and end"),
+    "alpha": (lambda value: 0 <= value <= 1, "a share must lie in [0, 1]; set start and end"),
 }
 
 

@@ -101,6 +101,19 @@ def test_class_wise_distillation_pulls_both_ways_until_the_caller_stops_one():
         smoothing.class_wise_kl(S, r[:, :3])
 
 
+def test_the_error_of_probabilities_by_hand():
+    r = draw(4, 3, 4)
+    p, q = (np.exp(log_softmax(np.float64(x))) for x in (S, r))
+    np.testing.assert_allclose(smoothing.probability_error(S, r), ((p - q) ** 2).mean(-1), rtol=1e-4)
+    np.testing.assert_array_equal(smoothing.probability_error(S, S), 0)
+    far = jnp.array([[100.0, 0.0]])
+    np.testing.assert_allclose(smoothing.probability_error(far, far[:, ::-1]), [1.0], rtol=1e-6)  # at most 2/k
+    pulls = jax.grad(lambda s, r: smoothing.probability_error(s, r).sum(), (0, 1))(S, r)
+    assert all(np.abs(pull).max() > 0.001 for pull in pulls)
+    with pytest.raises(ValueError, match="4 and 3 classes"):
+        smoothing.probability_error(S, r[:, :3])
+
+
 # Published figures
 
 

@@ -103,10 +103,29 @@ CASES = {
     "ard": ({"epsilon": 0.1, "steps": 2, "objective": "teacher", "temperature": 2.0}, CLASSIFIERS),
     "rslad": ({"epsilon": 0.1, "steps": 2}, CLASSIFIERS),
     "copy": ({"noise": 0.5, "unlabelled": True}, CLASSIFIERS),
+    "dkd": ({"standardised": False}, CLASSIFIERS),
+    "dist": ({"unlabelled": True}, CLASSIFIERS),
+    "mlkd": ({"temperatures": (1.0, 4.0)}, CLASSIFIERS),
+    "ctkd": ({"standardised": True}, {**CLASSIFIERS, "temperature": models.Temperature()}),
+    "tfkd": ({}, CLASSIFIERS),
+    "pskd": ({"alpha": optax.linear_schedule(0.4, 0.8, 10)}, {**CLASSIFIERS, "memory_past": models.Past(8)}),
+    "cskd": ({}, CLASSIFIERS),
+    "byot": ({"blocks": ("hidden",), "last": "head"}, {**CLASSIFIERS, "adapter_heads": models.BlockHeads(3)}),
+    "mean_teacher": ({"unlabelled": True}, {**CLASSIFIERS, "memory_average": models.MovingParameters()}),
+    "several": ({"weights": "confidence"}, {**CLASSIFIERS, "teacher_b": small.Plain(6)}),
+    "meal": ({"each_step": "all"}, {**CLASSIFIERS, "teacher_b": small.Plain(6), "discriminator": small.Judge()}),
+    "adversarial_features": (
+        {"features": ("hidden",), "adapter": True},
+        {**CLASSIFIERS, "adapter": Adapter(), "discriminator": small.Judge()},
+    ),
+    "crd": ({"feature": "hidden", "negatives": 5}, {**CLASSIFIERS, "memory_bank": models.MemoryBank(8, 4)}),
+    "contrastive": ({"feature": "hidden", "unlabelled": True}, {**CLASSIFIERS, "adapter": Adapter()}),
 }
 NO_DATA = ("virtual", "dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")
 # Of a batch: on several devices each takes these terms, or what it draws, of its share.
-OF_A_SHARE = ("dafl", "dfq", "deep_inversion", "cmi", "fast")
+OF_A_SHARE = ("dafl", "dfq", "deep_inversion", "cmi", "fast", "dist", "mlkd", "cskd", "crd", "contrastive")
+AFTER_A_STEP = ("mean_teacher",)  # before it the average is the student
+INDEXED = ("pskd", "crd")  # they remember something of each training example
 STARTS = ("robust_ce", "trades", "ard", "rslad")  # their attacks start at random
 
 
@@ -120,6 +139,8 @@ def example(name, seed=0):
         batch = {"place": np.arange(8, dtype=np.int32)}
     if name in ("restore", "restore_distill", "style"):
         return small.restoration(seed=seed, others=0 if name == "style" else 8)
+    if name in INDEXED:
+        batch["index"] = np.roll(np.arange(8, dtype=np.int32), seed)
     if CASES[name][0].get("unlabelled"):
         batch["unlabelled"] = {"image": small.batch(seed=50 + seed)["image"]}
     latent = CASES[name][0].get("latent", 2 if name == "vae_distill" else 16 if name in STARTS else 0)
@@ -162,6 +183,12 @@ def test_a_step_is_pure(case):
     assert {k: float(v) for k, v in found.items()} == {k: float(v) for k, v in metrics.items()}
 
 
+def synchronised(modules, axis_name=None):
+    """What a run does to modules that remember a batch, where devices split it."""
+    remember = lambda module: axis_name and getattr(module, "over_devices", False)
+    return {name: m.clone(axis_name=axis_name) if remember(m) else m for name, m in modules.items()}
+
+
 def over_devices(make, state, name):
     return parallel.pmap(make(axis_name=parallel.BATCH_AXIS), donate=False)(state, example(name, 0))[0]
 
@@ -192,7 +219,7 @@ def test_other_ways_of_running_agree_with_jit(case, request):
     """One of them for each method in turn, or with --all-ways (`make test-all`) every one."""
     name, method, modules, states, _ = case
     in_turn = list(WAYS)[list(CASES).index(name) % len(WAYS)]
-    make = lambda **kwargs: make_train_step(method, modules, sgd(method), **kwargs)
+    make = lambda **kwargs: make_train_step(method, synchronised(modules, **kwargs), sgd(method), **kwargs)
     for way in WAYS if request.config.getoption("--all-ways") else [in_turn]:
         if way == "pmap" and name in OF_A_SHARE:
             continue
@@ -225,10 +252,11 @@ def test_each_term_reaches_its_lead(case):
         for term in terms:
             if name == "noisy" and term == "mimic" and lead != "student":
                 continue
-            off = {p: {t: jnp.float32(p == lead and t == term) for t in ts} for p, ts in states[0].lambdas.items()}
-            state, _ = step(game.dataclasses.replace(states[0], lambdas=off), example(name, 0))
+            start = states[1 if name in AFTER_A_STEP else 0]
+            off = {p: {t: jnp.float32(p == lead and t == term) for t in ts} for p, ts in start.lambdas.items()}
+            state, _ = step(game.dataclasses.replace(start, lambdas=off), example(name, 0))
             movers = {player for move in method.moves if move.lead == lead for player in move.players}
-            moved = {p for p in method.trained if small.largest_difference(state.params[p], states[0].params[p]) > 0}
+            moved = {p for p in method.trained if small.largest_difference(state.params[p], start.params[p]) > 0}
             assert moved, (lead, term)
             assert moved <= movers
 

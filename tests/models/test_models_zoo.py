@@ -24,7 +24,9 @@ RESTORERS = {
 }
 OF_IMAGES = {"johnson", "multistyle26", "patch_critic", "style_images"}
 WITHOUT_DATA = {"standardised_generator", "noise_images", "images", "memory", "contrast", "moving_statistics"}
-BESIDE_STUDENTS = {"memory_bank", "temperature", "instance_temperature"}
+BESIDE_STUDENTS = {
+    *("memory_bank", "temperature", "instance_temperature"), *("past", "moving_parameters", "block_heads"),
+}  # fmt: skip
 OF_TEXT = {"embedding_bag", "text_cnn", "text_transformer", "causal_transformer"}
 OTHERS = DISCRIMINATORS | GENERATIVE | OF_FEATURES | OF_TEXT | RESTORERS | OF_IMAGES | WITHOUT_DATA | BESIDE_STUDENTS
 CLASSIFIERS = sorted(MODELS.keys() - OTHERS)

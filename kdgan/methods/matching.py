@@ -1,0 +1,168 @@
+"""A student that learns from a frozen teacher's logits by more than their divergence: DKD, DIST, MLKD, CTKD.
+
+Each adds its terms to `ce` on the labels, alone or with others in `combine`, and takes `standardised` as `kd` does. What is
+of classes is refused for labels of another kind. `PUBLISHED` has λ's of all methods that learn from logits, from several
+teachers or from none.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from kdgan.game import Terms
+from kdgan.losses import correlation, decoupled
+from kdgan.losses import logits as losses
+from kdgan.methods.labels import single_classes
+from kdgan.methods.logits import (
+    Value,
+    check_temperature,
+    of_kinds,
+    outputs_of,
+    show,
+    show_standardised,
+    value_at,
+)
+from kdgan.methods.taught import Part, Seen, as_method
+
+# Method -> leading player -> term -> λ, of their authors where our terms are theirs up to a constant, converted
+# (`kdgan.losses` says by how much).
+PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+    "kd": {"student": {"ce": 0.1, "kd": 9.0}},  # standardised, T = 2
+    # mdistiller for CIFAR-100: T = 4; `others` from 2 to 8 by the pair, both rising linearly in the first 20 epochs.
+    "dkd": {"student": {"ce": 1.0, "target": 1.0, "others": 8.0}},
+    # Of ImageNet, τ = 1. Its code has τ² in both: 2 of CIFAR-100, where τ is 4, is 32 here.
+    "dist": {"student": {"ce": 1.0, "inter": 1.0, "intra": 1.0}},
+    # Its code multiplies each by the share of examples of which the teacher is sure, too.
+    "mlkd": {"student": {"ce": 0.1, "kd": 0.9, "batch": 0.9, "classes": 0.9}},
+    "ctkd": {"student": {"ce": 0.1, "kd": 0.9}},
+    # α 0.1 of the paper, without T²; T = 20. Of its code (`as_code`) on k classes α·100/k.
+    "tfkd": {"student": {"ce": 0.9, "virtual": 0.1 / 20**2}},
+    "pskd": {"student": {"ce": 0.0, "past": 1.0}},
+    "cskd": {"student": {"ce": 1.0, "partner": 1.0}},
+    # Its code adds up the squares of 512 features over a batch of 128, with 1e-6.
+    "byot": {"student": {"ce": 0.9, "ce_blocks": 0.9, "kd_blocks": 0.1, "hint_blocks": 1e-6 * 128 * 512}},
+    # Its code for CIFAR-10: 31 of 128 examples have labels; the 100 is reached by a sigmoid over 5 epochs.
+    "mean_teacher": {"student": {"ce": 31 / 128, "consistency": 100.0}},
+    # CA-MKD's, weights "confidence", three teachers: its code divides by their number once more.
+    "several": {"student": {"ce": 1.0, "kd": 1 / 3}},
+    # Its code has a mean over both halves, and no adversary: λ 1 of its one loss of the discriminator.
+    "meal": {"discriminator": {"real": 0.5, "fake": 0.5}, "student": {"ce": 0.0, "kd": 1.0, "adv": 1.0}},
+    "crd": {"student": {"ce": 1.0, "crd": 0.8}},
+}
+
+
+@as_method
+def dkd(*, temperature: Value = 4.0, standardised: bool = False) -> Part:
+    """DKD (Zhao et al. 2022): α·T²·KL of (p_y, 1 − p_y) + β·T²·KL of the others; terms `ce`, `target`, `others`.
+
+    α and β are the λ's of `target` and `others`, 1 and 8 in mdistiller (2 to 8 by the pair), which raises both linearly over
+    the first 20 epochs: λ's may be schedules. It takes logarithms of a softmax, which may be −inf; ours cannot.
+
+    Args:
+      temperature: T, a number or a schedule.
+      standardised: whether z-scores of the logits are compared.
+
+    Raises:
+      ValueError: while shapes are traced: two classes, of which there are no others; mixed labels.
+    """
+    check_temperature("temperature", temperature)
+
+    def terms(seen: Seen) -> Terms:
+        label = single_classes("dkd", seen.batch)
+        s, t = (x[: len(label)] for x in outputs_of(seen, standardised))
+        if (k := s.shape[-1]) < 3:
+            raise ValueError(f"method.name = 'dkd': {k} classes; it accepts 3 or more, of two `target` alone is kd")
+        at = value_at(temperature, seen.players.step)
+        return {
+            "target": decoupled.target_kl(s, t, label, temperature=at),
+            "others": decoupled.other_classes_kl(s, t, label, temperature=at),
+        }
+
+    detail = show_standardised(show("T", temperature), standardised)
+    details = dict.fromkeys(("target", "others"), detail)
+    return Part("dkd", terms, kinds=("class",), details=details, of_labelled=True)
+
+
+@as_method
+def dist(*, temperature: Value = 1.0, standardised: bool = False) -> Part:
+    """DIST (Huang et al. 2022): 1 − ρ of softmaxes, ρ over classes and over the batch; terms `ce`, `inter`, `intra`.
+
+    λ's of 1 each for ImageNet with τ = 1. Its code multiplies both by τ², ours does not: 2 at τ = 4 (CIFAR-100) is 32 here.
+    `intra` is a statistic of the batch, on several devices of each one's share.
+
+    Args:
+      temperature: τ, a number or a schedule.
+      standardised: whether z-scores of the logits are compared.
+
+    Raises:
+      ValueError: while shapes are traced: two classes, or one example.
+    """
+    check_temperature("temperature", temperature)
+
+    def terms(seen: Seen) -> Terms:
+        s, t = outputs_of(seen, standardised)
+        if (k := s.shape[-1]) < 3:
+            raise ValueError(f"method.name = 'dist': {k} classes; it accepts 3 or more, since two always correlate")
+        at = value_at(temperature, seen.players.step)
+        return {
+            "inter": correlation.inter_class(s, t, temperature=at),
+            "intra": correlation.intra_class(s, t, temperature=at),
+        }
+
+    detail = show_standardised(show("τ", temperature), standardised)
+    return Part("dist", terms, kinds=("class",), details=dict.fromkeys(("inter", "intra"), detail))
+
+
+@as_method
+def mlkd(*, temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0), standardised: bool = False) -> Part:
+    """MLKD (Jin et al. 2023): Σ_T T²·KL, ‖QQᵀ − PPᵀ‖²/b and ‖QᵀQ − PᵀP‖²/k; terms `ce`, `kd`, `batch`, `classes`.
+
+    λ's 0.1 and three times 0.9; each is added up over T. Its code also compares a strongly augmented view, and multiplies
+    the three by the share of examples of which the teacher is sure, where its paper leaves out the others. `batch` and
+    `classes` are statistics of the batch, on several devices of each one's share.
+
+    Args:
+      temperatures: T's, over which each term is added up.
+      standardised: whether z-scores of the logits are compared.
+    """
+    several = isinstance(temperatures, Sequence) and not isinstance(temperatures, str)
+    if not several or not temperatures or not all(isinstance(t, int | float) and t > 0 for t in temperatures):
+        raise ValueError(f"method.temperatures = {temperatures!r}: one positive number or more is accepted")
+
+    def terms(seen: Seen) -> Terms:
+        s, t = outputs_of(seen, standardised)
+        total = lambda loss: sum(loss(s, t, temperature=temperature) for temperature in temperatures)
+        return {
+            "kd": correlation.kl_at_temperatures(s, t, temperatures=tuple(temperatures)),
+            "batch": total(correlation.batch_correlation),
+            "classes": total(correlation.class_correlation),
+        }
+
+    detail = show_standardised("T=" + ", ".join(f"{t:g}" for t in temperatures), standardised)
+    return Part("mlkd", terms, kinds=("class",), details=dict.fromkeys(("kd", "batch", "classes"), detail))
+
+
+@as_method
+def ctkd(*, reversal: Value = 1.0, instance: bool = False, standardised: bool = False) -> Part:
+    """CTKD (Li et al. 2023): τ²·KL at a learned temperature, which climbs where the student descends; terms `ce`, `kd`.
+
+    The player `temperature` moves with the student: the model `temperature`, one for all, or with `instance` the model
+    `instance_temperature`, one for each example, of which the published code has none. Its gradient is −λ times its own.
+    Published λ's: 0.1 and 0.9, and `reversal=dict(kind="cosine", start=0.0, end=1.0, steps=...)` over 10 epochs.
+
+    Args:
+      reversal: λ of the reversed gradient, at least 0; a number or a schedule.
+      instance: whether each example has a temperature of its own.
+      standardised: whether z-scores of the logits are compared.
+    """
+    if not callable(reversal) and not reversal >= 0:
+        raise ValueError(f"method.reversal = {reversal}: a number of at least 0, or a schedule, is accepted")
+
+    def terms(seen: Seen) -> Terms:
+        s, t = outputs_of(seen, standardised)
+        at = value_at(reversal, seen.players.step)
+        if not instance:
+            return {"kd": losses.kl_divergence(s, t, temperature=seen.players.temperature(at))}
+        each = seen.players.temperature(s, t, at)
+        return {"kd": each**2 * losses.kl_divergence(s / each[:, None], t / each[:, None])}
+
+    details = {"kd": show_standardised(show("reversal", reversal), standardised)}
+    return Part("ctkd", terms, movers=("temperature",), details=details, **of_kinds(standardised, ("class",)))
