@@ -11,8 +11,9 @@ Under "drawn" stands what else the host draws: where windows come first (`kdgan/
 where images get noise (`kdgan/data/degrade.py`) the `words` [b, 2, 2] of that of the image, and of the batch's "again".
 
 Where a stage has views (`kdgan/data/views.py`), `position` is the example's place among them and the key is theirs: the
-image is then a function of this place alone, and by the same number the outputs under "cached" are found. Outputs of whole
-images are found by the example and the number of its noise, and their windows come under `whole` there.
+image is then a function of this place alone, and by the same number the outputs under "cached" are found, and features
+under "cached_features". Outputs of whole images are found by the example and the number of its noise, and their windows
+come under `whole` there.
 
 In a stage without data a batch is {"place": int32 [b]}, the numbers of its rows, on the host as in the step.
 """
@@ -32,12 +33,14 @@ from kdgan.data.dataset import Dataset
 from kdgan.data.fields import AGAIN, IMAGE, INDEX, LABEL, TARGET
 from kdgan.data.views import KEY, in_turn, places
 from kdgan.data.windows import Windows
+from kdgan.player import CACHED, CACHED_FEATURES
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs, no_labels, rows_of
 from kdgan.run.no_data import PLACE
 
 HostBatch = dict[str, Any]
-# Places of views [b], and for whole images the windows' origins and size, -> outputs of a cached player [b, ...].
+# Places of views [b], and for whole images the windows' origins and size, -> outputs of a cached player [b, ...]. It may
+# have `features`: module path -> the same of features.
 Lookup = Callable[..., np.ndarray]
 MOVES = ("flip", "turn")  # what whole outputs go through as images do, once windows are cut
 UNLABELLED_STREAM = 1 << 16  # added to a stage's number: the unlabelled examples have an order of their own
@@ -132,10 +135,20 @@ def _one_stream(
             at = places(index, number, len(inputs.train)), drawn.get("origin"), cut and cut.size
             drawn["whole"] = {name: lookup(*at) for name, lookup in cached.items()}
         elif cached:
-            outputs = {"cached": {name: lookup(place) for name, lookup in cached.items()}}
+            outputs = _held(cached, place)
         outputs |= {"drawn": drawn} if drawn else {}
         of_examples = {INDEX: np.asarray(index, np.int32), "position": np.asarray(place, np.int32)}
         yield {**batch, **of_examples, "key": np.broadcast_to(key, (len(position), 2)), **outputs}
+
+
+def _held(cached: Mapping[str, Lookup], place: np.ndarray) -> dict[str, Any]:
+    """Of cached players their outputs at these places, and the features that their tables have."""
+    of_player = {name: getattr(lookup, "features", {}) for name, lookup in cached.items()}
+    features = {
+        name: {path: of(place) for path, of in of_path.items()} for name, of_path in of_player.items() if of_path
+    }
+    outputs = {name: lookup(place) for name, lookup in cached.items()}
+    return {CACHED: outputs, CACHED_FEATURES: features} if features else {CACHED: outputs}
 
 
 def _number(inputs: Inputs, size: int, batch_size: int, step: int, views: int | None) -> np.ndarray:
@@ -231,10 +244,10 @@ def make_prepare(
         return {**values, **images, **place}
 
     def outputs(raw):
-        cached = dict(raw.get("cached", {}))
-        for name, output in raw.get("drawn", {}).get("whole", {}).items():
-            cached[name] = moves(_wrapped(raw["key"]), raw["position"], output)
-        return {"cached": cached} if cached else {}
+        held = {kind: raw[kind] for kind in (CACHED, CACHED_FEATURES) if kind in raw}
+        whole = raw.get("drawn", {}).get("whole", {})
+        moved = {name: moves(_wrapped(raw["key"]), raw["position"], output) for name, output in whole.items()}
+        return {CACHED: moved} if moved else held
 
     def prepare(raw: HostBatch, arrays: Mapping) -> dict[str, Any]:
         batch = prepared(raw, arrays)
