@@ -1,4 +1,4 @@
-"""A small student against a larger discriminator that tells its outputs from a source model's, beside labels and soft labels.
+"""A student against a larger discriminator that tells its outputs from a source model's, beside labels and soft labels.
 
 python -m kdgan.main --config=configs/adversarial.py --workdir=runs/adversarial
 python -m kdgan.main --config=configs/adversarial.py:set=digits --workdir=runs/adversarial_digits   # no download

@@ -48,6 +48,22 @@ def write_atomic(path: str | os.PathLike, data: bytes | str | Iterable[bytes] | 
 
     `data` is bytes, text (UTF-8), bytes piece by piece, or a function that writes to the open file it is given.
 
+    Raises:
+      OSError: the file cannot be written; no temporary file is left behind.
+    """
+    with writing(path) as file:
+        if callable(data):
+            data(file)
+        elif isinstance(data, bytes | str):
+            file.write(data.encode() if isinstance(data, str) else data)
+        else:
+            file.writelines(data)
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """An open file: what is written to it becomes the content of `path` where the block ends, or else what was there stays.
+
     Missing folders are made, a link is followed, and temporary files of killed writers of the same path are removed.
 
     Raises:
@@ -59,12 +75,7 @@ def write_atomic(path: str | os.PathLike, data: bytes | str | Iterable[bytes] | 
     temporary = target.with_name(f"{_beginning(target)}{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            if callable(data):
-                data(file)
-            elif isinstance(data, bytes | str):
-                file.write(data.encode() if isinstance(data, str) else data)
-            else:
-                file.writelines(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)

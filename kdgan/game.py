@@ -121,20 +121,22 @@ class Inspection:
       outputs: player -> shapes of its first output.
       terms: leading player -> its terms, in order. λ's stand under the same names.
       norms: player -> the normalising layers that it runs in training mode, at each call.
+      features: player -> module path -> shape of the feature, of those that it is asked for.
     """
 
     inputs: Mapping[str, tuple[tuple, Mapping]]
     outputs: Mapping[str, Any]
     terms: Mapping[str, tuple[str, ...]]
     norms: Mapping[str, Sequence[Norm]] = dataclasses.field(default_factory=dict)
+    features: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 class _Unborn:
     """A player without parameters yet: notes how it is called and answers with a fresh module's output."""
 
-    def __init__(self, name, module, given, inputs, outputs, norms, *, train):
+    def __init__(self, name, module, given, inputs, outputs, norms, features, *, train):
         self.name, self.module, self._given, self._inputs, self._outputs = name, module, given, inputs, outputs
-        self._norms, self._train = norms, train
+        self._norms, self._features, self._train = norms, features, train
         self.params: Tree = {}
 
     def __call__(self, *args, train=None, features=(), **kwargs):
@@ -155,6 +157,8 @@ class _Unborn:
                 " a player's first call is its own, which initialises all of it"
             )
         self._outputs.setdefault(self.name, jax.tree.map(_abstract, output))
+        for path, feature in found.items():
+            self._features.setdefault(self.name, {}).setdefault(path, jax.tree.map(_abstract, feature))
         return (output, found) if features else output
 
     stateless = __call__
@@ -207,14 +211,15 @@ def inspect_method(
     outputs: dict[str, Any] = {}
     terms: dict[str, dict[str, None]] = {}
     norms: dict[str, list[Norm]] = {name: [] for name in modules}
+    features: dict[str, dict[str, Any]] = {}
 
     def run(batch):
-        given = PlayerInputs(batch, inputs)
+        given, trained = PlayerInputs(batch, inputs), method.trained
         unborn = {
-            name: _Unborn(name, module, given.given, called, outputs, norms[name], train=name in method.trained)
+            name: _Unborn(name, module, given.given, called, outputs, norms[name], features, train=name in trained)
             for name, module in modules.items()
         }
-        cached = cached_players(given, modules, method.trained)
+        cached = cached_players(given, modules, trained)
         players = Players({**unborn, **cached}, jnp.zeros((), jnp.int32))
         for move in method.moves:
             found = move.terms(players, given.batch, jax.random.key(0))
@@ -229,7 +234,7 @@ def inspect_method(
         return 0.0
 
     jax.eval_shape(run, dict(batch))
-    return Inspection(called, outputs, {lead: tuple(names) for lead, names in terms.items()}, norms)
+    return Inspection(called, outputs, {lead: tuple(names) for lead, names in terms.items()}, norms, features)
 
 
 def check_lambdas(terms: Mapping[str, Sequence[str]], lambdas: Mapping[str, Mapping[str, Any]], trained) -> None:

@@ -10,7 +10,8 @@ them. Every other array is passed as it is.
 
 A batch may hold under "unlabelled" a second one without labels; both together stand under "all", labelled examples first. In
 each part a frozen player's outputs may come under "cached", {player: outputs [b, ...] on its inputs in that part, in
-evaluation mode}. The step then needs no parameters of that player, and none of its operations.
+evaluation mode}, and features under "cached_features", {player: {module path: [b, ...]}}. The step then needs no parameters
+of that player, and none of its operations.
 """
 
 import copy
@@ -24,9 +25,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from kdgan.cached_player import CachedPlayer, Known
+
 Tree = Any  # a pytree of arrays
 Names = Mapping[str, Sequence[str]]  # player -> the fields that it is given
-MAIN, UNLABELLED, ALL, CACHED = "image", "unlabelled", "all", "cached"
+MAIN, UNLABELLED, ALL = "image", "unlabelled", "all"
+CACHED, CACHED_FEATURES = "cached", "cached_features"
 
 
 def fields_of(inputs: Names | None) -> dict[str, tuple[str, ...]]:
@@ -93,13 +97,15 @@ class PlayerInputs:
         named = {n: kwargs[n] if part is None else self._only(player, own, part, n) for n, part in keywords.items()}
         return tuple(values), named
 
-    def outputs(self, player: str, args: tuple) -> Any:
-        """The player's cached outputs, where `args` are its inputs in one part of the batch; else None."""
+    def known(self, player: str, args: tuple) -> Known | None:
+        """What is cached of the player, where `args` are its inputs in one part of the batch; else None."""
         part = self._part_by_main(args[0]) if len(args) == 1 else None
         own = self.fields.get(player, (MAIN,))
         if part is None and len(args) == len(own):
             part = self._part_by_names(own, args)
-        return None if part is None else part.get(CACHED, {}).get(player)
+        if part is None or player not in part.get(CACHED, {}):
+            return None
+        return Known(part[CACHED][player], part.get(CACHED_FEATURES, {}).get(player, {}))
 
     def _part_by_main(self, value: Any) -> Mapping[str, Any] | None:
         """The part whose main input this array is."""
@@ -169,42 +175,6 @@ def _of_example(value: Any) -> tuple[Any, ...]:
     return tuple(value.shape[1:]), jnp.issubdtype(jnp.result_type(value), jnp.floating)
 
 
-class CachedPlayer:
-    """A frozen player that knows its outputs on the batch, and nothing else.
-
-    Attributes:
-      name: its role.
-      module: its Flax module, for its fields.
-      params: none.
-      model_state: none.
-    """
-
-    def __init__(self, name: str, module: Any, inputs: PlayerInputs):
-        self.name, self.module, self._inputs = name, module, inputs
-        self.params: dict[str, Any] = {}
-        self.model_state: dict[str, Any] = {}
-
-    def __call__(self, *args, train: bool | None = None, features: Sequence[str] = (), **kwargs) -> Any:
-        """Outputs on examples of the batch, as it holds them.
-
-        Raises:
-          ValueError: anything else is asked for: other inputs, training mode, features, another function.
-        """
-        asked = {"train": train, "features": tuple(features), **kwargs}
-        extra = [f"{name}={value!r}" for name, value in asked.items() if value]
-        outputs = None if extra else self._inputs.outputs(self.name, args)
-        if outputs is not None:
-            return outputs
-        given = ", ".join([*(f"an array {tuple(jnp.shape(a))}" for a in args), *extra])
-        raise ValueError(
-            f"players.{self.name}({given}): {self.name} is cached; what is known are its outputs in evaluation mode on the"
-            ' batch\'s own examples, batch["image"], batch["unlabelled"]["image"] and batch["all"]["image"]. For anything'
-            " else leave it out of cached"
-        )
-
-    stateless = __call__
-
-
 def cached_players(
     inputs: PlayerInputs, modules: Mapping[str, Any], trained: Collection[str]
 ) -> dict[str, CachedPlayer]:
@@ -221,7 +191,7 @@ def cached_players(
     changing = [name for name in names if name in trained]
     if changing:
         raise ValueError(f"{changing[0]} is trained by this method; only the outputs of a frozen player can be cached")
-    return {name: CachedPlayer(name, modules.get(name), inputs) for name in names}
+    return {name: CachedPlayer(name, modules.get(name), functools.partial(inputs.known, name)) for name in names}
 
 
 class MissingPlayerError(AttributeError):

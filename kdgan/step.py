@@ -167,6 +167,7 @@ def make_eval_step(
     *,
     compute_dtype: Any = None,
     inputs: Names | None = None,
+    features: Names | None = None,
 ) -> Callable[[Mapping[str, Any], game.Batch], Any]:
     """`eval_step(variables, batch) -> measure(outputs, batch)`, every player in evaluation mode.
 
@@ -176,6 +177,7 @@ def make_eval_step(
         weighed by `batch["mask"]`.
       compute_dtype: as in `make_train_step`.
       inputs: as in `make_train_step`; without them players are given `batch["image"]`.
+      features: player -> module paths: its output is then `(output, {path: feature})`.
 
     Returns:
       The step; its `variables` are `{player: {"params": tree, "model_state": tree}}`.
@@ -186,7 +188,7 @@ def make_eval_step(
             name, modules[name], variables["params"], variables.get("model_state", {}), key=None, train=False,
             moves=False, compute_dtype=compute_dtype, inputs=given,
         )  # fmt: skip
-        return player(given.batch[MAIN])
+        return player(given.batch[MAIN], features=(features or {}).get(name, ()))
 
     def eval_step(variables, batch):
         given = PlayerInputs(batch, inputs)

@@ -1,4 +1,4 @@
-"""Outputs of a frozen player that come with the batch: the same step without the player, and no other use of them."""
+"""Outputs and features of a frozen player that come with the batch: the same step without it, and no other use of them."""
 
 import jax
 import numpy as np
@@ -13,15 +13,34 @@ from kdgan.step import make_train_step
 MODULES = {"student": small.Plain(), "teacher": small.Net(width=16)}
 
 
-def with_outputs(batch, state):
-    """The batch with the teacher's outputs, by Flax alone."""
+def with_outputs(batch, state, features=()):
+    """The batch with the teacher's outputs, and its features of these names, by Flax alone."""
     variables = {"params": state.params["teacher"], **state.model_state["teacher"]}
-    outputs = lambda image: {"teacher": MODULES["teacher"].apply(variables, image)}
-    batch = {**batch, "cached": outputs(batch["image"])}
+
+    def of(image):
+        outputs, found = MODULES["teacher"].apply(variables, image, capture_intermediates=True)
+        wanted = {path: found["intermediates"][path]["__call__"][0] for path in features}
+        return {"cached": {"teacher": outputs}} | ({"cached_features": {"teacher": wanted}} if features else {})
+
+    batch = {**batch, **of(batch["image"])}
     if "unlabelled" in batch:
         image = batch["unlabelled"]["image"]
-        batch["unlabelled"] = {"image": image, "cached": outputs(image)}
+        batch["unlabelled"] = {"image": image, **of(image)}
     return batch
+
+
+def hinted(part):
+    """A student's hidden units follow means of a feature of the teacher, and its outputs those of the teacher, on a part."""
+
+    def terms(players, batch, key):
+        image = batch[part]["image"] if part else batch["image"]
+        outputs, mine = players.student(image, features=("hidden",))
+        wanted, theirs = players.teacher(image, features=("norm", "conv"))
+        assert list(theirs) == ["norm", "conv"]
+        means = theirs["conv"][..., :5].mean((1, 2)) + theirs["norm"][..., -5:].mean((1, 2))
+        return {"hint": ((mine["hidden"] - means) ** 2).sum(-1), "mimic": ((outputs - wanted) ** 2).sum(-1)}
+
+    return Method(Move("student", terms))
 
 
 @pytest.mark.parametrize("unlabelled", [False, True])
@@ -46,6 +65,29 @@ def test_a_step_with_cached_outputs_is_the_step_without_and_needs_no_teacher(unl
     assert 0.95 * forward < saved < 1.05 * forward
 
 
+@pytest.mark.parametrize("part", [None, "unlabelled", "all"])
+def test_a_step_with_cached_features_is_the_step_without_on_each_part_of_a_batch(part):
+    method, batch = hinted(part), small.batch()
+    batch["unlabelled"] = {"image": small.batch(4, seed=1)["image"]}
+    state = small.make_state(method, MODULES, example=batch)
+    optimizers = {"student": small.optax.sgd(0.1)}
+    expected, metrics = jax.jit(make_train_step(method, MODULES, optimizers))(state, batch)
+    alone, _ = state.set_apart(["teacher"])
+    cached = with_outputs(batch, state, ("conv", "norm", "head"))
+    found, same = jax.jit(make_train_step(method, {"student": MODULES["student"]}, optimizers))(alone, cached)
+    assert small.largest_difference(found.params["student"], expected.params["student"]) < 1e-6
+    assert small.largest_difference(same, metrics) < 1e-5
+    assert metrics["student/hint"] > 0.01
+
+
+def test_the_features_that_a_method_asks_for_are_found_by_tracing_it():
+    batch = small.batch() | {"unlabelled": {"image": small.batch(4)["image"]}}
+    asked = game.inspect_method(hinted("all"), MODULES, batch).features
+    shapes = {name: {path: leaf.shape for path, leaf in of.items()} for name, of in asked.items()}
+    assert shapes == {"student": {"hidden": (12, 5)}, "teacher": {"norm": (12, 4, 4, 16), "conv": (12, 4, 4, 16)}}
+    assert game.inspect_method(methods.build("kd"), MODULES, batch).features == {}
+
+
 def refusal(terms, batch, match, trained="student"):
     state = small.make_state(methods.build("kd"), MODULES)
     with pytest.raises(ValueError, match=match):
@@ -65,6 +107,19 @@ def refusal(terms, batch, match, trained="student"):
 )
 def test_a_cached_player_is_asked_for_its_outputs_on_the_batch_only(call, match):
     refusal(lambda players, batch, key: {"t": call(players, batch["image"]).mean()}, small.batch(), match)
+
+
+@pytest.mark.parametrize("paths", [("head",), ("conv", "head"), ("norm", "dropout")])
+def test_a_feature_that_is_not_cached_is_refused_with_those_that_are(paths):
+    terms = lambda players, batch, key: {"t": players.teacher(batch["image"], features=paths)[0].mean()}
+    state = small.make_state(methods.build("kd"), MODULES)
+    batch = with_outputs(small.batch(), state, ("conv", "norm"))
+    with pytest.raises(
+        ValueError, match=r"what is known are its outputs and features conv, norm in evaluation"
+    ) as error:
+        game.inspect_method(Method(Move("student", terms)), MODULES, batch)
+    assert f"features={paths}" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_the_outputs_of_a_trained_player_cannot_be_cached():

@@ -359,9 +359,9 @@ def test_cached_outputs_may_be_asked_for_by_the_names_of_the_fields():
     inputs = PlayerInputs(batch() | {"cached": {"teacher": outputs}}, INPUTS)
     data = inputs.batch
     for args in ((data["image"],), (data["image"], data["text"])):
-        assert inputs.outputs("teacher", args) is outputs
+        assert inputs.known("teacher", args).outputs is outputs
     for args in ((data["text"],), (data["image"], data["tokens"]), (data["image"][:4],), ()):
-        assert inputs.outputs("teacher", args) is None
+        assert inputs.known("teacher", args) is None
 
 
 def test_an_evaluation_step_gives_each_player_its_fields():

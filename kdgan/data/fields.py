@@ -30,8 +30,11 @@ DTYPES: Mapping[str, np.dtype] = {
 IMAGE, LABEL = "image", "label"
 TARGET, AGAIN = "target", "again"  # the clean image of a degraded one; the same with another noise, in a batch
 TARGETS = (LABEL, TARGET)  # fields that a player is to find, and is not given
+INDEX = "index"  # each example's place in the training split, in a batch
 # What stands in a batch beside its fields.
-RESERVED = ("all", "cached", "index", "key", "mask", "noise", "pixels", "position", "unlabelled", "drawn")
+RESERVED = (
+    "all", "cached", "cached_features", INDEX, "key", "mask", "noise", "pixels", "position", "unlabelled", "drawn",
+)  # fmt: skip
 _MASK = "_mask"
 
 

@@ -3,7 +3,7 @@
     def student(players, batch, key):
         logits, features = players.student(batch["image"], features=("embedding",))
         ...
-        crd = players.bank(features["embedding"], teachers["embedding"], batch["place"], rows)
+        crd = players.bank(features["embedding"], teachers["embedding"], batch["index"], rows)
 
     Move(("student", "bank"), student)
 

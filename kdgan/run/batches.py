@@ -1,17 +1,19 @@
 """The batches of a run: drawn on the host as indices or as streamed examples, and prepared on the device.
 
-A batch on the host is `{"index": [b]}` where the set lies on the device, and its fields (`kdgan/data/fields.py`) where it
-streams: `{"image": uint8 [b, h, w, c], "label": [b]}`. With each example go its `position` in the batch [b] and the step's
-random `key` [b, 2], so that they are split over devices as the examples are. Under "unlabelled" may stand a second batch,
-of all fields but the label. All of it is a function of (seed, stage, step): arms of one seed, one device or several, a run
-that went through or was resumed see the same augmented images. Fields that hold no images reach a step as they are.
+A batch on the host is `{"index": int32 [b]}`, each example's place in the training split, and where the set does not lie on
+the device its fields (`kdgan/data/fields.py`): `{"image": uint8 [b, h, w, c], "label": [b]}`. With each example go its
+`position` in the batch [b] and the step's random `key` [b, 2], so that they are split over devices as the examples are.
+Under "unlabelled" may stand a second batch, of all fields but the label. All of it is a function of (seed, stage, step):
+arms of one seed, one device or several, a run that went through or was resumed see the same augmented images. Fields that
+hold no images reach a step as they are, and so does `index`; where images are mixed it is that of the first of two.
 
 Under "drawn" stands what else the host draws: where windows come first (`kdgan/data/windows.py`) their `origin` [b, 2];
 where images get noise (`kdgan/data/degrade.py`) the `words` [b, 2, 2] of that of the image, and of the batch's "again".
 
 Where a stage has views (`kdgan/data/views.py`), `position` is the example's place among them and the key is theirs: the
-image is then a function of this place alone, and by the same number the outputs under "cached" are found. Outputs of whole
-images are found by the example and the number of its noise, and their windows come under `whole` there.
+image is then a function of this place alone, and by the same number the outputs under "cached" are found, and features
+under "cached_features". Outputs of whole images are found by the example and the number of its noise, and their windows
+come under `whole` there.
 
 In a stage without data a batch is {"place": int32 [b]}, the numbers of its rows, on the host as in the step.
 """
@@ -28,15 +30,17 @@ from kdgan import parallel
 from kdgan.data import alike, augment, degrade, stream, windows
 from kdgan.data.batches import gather, indices_of_step, normalise
 from kdgan.data.dataset import Dataset
-from kdgan.data.fields import AGAIN, IMAGE, LABEL, TARGET
+from kdgan.data.fields import AGAIN, IMAGE, INDEX, LABEL, TARGET
 from kdgan.data.views import KEY, in_turn, places
 from kdgan.data.windows import Windows
+from kdgan.player import CACHED, CACHED_FEATURES
 from kdgan.run.config import ConfigError
 from kdgan.run.inputs import Inputs, no_labels, rows_of
 from kdgan.run.no_data import PLACE
 
 HostBatch = dict[str, Any]
-# Places of views [b], and for whole images the windows' origins and size, -> outputs of a cached player [b, ...].
+# Places of views [b], and for whole images the windows' origins and size, -> outputs of a cached player [b, ...]. It may
+# have `features`: module path -> the same of features.
 Lookup = Callable[..., np.ndarray]
 MOVES = ("flip", "turn")  # what whole outputs go through as images do, once windows are cut
 UNLABELLED_STREAM = 1 << 16  # added to a stage's number: the unlabelled examples have an order of their own
@@ -104,7 +108,7 @@ def _one_stream(
     examples: Iterator[tuple[np.ndarray, HostBatch]]
     if inputs.on_device or inputs.is_ragged:
         rule = lambda step: rows[indices_of_step(len(rows), batch_size, seed=seed, stage=stage, step=step)][share]
-        examples = ((index, {"index": index}) for index in map(rule, range(start, steps)))
+        examples = ((index, {}) for index in map(rule, range(start, steps)))  # gathered on the device
     else:
         read = stream.stream(
             inputs.train.take(rows), batch_size=batch_size, seed=seed, stage=stage, start_step=start,
@@ -112,7 +116,7 @@ def _one_stream(
             process_index=jax.process_index(), process_count=jax.process_count(),
         )  # fmt: skip
         fields = tuple(inputs.train.fields)
-        examples = ((rows[batch["index"]], {name: batch[name] for name in fields}) for batch in read)
+        examples = ((rows[batch[INDEX]], {name: batch[name] for name in fields}) for batch in read)
     draws = cut is not None or bool(inputs.config.degrade)  # more than an order and a key
     for step, (index, batch) in zip(range(start, steps), examples, strict=True):
         if views is None:
@@ -122,7 +126,7 @@ def _one_stream(
             place, key = places(index, view, len(inputs.train)), KEY
         number = _number(inputs, len(rows), batch_size, step, views)[share] if draws or whole else 0
         drawn = _drawn(inputs, cut, index, number, key, place) if draws else {}
-        if cut and "index" not in batch:
+        if cut and batch:
             batch |= {name: windows.of_rows(cut, name, batch[name], drawn["origin"]) for name in cut.scales}
         elif cut and not inputs.on_device:
             batch = windows.examples(inputs.train, index, cut, drawn["origin"])
@@ -131,10 +135,20 @@ def _one_stream(
             at = places(index, number, len(inputs.train)), drawn.get("origin"), cut and cut.size
             drawn["whole"] = {name: lookup(*at) for name, lookup in cached.items()}
         elif cached:
-            outputs = {"cached": {name: lookup(place) for name, lookup in cached.items()}}
+            outputs = _held(cached, place)
         outputs |= {"drawn": drawn} if drawn else {}
-        key = np.broadcast_to(key, (len(position), 2))
-        yield {**batch, "position": np.asarray(place, np.int32), "key": key, **outputs}
+        of_examples = {INDEX: np.asarray(index, np.int32), "position": np.asarray(place, np.int32)}
+        yield {**batch, **of_examples, "key": np.broadcast_to(key, (len(position), 2)), **outputs}
+
+
+def _held(cached: Mapping[str, Lookup], place: np.ndarray) -> dict[str, Any]:
+    """Of cached players their outputs at these places, and the features that their tables have."""
+    of_player = {name: getattr(lookup, "features", {}) for name, lookup in cached.items()}
+    features = {
+        name: {path: of(place) for path, of in of_path.items()} for name, of_path in of_player.items() if of_path
+    }
+    outputs = {name: lookup(place) for name, lookup in cached.items()}
+    return {CACHED: outputs, CACHED_FEATURES: features} if features else {CACHED: outputs}
 
 
 def _number(inputs: Inputs, size: int, batch_size: int, step: int, views: int | None) -> np.ndarray:
@@ -203,12 +217,12 @@ def make_prepare(
     one = bool(data.degrade) and degradation.scale == 1  # image and target are one array
 
     def examples(raw, arrays):
-        if "index" not in raw:
+        if any(name in raw for name in fields):
             return {n: raw[n] for n in fields if n in raw}
         of = lambda n: (
-            gather({n: arrays[n]}, raw["index"])[n]
+            gather({n: arrays[n]}, raw[INDEX])[n]
             if cut is None or n not in cut.scales
-            else windows.of_array(cut, n, arrays[n], raw["index"], raw["drawn"]["origin"])
+            else windows.of_array(cut, n, arrays[n], raw[INDEX], raw["drawn"]["origin"])
         )
         values = {name: of(name) for name in held}
         values |= {IMAGE: values[TARGET]} if one else {}
@@ -226,13 +240,14 @@ def make_prepare(
         for draw, name in enumerate((IMAGE, AGAIN)[: words.shape[1]]):
             units[name] = degradation.noisy(words[:, draw], values[IMAGE], drawn.get("origin"))
         images = {name: augmented(name if name in parts else IMAGE, unit, raw) for name, unit in units.items()}
-        return {**values, **images}
+        place = {INDEX: raw[INDEX]} if INDEX in raw else {}
+        return {**values, **images, **place}
 
     def outputs(raw):
-        cached = dict(raw.get("cached", {}))
-        for name, output in raw.get("drawn", {}).get("whole", {}).items():
-            cached[name] = moves(_wrapped(raw["key"]), raw["position"], output)
-        return {"cached": cached} if cached else {}
+        held = {kind: raw[kind] for kind in (CACHED, CACHED_FEATURES) if kind in raw}
+        whole = raw.get("drawn", {}).get("whole", {})
+        moved = {name: moves(_wrapped(raw["key"]), raw["position"], output) for name, output in whole.items()}
+        return {CACHED: moved} if moved else held
 
     def prepare(raw: HostBatch, arrays: Mapping) -> dict[str, Any]:
         batch = prepared(raw, arrays)
@@ -291,7 +306,8 @@ def example_batch(
         if inputs.degradation.is_random:
             drawn["words"] = np.zeros((size, min(inputs.forms or 2, 2), 2), np.uint32)
         examples |= {"drawn": drawn} if drawn else {}
-        return {**examples, "position": np.zeros(size, np.int32), "key": np.zeros((size, 2), np.uint32)}
+        places = {INDEX: np.zeros(size, np.int32), "position": np.zeros(size, np.int32)}
+        return {**examples, **places, "key": np.zeros((size, 2), np.uint32)}
 
     raw = host(batch_size)
     if extra := inputs.config.unlabelled_batch_size:
@@ -310,7 +326,8 @@ def view_batch(
         windows.examples(inputs.train, index, cut, drawn["origin"]) if cut else inputs.train.examples(index)
     )
     read |= {"drawn": drawn} if drawn else {}
-    return {**read, "position": np.asarray(place, np.int32), "key": np.broadcast_to(KEY, (len(place), 2))}
+    of_examples = {INDEX: np.asarray(index, np.int32), "position": np.asarray(place, np.int32)}
+    return {**read, **of_examples, "key": np.broadcast_to(KEY, (len(place), 2))}
 
 
 def evaluation_batches(

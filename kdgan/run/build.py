@@ -287,6 +287,12 @@ def _check_cached(program: Program, where: str) -> None:
         output = program.inspection.outputs[name]
         if not hasattr(output, "shape"):
             raise ConfigError(f"{field}: {name} gives {', '.join(output)}; a player that gives one array is accepted")
+        sizes = [len(part["image"]) for part in (program.example, program.example.get("unlabelled")) if part]
+        for path, feature in program.features_of(name).items():
+            shape = getattr(feature, "shape", ())
+            if shape[:1] not in [(size,) for size in (*sizes, sum(sizes))]:
+                what = f"an array {shape}" if shape else "no array"
+                raise ConfigError(f"{field}: the feature {path!r} of {name} is {what}; arrays [b, ...] are accepted")
     try:
         game.inspect_method(program.method, program.local_modules, program.step_example, inputs=program.inputs)
     except ValueError as error:

@@ -293,7 +293,7 @@ def _moves(programs: Sequence[Program]) -> list[str]:
 
 
 def _cached(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
-    """What each cached player's outputs take, and what they cost to make."""
+    """What each cached player's outputs, and features, take, and what they cost to make."""
     arms: dict[str, list[str]] = {}
     for program in programs:
         for name in program.cached:
@@ -306,6 +306,8 @@ def _cached(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
             operations = teacher_outputs.flops(run, program, inputs, name, count * images)
             made = "" if operations is None else f", made by {operations / 1e6:.3g} MFLOP before the first step"
             what = f"{images:,} whole images" if program.whole else f"{images:,} images"
+            features = ", ".join(program.features_of(name))
+            what += f" with the features {features}" if features else ""
             row = f"{name:<14} {_count(count, 'table')} of {what}, {_bytes(size)} {where}{made}"
             arms.setdefault(row, []).extend(program.arms)
     return _with_arms(arms, programs)

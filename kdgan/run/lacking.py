@@ -4,7 +4,7 @@ A method says which fields it needs by reading them: it is traced on the shapes 
 looks up in vain is named here.
 """
 
-from kdgan.data.fields import AGAIN, IMAGE, LABEL, TARGET, TARGETS
+from kdgan.data.fields import AGAIN, IMAGE, INDEX, LABEL, TARGET, TARGETS
 from kdgan.player import ALL, CACHED, UNLABELLED
 from kdgan.run import inputs as run_inputs
 from kdgan.run.config import ConfigError
@@ -12,7 +12,7 @@ from kdgan.run.inputs import Inputs
 from kdgan.run.no_data import PLACE
 
 # What a batch may hold beside the fields of the data.
-OF_BATCHES = (IMAGE, *TARGETS, AGAIN, UNLABELLED, ALL, CACHED, "noise")
+OF_BATCHES = (IMAGE, INDEX, *TARGETS, AGAIN, UNLABELLED, ALL, CACHED, "noise")
 
 
 def looked_up(error: KeyError, method: str, inputs: Inputs, where: str) -> ConfigError | None:

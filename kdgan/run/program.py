@@ -14,7 +14,7 @@ from flax import linen as nn
 from kdgan import game
 from kdgan.checkpoints.players import AVERAGE, BEST, Variables
 from kdgan.evaluators import Evaluator, Measure
-from kdgan.player import MAIN
+from kdgan.player import CACHED, CACHED_FEATURES, MAIN, UNLABELLED
 from kdgan.run import schema
 from kdgan.state import TrainState
 
@@ -51,7 +51,8 @@ class Program:
       shared: frozen players that are the same for every seed.
       sources: arm -> player -> what it starts from, of those that start from a checkpoint.
       beside: frozen players that the method does not call, and that are measured beside those that it does.
-      cached: frozen players whose outputs are computed beforehand (`run/teacher_outputs.py`) and come with the batch.
+      cached: frozen players whose outputs, and features, are computed beforehand (`run/teacher_outputs.py`) and come with
+        the batch.
     """
 
     stage: str
@@ -83,20 +84,22 @@ class Program:
 
     @property
     def step_example(self) -> dict[str, Any]:
-        """Shapes of a batch as the step gets it: with the outputs of the cached players."""
-        example = dict(self.example)
-        if self.cached:
-            example["cached"] = self._outputs(example["image"])
-            if "unlabelled" in example:
-                example["unlabelled"] = {
-                    **example["unlabelled"],
-                    "cached": self._outputs(example["unlabelled"]["image"]),
-                }
+        """Shapes of a batch as the step gets it: with the outputs and features of the cached players."""
+        example = {**self.example, **self._carried(self.example)}
+        if UNLABELLED in example:
+            example[UNLABELLED] = {**example[UNLABELLED], **self._carried(example[UNLABELLED])}
         return example
 
-    def _outputs(self, image: Any) -> dict[str, jax.ShapeDtypeStruct]:
-        found = {name: self.inspection.outputs[name] for name in self.cached}
-        return {name: jax.ShapeDtypeStruct((len(image), *o.shape[1:]), np.float32) for name, o in found.items()}
+    def _carried(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        """Shapes of what a part of the batch holds of the cached players."""
+        shape = lambda leaf: jax.ShapeDtypeStruct((len(part[MAIN]), *leaf.shape[1:]), np.float32)
+        features = {name: jax.tree.map(shape, asked) for name in self.cached if (asked := self.features_of(name))}
+        outputs = {name: shape(self.inspection.outputs[name]) for name in self.cached}
+        return {kind: held for kind, held in ((CACHED, outputs), (CACHED_FEATURES, features)) if held}
+
+    def features_of(self, player: str) -> Mapping[str, Any]:
+        """Module path -> shape of the feature, of those that the method asks the player for."""
+        return self.inspection.features.get(player, {})
 
     def draws(self, player: str) -> Mapping[str, Any] | None:
         """How images are drawn from a player (`Evaluator.draws`); None where it makes none of noise."""

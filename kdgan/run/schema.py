@@ -194,9 +194,10 @@ class Training:
     augment: Mapping | None = None  # None: data.augment; else it replaces it here
     # each example in so many fixed augmented forms, one in each epoch, in turn; None: augmented anew at every step
     views: int | None = None
-    # frozen players, ("teacher",), whose outputs are computed once, for each example and view, and not in every step. Where
-    # they take more than data.memory_mb they lie in the workdir. Wants views, or no augmentation; of players that make
-    # images, windows, flips and turns, too: whole outputs are cut, flipped and turned as the image is.
+    # frozen players, ("teacher",), whose outputs, and the features that the method asks for, are computed once, for each
+    # example and view, and not in every step. Where they take more than data.memory_mb they lie in the workdir. Wants views,
+    # or no augmentation; of players that make images, windows, flips and turns, too: whole outputs are cut, flipped and
+    # turned as the image is.
     cached: Sequence[str] = ()
     # frozen players, ("input", "bicubic"), that the method does not call, and that are measured beside those that it does:
     # rows of a table to compare with

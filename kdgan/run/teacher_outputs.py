@@ -5,6 +5,9 @@ the number by which the outputs are found, so that neither an order nor an augme
 images, for stages that train on windows of them, go by the image and its noise (`run/whole_outputs.py`). Members whose
 player has the same parameters share a table. What is larger than `data.memory_mb` lies in the workdir, in a file named by a
 digest of all that its content follows from.
+
+Features that a method asks of such a player, as found by tracing it, have tables like its outputs, one for each module path:
+programs that ask for the same path share it. Of whole images there are none.
 """
 
 import contextlib
@@ -38,6 +41,10 @@ from kdgan.step import make_eval_step
 
 FINGERPRINT = 1024  # images by which a set that is not in memory is known, beside all of its labels
 SILENT_SECONDS = 2.0  # tables that are made sooner show no progress
+OUTPUT = ""  # the path of a network itself, beside those of its modules
+
+Rows = Mapping[str, np.ndarray]  # module path -> [n, ...]
+Blocks = Callable[[Sequence[str]], Iterator[Rows]]  # module paths -> their rows, some at a time, in order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,10 +54,12 @@ class Table:
     Attributes:
       places: int64 [n], ascending.
       outputs: float32 [n, ...], one of each place; in memory, or mapped from a file.
+      features: module path -> table of that feature, of the same places.
     """
 
     places: np.ndarray
     outputs: np.ndarray
+    features: Mapping[str, "Table"] = dataclasses.field(default_factory=dict)
 
     def __call__(self, places: np.ndarray) -> np.ndarray:
         """Outputs [b, ...] of these places [b].
@@ -77,7 +86,8 @@ class Tables:
 
     def __init__(self, run: Run, inputs: Inputs, folder: pathlib.Path, progress: Progress | None = None):
         self._run, self._inputs, self._folder, self._progress = run, inputs, folder, progress or Silent()
-        self._made: dict[str, Any] = {}
+        self._made: dict[str, np.ndarray] = {}
+        self._tables: dict[tuple[str, ...], Table] = {}
 
     def of(self, program: Program, variables: Mapping[int, Mapping[str, Variables]]) -> dict[int, dict[str, Lookup]]:
         """Seed -> cached player -> its outputs, computed where they are not known yet.
@@ -106,15 +116,20 @@ class Tables:
     ) -> Lookup:
         if program.whole:
             return self._whole(program, name, player, variables, places, on_disk)
+        shapes = shapes_of(program, name)
         others = [program.inputs[name]] if name in program.inputs else []
         augmented = json.dumps([program.augment, self._run.parallel.compute, *others], sort_keys=True, default=str)
         key = hashlib.sha256(f"{player} {augmented} ".encode() + places.tobytes()).hexdigest()
-        if key not in self._made:
-            blocks = lambda: self._told(name, len(places), self._outputs(program, name, variables, places))
-            shape = (len(places), *program.inspection.outputs[name].shape[1:])
-            outputs = self._from_file(key, shape, blocks) if on_disk else np.concatenate(list(blocks()))
-            self._made[key] = Table(places, outputs)
-        return self._made[key]
+        keys = {path: hashlib.sha256(f"{key} {path}".encode()).hexdigest() if path else key for path in shapes}
+        if (key, *shapes) not in self._tables:
+            absent = {path: (len(places), *shapes[path]) for path in shapes if keys[path] not in self._made}
+            blocks = lambda paths: self._told(name, len(places), self._rows(program, name, variables, places, paths))
+            made = self._from_files(keys, absent, blocks) if on_disk else _in_memory(absent, blocks)
+            self._made |= {keys[path]: rows for path, rows in made.items()}
+            tables = {path: Table(places, self._made[keys[path]]) for path in shapes}
+            output = tables.pop(OUTPUT)
+            self._tables[key, *shapes] = dataclasses.replace(output, features=tables)
+        return self._tables[key, *shapes]
 
     def _whole(
         self, program: Program, name: str, player: str, variables: Variables, places: np.ndarray, on_disk: bool
@@ -127,14 +142,15 @@ class Tables:
         order = whole_outputs.in_order(program, self._inputs, name, places)
         if key not in self._made:
             whole = lambda: self._outputs_of_whole(program, name, variables, places[order])
-            blocks = lambda: (block.reshape(-1) for block in self._told(name, len(places), whole()))
-            length = size(program, self._inputs, name, places) // 4
-            self._made[key] = self._from_file(key, (length,), blocks) if on_disk else np.concatenate(list(blocks()))
+            blocks = lambda paths: ({OUTPUT: b[OUTPUT].reshape(-1)} for b in self._told(name, len(places), whole()))
+            length = {OUTPUT: (size(program, self._inputs, name, places) // 4,)}
+            made = self._from_files({OUTPUT: key}, length, blocks) if on_disk else _in_memory(length, blocks)
+            self._made[key] = made[OUTPUT]
         return whole_outputs.table(program, self._inputs, name, places, order, self._made[key])
 
     def _outputs_of_whole(
         self, program: Program, name: str, variables: Variables, places: np.ndarray
-    ) -> Iterator[np.ndarray]:
+    ) -> Iterator[Rows]:
         """Outputs of whole images at the places, in this order, by batches of those of one size."""
         apply, data, module = forward(self._run, program, name), self._inputs.config, program.local_modules[name]
         see = lambda raw: as_players_see(data, raw)
@@ -144,11 +160,14 @@ class Tables:
         for raw, counting in whole_outputs.batches(program, self._inputs, name, places, count):
             outputs = np.asarray(run(own, raw), np.float32)
             on_host.check_failures([module])
-            yield outputs[:counting]
+            yield {OUTPUT: outputs[:counting]}
 
-    def _outputs(self, program: Program, name: str, variables: Variables, places: np.ndarray) -> Iterator[np.ndarray]:
-        """Outputs at the places, in order, by batches of the evaluation's size."""
-        apply = forward(self._run, program, name)
+    def _rows(
+        self, program: Program, name: str, variables: Variables, places: np.ndarray, paths: Sequence[str]
+    ) -> Iterator[Rows]:
+        """Outputs and features at the places, in order, by batches of the evaluation's size."""
+        features = tuple(path for path in paths if path != OUTPUT)
+        apply = forward(self._run, program, name, features)
         module, prepare = program.local_modules[name], lambda raw: program.prepare(raw, {})
         # Of what runs outside of programs the batch alone is made by one.
         prepare = parallel.compiled(prepare) if on_host.runs_outside(module) else prepare
@@ -159,17 +178,20 @@ class Tables:
             chunk = places[start : start + count]
             filled = np.concatenate([chunk, np.repeat(chunk[:1], count - len(chunk))])
             raw = run_batches.view_batch(self._inputs, filled, program.augment, first=program.windows_first)
-            outputs = np.asarray(run(own, raw), np.float32)
+            output = run(own, raw)
+            made = {OUTPUT: output[0], **output[1]} if features else {OUTPUT: output}
+            rows = {path: np.asarray(made[path], np.float32)[: len(chunk)] for path in paths}
             on_host.check_failures([module])
-            yield outputs[: len(chunk)]
+            yield rows
 
-    def _told(self, name: str, total: int, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def _told(self, name: str, total: int, blocks: Iterator[Rows]) -> Iterator[Rows]:
         """The blocks of outputs; where they take long, how many of `total` are made is shown."""
         began, done, is_shown = time.monotonic(), 0, False
         for block in blocks:
-            done += len(block)
+            count = len(next(iter(block.values())))
+            done += count
             if is_shown:
-                self._progress.advance(len(block))
+                self._progress.advance(count)
             elif time.monotonic() - began > SILENT_SECONDS:
                 self._progress.start(f"outputs of {name}", total, done)
                 is_shown = True
@@ -177,16 +199,21 @@ class Tables:
         if is_shown:
             self._progress.end()
 
-    def _from_file(self, key: str, shape: tuple[int, ...], blocks: Callable[[], Iterator[np.ndarray]]) -> np.ndarray:
-        """The outputs mapped from their file, which is written, whole or not at all, where there is none."""
-        content = f"{key} {self._data()} {kdgan.__version__}"
-        path = self._folder / f"{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy"
-        with contextlib.suppress(OSError, ValueError):  # absent, or damaged
-            outputs = np.load(path, mmap_mode="r", allow_pickle=False)
-            if outputs.shape == shape:
-                return outputs
-        files.write_atomic(path, _npy(shape, blocks()))
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+    def _from_files(self, keys: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], blocks: Blocks) -> Rows:
+        """The rows mapped from their files, which are written, each whole or not at all, where there are none."""
+        content = {path: f"{keys[path]} {self._data()} {kdgan.__version__}" for path in shapes}
+        digests = {path: hashlib.sha256(text.encode()).hexdigest()[:24] for path, text in content.items()}
+        places = {path: self._folder / f"{name}.npy" for path, name in digests.items()}
+        absent = [path for path, place in places.items() if _mapped(place, shapes[path]) is None]
+        if absent:
+            with contextlib.ExitStack() as stack:
+                written = {path: stack.enter_context(files.writing(places[path])) for path in absent}
+                for path, file in written.items():
+                    file.write(_header(shapes[path]))
+                for block in blocks(absent):
+                    for path, file in written.items():
+                        file.write(block[path].astype("<f4").tobytes())
+        return {path: np.load(place, mmap_mode="r", allow_pickle=False) for path, place in places.items()}
 
     def _data(self) -> str:
         """A digest of the training set as it is read and normalised."""
@@ -198,20 +225,41 @@ class Tables:
         return found.hexdigest()
 
 
-def _npy(shape: tuple[int, ...], blocks: Iterator[np.ndarray]) -> Iterator[bytes]:
-    """A .npy file of float32, piece by piece: it need not fit in memory."""
+def _in_memory(shapes: Mapping[str, tuple[int, ...]], blocks: Blocks) -> Rows:
+    """The rows of all blocks."""
+    rows, done = {path: np.empty(shape, np.float32) for path, shape in shapes.items()}, 0
+    for block in blocks(tuple(shapes)) if shapes else ():
+        count = len(next(iter(block.values())))
+        for path, values in block.items():
+            rows[path][done : done + count] = values
+        done += count
+    return rows
+
+
+def _mapped(path: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The rows of a file; None: it is absent, damaged, or of another shape."""
+    with contextlib.suppress(OSError, ValueError):
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        return rows if rows.shape == shape else None
+    return None
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """How a .npy file of float32 begins: its rows follow piece by piece, and need not fit in memory."""
     header = io.BytesIO()
     np.lib.format.write_array_header_2_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
-    yield header.getvalue()
-    for block in blocks:
-        yield block.astype("<f4").tobytes()
+    return header.getvalue()
 
 
-def forward(run: Run, program: Program, name: str) -> Callable[[Variables, Any], Any]:
-    """`forward(variables, batch) -> outputs [b, ...]` of a player on its inputs, in evaluation mode."""
+def forward(run: Run, program: Program, name: str, features: Sequence[str] = ()) -> Callable[[Variables, Any], Any]:
+    """`forward(variables, batch) -> outputs [b, ...]` of a player on its inputs, in evaluation mode.
+
+    With features, by module path, it gives `(outputs, {path: feature})`.
+    """
     step = make_eval_step(
         {name: program.local_modules[name]}, lambda outputs, batch: outputs[name],
         compute_dtype=build.COMPUTE[run.parallel.compute], inputs={name: program.inputs_of(name)},
+        features={name: features},
     )  # fmt: skip
     return lambda variables, batch: step({name: variables}, batch)
 
@@ -227,11 +275,17 @@ def drawn(inputs: Inputs, program: Program, seeds: Sequence[int]) -> np.ndarray:
     return np.unique(np.concatenate(each))
 
 
+def shapes_of(program: Program, name: str) -> dict[str, tuple[int, ...]]:
+    """Shapes, of one example, of what is kept of a player: its output, and features by module path."""
+    kept = {OUTPUT: program.inspection.outputs[name], **program.features_of(name)}
+    return {path: leaf.shape[1:] for path, leaf in kept.items()}
+
+
 def size(program: Program, inputs: Inputs, name: str, places: np.ndarray) -> int:
-    """Bytes of a player's outputs at these places."""
+    """Bytes of a player's outputs and features at these places."""
     if program.whole:
         return whole_outputs.size(program, inputs, name, places)
-    return 4 * len(places) * math.prod(program.inspection.outputs[name].shape[1:])
+    return 4 * len(places) * sum(map(math.prod, shapes_of(program, name).values()))
 
 
 def lies_on_disk(run: Run, size: int) -> bool:

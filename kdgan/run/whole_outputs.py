@@ -86,10 +86,17 @@ def check(program: Program, inputs: Inputs, where: str) -> None:
     """Refuse, in one line, what whole outputs cannot stand for.
 
     Raises:
-      ConfigError: an augmentation that only views could fix; noise without an end; an output that is no image of a multiple
-        of the sides of what it is made of, where images are cut, flipped or turned.
+      ConfigError: features; an augmentation that only views could fix; noise without an end; an output that is no image of
+        a multiple of the sides of what it is made of, where images are cut, flipped or turned.
     """
     field = f"{where}.cached = {program.cached}"
+    for name in program.cached:
+        if paths := tuple(program.features_of(name)):
+            raise ConfigError(
+                f"{field}: the method asks {name} for the features {', '.join(paths)}, and of whole images its outputs"
+                f" alone are kept, of which windows are cut; set {where}.views to the number of fixed forms of each"
+                " example"
+            )
     if inputs.forms is None:
         raise ConfigError(
             f"{field}: config.data.degrade draws other noise at every step; set config.data.noises to a number of fixed"

@@ -81,7 +81,7 @@ def test_a_step_gets_all_fields_and_the_same_whether_the_set_streams_or_lies_on_
         np.testing.assert_array_equal(batch["image"], batch["target"])
         stage = run_batches.UNLABELLED_STREAM
         extra = rows.unlabelled[indices_of_step(8, 3, seed=0, stage=stage, step=step)]
-        assert set(batch["unlabelled"]) == {"image", "target", "text", "text_mask", "wave"}
+        assert set(batch["unlabelled"]) == {"image", "target", "text", "text_mask", "wave", "index"}
         np.testing.assert_array_equal(batch["unlabelled"]["wave"], fields["wave"][extra])
     example = run_batches.example_batch(inputs, run_batches.make_prepare(inputs, spec), BATCH, spec)
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), example) == jax.tree.map(
