@@ -6,8 +6,8 @@ python -m kdgan.main --config=configs/zoo.py:set=mnist --workdir=runs/zoo_mnist
 
 A residual network of three stages teaches one of half its width; the default set is the UCI digits (nothing is downloaded),
 `set=mnist` has 1,000 labels. Each row has its published λ's times a factor, that of four which was best on the validation
-split (`:part=search`, then `python -m configs.zoo_rows`; results/zoo_search.json; where nothing is recorded it is 1). What each
-is set to, and its players: configs/zoo_rows.py. The equations: docs/reference.md and the docstrings of `kdgan.methods`.
+split (`:part=search`, then `python -m configs.zoo_rows`; results/zoo_search.json; where nothing is recorded it is 1). What
+each is set to, and its players: configs/zoo_rows.py. The equations: docs/reference.md and the docstrings of `kdgan.methods`.
 
 All students have the same parameters at first, the same batches, and make as many steps. Methods with networks of their own
 cost more in a step: the table has the operations of training, and its time.
