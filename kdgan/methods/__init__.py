@@ -4,6 +4,9 @@
 |---|---|
 | supervised.py | `supervised`: labels only |
 | logits.py | `kd`, `logistic`, `mimic`, `noisy`: a frozen teacher's outputs |
+| features.py | `hint`, `attention`, `fsp`, `kdsvd`, `nst`, `ickd`, `vid`, `ab`, `ofd`, `review`, `srd`: its features |
+| relations.py | `rkd`, `cc`, `sp`, `pkt`: how its examples lie to one another |
+| factors.py | `paraphrase`, `ft`: factors of its features, in two stages |
 | together.py | `joint`, `mutual`: players that learn from each other |
 | adversarial.py | `adversarial`, `nagan`: a student against a discriminator |
 | kdgan.py | `kdgan`: teacher, student and discriminator |
@@ -21,8 +24,9 @@
 | robust.py | `robust_ce`, `trades`, `ard`, `rslad`: students that hold against small changes of their images |
 | stealing.py | `copy`: a student of a black box that gives probabilities or classes alone |
 
-taught.py makes a move of parts; `combine`, here, of several by their names. labels.py says what follows from the kind of the
-label, for all of them. A method from outside the package is named by its dotted path; nothing here needs to know of it.
+taught.py makes a move of parts; `combine`, here, of several by their names. layers.py makes the parts that compare features,
+published.py has λ's of theirs. labels.py says what follows from the kind of the label, for all of them. A method from
+outside the package is named by its dotted path; nothing here needs to know of it.
 """
 
 import difflib
@@ -35,12 +39,15 @@ from kdgan import annotated
 from kdgan.game import Method
 from kdgan.methods.adversarial import adversarial, nagan
 from kdgan.methods.data_free import dafl, dfad, dfq, zskt
+from kdgan.methods.factors import ft, paraphrase
+from kdgan.methods.features import ab, attention, fsp, hint, ickd, kdsvd, nst, ofd, review, srd, vid
 from kdgan.methods.gan import gan
 from kdgan.methods.generators import fused, generator_distill, generator_mimic
 from kdgan.methods.incremental import gan_replay, lwf, lwf_exemplar, replay
 from kdgan.methods.inversion import deep_inversion
 from kdgan.methods.kdgan import kdgan
 from kdgan.methods.logits import kd, logistic, mimic, noisy
+from kdgan.methods.relations import cc, pkt, rkd, sp
 from kdgan.methods.remembered import cmi, fast
 from kdgan.methods.restoration import restore, restore_distill
 from kdgan.methods.robust import ard, robust_ce, rslad, trades
@@ -59,6 +66,23 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "logistic": logistic,
     "mimic": mimic,
     "noisy": noisy,
+    "hint": hint,
+    "attention": attention,
+    "fsp": fsp,
+    "kdsvd": kdsvd,
+    "nst": nst,
+    "sp": sp,
+    "pkt": pkt,
+    "ickd": ickd,
+    "vid": vid,
+    "ab": ab,
+    "ofd": ofd,
+    "review": review,
+    "srd": srd,
+    "paraphrase": paraphrase,
+    "ft": ft,
+    "rkd": rkd,
+    "cc": cc,
     "joint": joint,
     "mutual": mutual,
     "adversarial": adversarial,
