@@ -28,8 +28,8 @@ METHODS = """## Methods
 `method=dict(name="kd", temperature=2.0)`. A player that is trained may start anywhere; one that is called and not trained
 is frozen, and starts from an earlier stage or a checkpoint. Each term needs a λ, by the player under which it stands:
 `lambdas=dict(student=dict(ce=0.1, kd=0.9))`. The terms shown are those of the arguments' defaults; of
-`style`, which has none by default, those of `content`, `style` and `tv`. Where `features` are compared with a teacher's, paths
-of modules have to be named.
+`style`, which has none by default, those of `content`, `style` and `tv`. Where layers are compared
+with a teacher's, `features` has to name them.
 """
 # Method -> arguments without which it has no terms.
 OF_FEATURES = (
@@ -37,7 +37,7 @@ OF_FEATURES = (
     "paraphrase", "ft",
 )  # fmt: skip
 ASKED: Mapping[str, Mapping[str, Any]] = {
-    **dict.fromkeys(OF_FEATURES, {"features": ("stage1", "stage2")}),
+    **{name: {"features": ("stage1", "stage2")} for name in OF_FEATURES},
     "ofd": {"features": ("stage1",), "norms": ("stage1/block1/bn2",)},
     "style": {"content": ("conv1",), "style": ("conv1",), "tv": True},
     "combine": {"parts": ("kd",)},

@@ -1,5 +1,6 @@
 """Layers of a student beside layers of its teacher: the parts of `taught.py` that compare features say here which."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -111,7 +112,7 @@ def check_weights(weights: Weights, layers: int, of: str = "layer") -> None:
     if weights is None:
         return
     numbers = not isinstance(weights, str) and isinstance(weights, Sequence)
-    numbers = numbers and all(isinstance(one, int | float) and not isinstance(one, bool) for one in weights)
+    numbers = numbers and all(isinstance(one, int | float) and math.isfinite(one) for one in weights)
     if not numbers or len(weights) != layers:
         raise ValueError(f"method.weights = {weights!r}: one number a {of} is accepted, {layers} here, or None")
 
