@@ -9,8 +9,7 @@ from functools import partial
 from kdgan.game import Method, Move, Players
 from kdgan.losses.factors import factor_transfer
 from kdgan.losses.features import feature_l2
-from kdgan.methods.generators import Paths
-from kdgan.methods.layers import Layers, Weights, compared, in_order, layer_pairs, of_layers
+from kdgan.methods.layers import Layers, Paths, Weights, compared, in_order, layer_pairs, of_layers
 from kdgan.methods.taught import Part, as_method, images
 
 
@@ -22,7 +21,7 @@ def paraphrase(*, features: Paths = (), unlabelled: bool = False) -> Method:
     maps, SGD of rate 0.01 to 0.1, 30 to 100 epochs.
 
     Args:
-      features: paths of the teacher's modules; or the mapping of the student's to them that `ft` has.
+      features: paths of the teacher's modules; or those of `ft`, of which it takes the teacher's.
       unlabelled: whether it learns on the batch's unlabelled inputs, too.
     """
     paths = tuple(layer_pairs("paraphrase", features).values())

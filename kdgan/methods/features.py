@@ -5,11 +5,12 @@ any kind of label. All take:
 
 | argument | what |
 |---|---|
-| features | paths of the student's modules, or a mapping of them to the teacher's where these differ |
+| features | paths of modules, in order; where the teacher's differ, pairs of the student's and the teacher's, or a mapping |
 | weights | one number a layer, in the same order; None: 1 each |
 
-An adapter is a player that moves with the student and has a name of its own, so that several stand in one `combine`;
-given (student's features, teacher's), it gives the student's in the teacher's shapes by the teacher's paths. λ's of the
+A mapping is read in the order of the student's paths sorted, as a config hands it on: "stage1" before "stem". An
+adapter is a player that moves with the student and has a name of its own, so that several stand in one `combine`; given
+(student's features, teacher's), it gives the student's in the teacher's shapes by the teacher's paths. λ's of the
 authors stand in `published.py`; the losses, and what other code has in their place, in `kdgan/losses/`.
 """
 
@@ -23,8 +24,8 @@ from kdgan.game import Players
 from kdgan.losses import boundaries, flow, log_power, similarity, variational
 from kdgan.losses import features as losses
 from kdgan.losses import review as review_losses
-from kdgan.methods.generators import Paths, paths_of
-from kdgan.methods.layers import Layers, Weights, in_order, of_layers, one_of, through
+from kdgan.methods.generators import paths_of
+from kdgan.methods.layers import Layers, Paths, Weights, in_order, of_layers, one_of, through
 from kdgan.methods.logits import show
 from kdgan.methods.taught import Part, as_method
 from kdgan.resampling import POOLINGS

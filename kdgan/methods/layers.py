@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdgan.game import Players, Terms
-from kdgan.methods.generators import Paths, pairs_of
 from kdgan.methods.taught import Part, Seen
 
+# Of the student's modules; or pairs of the student's and the teacher's; or a mapping of them.
+Paths = Sequence[str | Sequence[str]] | Mapping[str, str]
 Layers = Mapping[str, Any]  # features by module path
 Weights = Sequence[float] | None  # one number a layer; None: 1 each
 Adapt = Callable[[Players, Layers, Layers], tuple[Any, ...]]
@@ -17,21 +18,35 @@ def layer_pairs(method: str, features: Paths, least: int = 1) -> dict[str, str]:
     """The student's path of a module -> the teacher's, in order.
 
     Raises:
-      ValueError: they are no paths, fewer than `least`, or name a path of the teacher twice.
+      ValueError: they are no paths, fewer than `least`, or name one twice.
     """
-    pairs = pairs_of("features", features)
+    pairs = _pairs(features)
+    accepted = "paths of modules, as ('stage2',), pairs of the student's and the teacher's, or a mapping of them"
+    if pairs is None or not all(len(pair) == 2 and all(isinstance(path, str) for path in pair) for pair in pairs):
+        raise ValueError(f"method.features = {features!r}: {accepted} are accepted")
     if not pairs:
         raise ValueError(
-            "method.features = (): paths of modules, as ('stage2',), or a mapping of the student's to the teacher's;"
-            f" {method} needs {least} or more, and `--mode=explain` lists them"
+            f"method.features = {features!r}: {accepted}; {method} needs {least} or more, and `--mode=explain` lists them"
         )
     if len(pairs) < least:
         raise ValueError(
             f"method.features = {features!r}: {method} is of what leads from one layer to the next; 2 or more"
         )
-    if len(set(pairs.values())) < len(pairs):
-        raise ValueError(f"method.features = {features!r}: {method} accepts each path of the teacher once")
-    return pairs
+    if any(len(set(paths)) < len(pairs) for paths in zip(*pairs, strict=True)):
+        raise ValueError(f"method.features = {features!r}: {method} accepts each path of a network once")
+    return dict(pairs)
+
+
+def _pairs(features: Any) -> list[tuple[Any, ...]] | None:
+    """(the student's, the teacher's) in order; None of what is neither a sequence nor a mapping.
+
+    A mapping is read in the order of its keys sorted, since configs hand mappings on so.
+    """
+    if isinstance(features, Mapping):
+        return [(path, features[path]) for path in sorted(features, key=str)]
+    if isinstance(features, str) or not isinstance(features, Sequence):
+        return None
+    return [tuple(one) if isinstance(one, Sequence) and not isinstance(one, str) else (one, one) for one in features]
 
 
 def features_of(seen: Seen, pairs: Mapping[str, str]) -> tuple[Layers, Layers]:
@@ -73,7 +88,7 @@ def of_layers(
 
     Args:
       method: its name.
-      features: paths of the student's modules, or a mapping of them to the teacher's.
+      features: paths of modules, as of `layer_pairs`.
       losses: term -> (student's features, teacher's, ..., weights) -> scalar or [n].
       weights: one a layer, or, of a flow, one a pair of consecutive layers.
       flow: whether losses are of what leads from one layer to the next.

@@ -14,8 +14,7 @@ from kdgan import whole_number
 from kdgan.layer_pairs import matched
 from kdgan.losses import relations as losses
 from kdgan.losses import similarity
-from kdgan.methods.generators import Paths
-from kdgan.methods.layers import Layers, Weights, of_layers
+from kdgan.methods.layers import Layers, Paths, Weights, of_layers
 from kdgan.methods.logits import show
 from kdgan.methods.taught import Part, as_method
 

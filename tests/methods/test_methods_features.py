@@ -159,6 +159,16 @@ def test_without_labels_every_image_is_compared_where_asked_for():
     np.testing.assert_allclose(terms["hint"], expected, rtol=1e-5)
 
 
+def test_layers_come_in_the_order_of_pairs_and_of_a_mapping_in_that_of_its_keys():
+    for paths, order in (
+        ((("stem", "stem"), "stage1", ["stage2", "stage3"]), [("stem", "stem"), ("stage1", "stage1"), ("stage2", "stage3")]),
+        ({"stem": "stem", "stage2": "stage3"}, [("stage2", "stage3"), ("stem", "stem")]),
+    ):  # fmt: skip
+        part = methods.BY_NAME["fsp"].part(features=paths)
+        assert list(zip(part.features, part.targets, strict=True)) == order
+    assert part.details == {"fsp": "stage2→stage3, stem; average"}
+
+
 # Combined
 
 
@@ -258,7 +268,9 @@ def test_features_are_compared_whatever_the_label(label_kind):
         ("hint", {}, r"method.features = \(\): paths of modules, .*hint needs 1 or more, and `--mode=explain` lists them"),
         ("paraphrase", {}, r"method.features = \(\): .*paraphrase needs 1 or more"),
         ("hint", {"features": "first"}, "method.features = 'first': paths of modules"),
-        ("attention", {"features": {"first": "head", "second": "head"}}, "attention accepts each path of the teacher once"),
+        ("attention", {"features": {"first": "head", "second": "head"}}, "attention accepts each path of a network once"),
+        ("hint", {"features": (("first",),)}, r"method.features = \(\('first',\),\): paths of modules, .* are accepted"),
+        ("hint", {"features": ("first", ("first", "second"))}, "hint accepts each path of a network once"),
         ("fsp", ONE, r"method.features = \('first',\): fsp is of what leads from one layer to the next; 2 or more"),
         ("kdsvd", {**BOTH, "k": 0}, "method.k = 0: singular vectors, a whole number of at least 1"),
         ("nst", {**BOTH, "weights": (1.0,)}, r"method.weights = \(1.0,\): one number a layer is accepted, 2 here"),
