@@ -28,10 +28,17 @@ METHODS = """## Methods
 `method=dict(name="kd", temperature=2.0)`. A player that is trained may start anywhere; one that is called and not trained
 is frozen, and starts from an earlier stage or a checkpoint. Each term needs a λ, by the player under which it stands:
 `lambdas=dict(student=dict(ce=0.1, kd=0.9))`. The terms shown are those of the arguments' defaults; of
-`style`, which has none by default, those of `content`, `style` and `tv`.
+`style`, which has none by default, those of `content`, `style` and `tv`. Where layers are compared
+with a teacher's, `features` has to name them.
 """
 # Method -> arguments without which it has no terms.
+OF_FEATURES = (
+    "hint", "attention", "fsp", "kdsvd", "nst", "ickd", "vid", "ab", "ofd", "review", "srd", "rkd", "cc", "sp", "pkt",
+    "paraphrase", "ft",
+)  # fmt: skip
 ASKED: Mapping[str, Mapping[str, Any]] = {
+    **{name: {"features": ("stage1", "stage2")} for name in OF_FEATURES},
+    "ofd": {"features": ("stage1",), "norms": ("stage1/block1/bn2",)},
     "style": {"content": ("conv1",), "style": ("conv1",), "tv": True},
     "combine": {"parts": ("kd",)},
     "lwf_exemplar": {"old": (0, 1)},  # of classifiers with as many classes
@@ -87,7 +94,15 @@ def _inspect(name: str, method: game.Method) -> game.Inspection:
         "generator": generator, "images": models.Images(2, 8, 1), "memory": models.Memory(2),
         "contrast": models.Contrast(number=2, drawn=2),
     }  # fmt: skip
+    of_features = {
+        "student": makers["student"], "teacher": makers["teacher"],
+        **{f"adapter{own}": models.Adapter() for own in ("", "_srd")},
+        **{f"adapter_{own}": models.Regressor() for own in ("ab", "ofd")},
+        "adapter_review": models.ReviewFusion(), "adapter_vid": models.Variational(),
+        "paraphraser": models.Paraphraser(), "translator": models.Translator(),
+    }  # fmt: skip
     others: dict[str, dict[str, nn.Module]] = {
+        **dict.fromkeys(OF_FEATURES, of_features),
         **dict.fromkeys(WITHOUT_DATA, makers),
         "restore": restorers, "restore_distill": restorers, "style": stylists,
         "adversarial": outputs, "gan": images, "generator_mimic": images, "generator_distill": images, "fused": images,

@@ -42,6 +42,18 @@ class Plain(nn.Module):
         return nn.Dense(CLASSES, name="head")(x)
 
 
+class Maps(nn.Module):
+    """Images to logits through two maps of the images' sides, `first` and `second`; smooth, and plain, too."""
+
+    width: int = 4
+
+    @nn.compact
+    def __call__(self, x):
+        for name in ("first", "second"):
+            x = nn.Conv(self.width, (3, 3), name=name)(nn.tanh(x))
+        return nn.Dense(CLASSES, name="head")(nn.tanh(x).mean((1, 2)))
+
+
 class Reads(nn.Module):
     """Any number of arrays [b, ...], whole numbers among them, to logits, or to scores [b]; smooth."""
 

@@ -5,6 +5,9 @@
 | supervised.py | `supervised`: labels only |
 | logits.py | `kd`, `logistic`, `mimic`, `noisy`: a frozen teacher's outputs |
 | matching.py | `dkd`, `dist`, `mlkd`, `ctkd`: more of a frozen teacher's logits |
+| features.py | `hint`, `attention`, `fsp`, `kdsvd`, `nst`, `ickd`, `vid`, `ab`, `ofd`, `review`, `srd`: its features |
+| relations.py | `rkd`, `cc`, `sp`, `pkt`: how its examples lie to one another |
+| factors.py | `paraphrase`, `ft`: factors of its features, in two stages |
 | contrastive.py | `crd`, `contrastive`: embeddings against those of other examples |
 | several.py | `several`, `meal`: several teachers; `adversarial_features`: a discriminator of features |
 | alone.py | `tfkd`, `pskd`, `cskd`, `byot`, `mean_teacher`: no teacher |
@@ -25,8 +28,9 @@
 | robust.py | `robust_ce`, `trades`, `ard`, `rslad`: students that hold against small changes of their images |
 | stealing.py | `copy`: a student of a black box that gives probabilities or classes alone |
 
-taught.py makes a move of parts; `combine`, here, of several by their names. labels.py says what follows from the kind of the
-label, for all of them. A method from outside the package is named by its dotted path; nothing here needs to know of it.
+taught.py makes a move of parts; `combine`, here, of several by their names. layers.py makes the parts that compare features,
+published.py has λ's of theirs. labels.py says what follows from the kind of the label, for all of them. A method from
+outside the package is named by its dotted path; nothing here needs to know of it.
 """
 
 import difflib
@@ -41,6 +45,8 @@ from kdgan.methods.adversarial import adversarial, nagan
 from kdgan.methods.alone import byot, cskd, mean_teacher, pskd, tfkd
 from kdgan.methods.contrastive import contrastive, crd
 from kdgan.methods.data_free import dafl, dfad, dfq, zskt
+from kdgan.methods.factors import ft, paraphrase
+from kdgan.methods.features import ab, attention, fsp, hint, ickd, kdsvd, nst, ofd, review, srd, vid
 from kdgan.methods.gan import gan
 from kdgan.methods.generators import fused, generator_distill, generator_mimic
 from kdgan.methods.incremental import gan_replay, lwf, lwf_exemplar, replay
@@ -48,6 +54,7 @@ from kdgan.methods.inversion import deep_inversion
 from kdgan.methods.kdgan import kdgan
 from kdgan.methods.logits import kd, logistic, mimic, noisy
 from kdgan.methods.matching import ctkd, dist, dkd, mlkd
+from kdgan.methods.relations import cc, pkt, rkd, sp
 from kdgan.methods.remembered import cmi, fast
 from kdgan.methods.restoration import restore, restore_distill
 from kdgan.methods.robust import ard, robust_ce, rslad, trades
@@ -67,6 +74,23 @@ BY_NAME: dict[str, Callable[..., Method]] = {
     "logistic": logistic,
     "mimic": mimic,
     "noisy": noisy,
+    "hint": hint,
+    "attention": attention,
+    "fsp": fsp,
+    "kdsvd": kdsvd,
+    "nst": nst,
+    "sp": sp,
+    "pkt": pkt,
+    "ickd": ickd,
+    "vid": vid,
+    "ab": ab,
+    "ofd": ofd,
+    "review": review,
+    "srd": srd,
+    "paraphrase": paraphrase,
+    "ft": ft,
+    "rkd": rkd,
+    "cc": cc,
     "joint": joint,
     "mutual": mutual,
     "adversarial": adversarial,

@@ -2,7 +2,7 @@
 
 Each adds its terms to `ce` on the labels, alone or with others in `combine`. What a method remembers or learns beside the
 student is a player that moves with it: `memory_past` (the model `past`), `memory_average` (`moving_parameters`),
-`adapter_heads` (`block_heads`). Published λ's: `kdgan.methods.matching.PUBLISHED`.
+`adapter_heads` (`block_heads`). Published λ's: `kdgan.methods.published.PUBLISHED`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -88,7 +88,7 @@ def kd(
 
     One temperature for both, or `teacher_temperature` for the teacher; each a number or a schedule of the step. Tags are
     matched by a sigmoid each, numbers by ½‖s − t‖², which a temperature does not change. With `standardised` Sun et al. 2024
-    have T 2 and λ 0.1 and 9 (`kdgan.methods.matching.PUBLISHED`).
+    have T 2 and λ 0.1 and 9 (`kdgan.methods.published.PUBLISHED`).
     """
     check_temperature("temperature", temperature)
     check_temperature("teacher_temperature", teacher_temperature)

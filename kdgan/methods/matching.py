@@ -1,11 +1,10 @@
 """A student that learns from a frozen teacher's logits by more than their divergence: DKD, DIST, MLKD, CTKD.
 
 Each adds its terms to `ce` on the labels, alone or with others in `combine`, and takes `standardised` as `kd` does. What is
-of classes is refused for labels of another kind. `PUBLISHED` has λ's of all methods that learn from logits, from several
-teachers or from none.
+of classes is refused for labels of another kind.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kdgan.game import Terms
 from kdgan.losses import correlation, decoupled
@@ -21,32 +20,6 @@ from kdgan.methods.logits import (
     value_at,
 )
 from kdgan.methods.taught import Part, Seen, as_method
-
-# Method -> leading player -> term -> λ, of their authors where our terms are theirs up to a constant, converted
-# (`kdgan.losses` says by how much).
-PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
-    "kd": {"student": {"ce": 0.1, "kd": 9.0}},  # standardised, T = 2
-    # mdistiller for CIFAR-100: T = 4; `others` from 2 to 8 by the pair, both rising linearly in the first 20 epochs.
-    "dkd": {"student": {"ce": 1.0, "target": 1.0, "others": 8.0}},
-    # Of ImageNet, τ = 1. Its code has τ² in both: 2 of CIFAR-100, where τ is 4, is 32 here.
-    "dist": {"student": {"ce": 1.0, "inter": 1.0, "intra": 1.0}},
-    # Its code multiplies each by the share of examples of which the teacher is sure, too.
-    "mlkd": {"student": {"ce": 0.1, "kd": 0.9, "batch": 0.9, "classes": 0.9}},
-    "ctkd": {"student": {"ce": 0.1, "kd": 0.9}},
-    # α 0.1 of the paper, without T²; T = 20. Of its code (`as_code`) on k classes α·100/k.
-    "tfkd": {"student": {"ce": 0.9, "virtual": 0.1 / 20**2}},
-    "pskd": {"student": {"ce": 0.0, "past": 1.0}},
-    "cskd": {"student": {"ce": 1.0, "partner": 1.0}},
-    # Its code adds up the squares of 512 features over a batch of 128, with 1e-6.
-    "byot": {"student": {"ce": 0.9, "ce_blocks": 0.9, "kd_blocks": 0.1, "hint_blocks": 1e-6 * 128 * 512}},
-    # Its code for CIFAR-10: 31 of 128 examples have labels; the 100 is reached by a sigmoid over 5 epochs.
-    "mean_teacher": {"student": {"ce": 31 / 128, "consistency": 100.0}},
-    # CA-MKD's, weights "confidence", three teachers: its code divides by their number once more.
-    "several": {"student": {"ce": 1.0, "kd": 1 / 3}},
-    # Its code has a mean over both halves, and no adversary: λ 1 of its one loss of the discriminator.
-    "meal": {"discriminator": {"real": 0.5, "fake": 0.5}, "student": {"ce": 0.0, "kd": 1.0, "adv": 1.0}},
-    "crd": {"student": {"ce": 1.0, "crd": 0.8}},
-}
 
 
 @as_method

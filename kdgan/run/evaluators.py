@@ -29,7 +29,7 @@ from kdgan.run.totals import as_players_see, make_apply, make_totals
 from kdgan.state import variable_shapes
 
 # Players whose names begin so are measured only where config says so.
-NOT_MEASURED = ("discriminator", "adapter", "style_images", "memory", "temperature")
+NOT_MEASURED = ("discriminator", "adapter", "style_images", "memory", "paraphraser", "translator", "temperature")
 IF_IT_FITS = ("critic",)  # likewise, on data that have nothing by which what they give is judged
 NOTHING = "nothing"
 

@@ -11,10 +11,12 @@ import pytest
 
 import players as small
 from kdgan import game, members, methods, models, parallel
-from kdgan.models.adapters import Adapter
+from kdgan.models import Adapter, Paraphraser, Regressor, ReviewFusion, Translator, Variational
 from kdgan.step import make_train_step
 
 CLASSIFIERS = {"student": small.Plain(), "teacher": small.Plain(7)}
+MAPS, ALIKE = {"student": small.Maps(), "teacher": small.Maps(6)}, dict.fromkeys(CLASSIFIERS, small.Maps())
+ONE, BOTH = {"features": ("first",)}, {"features": ("first", "second")}
 PAINTERS, CRITIC = {"student": small.Paints(), "teacher": small.Paints(9)}, {"discriminator": small.Critic()}
 SCORES = {**CLASSIFIERS, "discriminator": small.Plain(6)}
 RESTORERS = {
@@ -38,6 +40,30 @@ CASES = {
     "logistic": ({}, CLASSIFIERS),
     "mimic": ({"unlabelled": True}, CLASSIFIERS),
     "noisy": ({"sigma": 0.0}, CLASSIFIERS),
+    "combine": (
+        {"parts": ("kd", {"name": "hint", **ONE}, {"name": "attention", **BOTH}), "unlabelled": True},
+        {**MAPS, "adapter": Adapter()},
+    ),
+    "hint": (ONE, {**MAPS, "adapter": Adapter()}),
+    "attention": ({**BOTH, "norm": "length", "unlabelled": True}, MAPS),
+    "fsp": (BOTH, ALIKE),
+    "kdsvd": (BOTH, ALIKE),
+    "nst": (BOTH, MAPS),
+    "sp": (ONE, MAPS),
+    "pkt": (ONE, MAPS),
+    "rkd": (ONE, MAPS),
+    "cc": (ONE, MAPS),
+    "ickd": ({**ONE, "adapter": True}, {**MAPS, "adapter_ickd": Regressor()}),
+    "vid": (BOTH, {**MAPS, "adapter_vid": Variational()}),
+    "ab": ({**BOTH, "labels": False}, {**MAPS, "adapter_ab": Regressor()}),
+    "ofd": (
+        {"features": {"first": "norm"}, "norms": ("norm",)},
+        {"student": small.Maps(), "teacher": small.Net(), "adapter_ofd": Regressor()},
+    ),
+    "review": ({**BOTH, "weights": (0.5, 1.0)}, {**MAPS, "adapter_review": ReviewFusion()}),
+    "srd": (ONE, {**MAPS, "adapter_srd": Adapter()}),
+    "paraphrase": (BOTH, {"teacher": small.Maps(6), "paraphraser": Paraphraser()}),
+    "ft": (BOTH, {**MAPS, "paraphraser": Paraphraser(), "translator": Translator(normalised=False)}),
     "joint": ({}, CLASSIFIERS),
     "mutual": ({"peers": ("student", "teacher")}, CLASSIFIERS),
     "adversarial": ({"discriminator_repeats": 2}, {**CLASSIFIERS, "discriminator": small.Judge()}),
@@ -122,8 +148,9 @@ CASES = {
     "contrastive": ({"feature": "hidden", "unlabelled": True}, {**CLASSIFIERS, "adapter": Adapter()}),
 }
 NO_DATA = ("virtual", "dafl", "dfad", "zskt", "dfq", "deep_inversion", "cmi", "fast")
-# Of a batch: on several devices each takes these terms, or what it draws, of its share.
+# Of a batch: on several devices each takes these terms, what it draws or its adapter's batch norm, of its share.
 OF_A_SHARE = ("dafl", "dfq", "deep_inversion", "cmi", "fast", "dist", "mlkd", "cskd", "crd", "contrastive")
+OF_A_SHARE += ("sp", "pkt", "rkd", "cc", "srd", "ickd", "ab", "ofd", "review")
 AFTER_A_STEP = ("mean_teacher",)  # before it the average is the student
 INDEXED = ("pskd", "crd")  # they remember something of each training example
 STARTS = ("robust_ce", "trades", "ard", "rslad")  # their attacks start at random

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 import tables
 from kdgan import methods, models, reference
-from kdgan.methods.matching import PUBLISHED
+from kdgan.methods.published import PUBLISHED
 
 RNG = np.random.default_rng(0)
 S, T = (RNG.normal(scale=2, size=(6, 4)).astype(np.float32) for _ in range(2))
