@@ -173,7 +173,7 @@ def build(name: str, *, of_data: Mapping[str, Any] | None = None, **hyperparamet
 
 
 def combine(
-    *, parts: Sequence[Any], labels: bool = True, unlabelled: bool = False, label_kind: str = "class"
+    *, parts: Sequence[Any] = (), labels: bool = True, unlabelled: bool = False, label_kind: str = "class"
 ) -> Method:  # fmt: skip
     """Several ways of teaching in one move: `ce` on the labels, then the terms of each part, each with a λ of its own.
 
