@@ -40,6 +40,12 @@ ACCEPT_CHANGED_INPUTS = flags.DEFINE_bool(
     False,
     "train, evaluate: go on though data or start checkpoints are not what they were when the run began; the report says so.",
 )
+FEATURES = flags.DEFINE_enum(
+    "features",
+    "outer",
+    ["outer", "all", "none"],
+    "explain: which modules of the networks are listed, by the paths under which a method asks for features, with shapes.",
+)
 NUM = flags.DEFINE_integer("num", 64, "sample: number of images.")
 GRID = flags.DEFINE_string(
     "grid", None, "sample: the PNG that they are drawn into; grid.png in the workdir by default."
@@ -137,7 +143,7 @@ def main(arguments) -> None:
         "train": functools.partial(modes.train, reset=RESET.value, **accept),
         "evaluate": functools.partial(modes.evaluate, **accept),
         "report": modes.report,
-        "explain": functools.partial(modes.explain, reset=RESET.value, **accept),
+        "explain": functools.partial(modes.explain, reset=RESET.value, features=FEATURES.value, **accept),
         "sample": sample,
         "export": export,
         "apply": apply,

@@ -52,7 +52,8 @@ MODELS = """## Models
 FEATURES = """### Features
 
 `logits, features = players.teacher(images, features=("stage2/block1", "embedding"))` in a method gives the outputs of these
-modules, by their paths:
+modules, by their paths. `--mode=explain` lists a run's networks' with their shapes, inner ones with `--features=all`. Of the
+package's:
 """
 LOSSES = """## Losses
 

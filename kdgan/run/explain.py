@@ -177,7 +177,7 @@ def _players(stage: Stage, programs: Sequence[Program], inputs: Inputs) -> list[
             source = _sources(program, name)
             count, operations = costs.player_cost(program, name)
             learns = _optimizer(stage, program, name) if count else "written in its moves"
-            fate = learns if trained else "frozen"
+            fate = f"{learns}{_together(program, name)}" if trained else "frozen"
             flops = "?" if operations is None else f"{operations / 1e6:.3g}"
             model = _arm(stage, program).players[name].model
             row = f"{name:<14} {model:<18} {count:>12,} parameters {flops:>8} MFLOP   {fate}{source}"
@@ -186,6 +186,13 @@ def _players(stage: Stage, programs: Sequence[Program], inputs: Inputs) -> list[
                     row if name not in {n for _, n in rows} else f"{row} [{', '.join(program.arms)}]"
                 )
     return list(dict.fromkeys([*rows.values(), *_ranges(programs, inputs)]))
+
+
+def _together(program: Program, name: str) -> str:
+    """`, learns with student`, of a player that leads no move."""
+    moves = [move for move in program.method.moves if name in move.players]
+    leads = dict.fromkeys(move.lead for move in moves)
+    return "" if name in leads else f", learns with {' and '.join(leads)}"
 
 
 def _taken(programs: Sequence[Program]) -> list[str]:

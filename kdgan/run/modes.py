@@ -104,19 +104,31 @@ def report(config: Any, workdir: pathlib.Path | None, *, show: bool = True) -> N
 
 
 def explain(
-    config: Any, workdir: pathlib.Path | None, *, reset: Sequence[str] = (), accept_changed_inputs: bool = False
-) -> None:
+    config: Any, workdir: pathlib.Path | None, *, reset: Sequence[str] = (), accept_changed_inputs: bool = False,
+    features: str = "none",
+) -> None:  # fmt: skip
     """Print what a run would do, or does, and do nothing; what training would refuse is refused.
+
+    Args:
+      config: as `train`.
+      workdir: as `train`; None: the run is explained as one that begins.
+      reset: as `train`.
+      accept_changed_inputs: as `train`.
+      features: which modules of the networks are listed with their shapes: "none", "outer" or "all".
 
     Raises:
       ConfigError: as `train`, but for a workdir that is in use.
     """
+    from kdgan.run import explain_features
     from kdgan.run.prepare import prepare
 
     if config is None and workdir is None:
         raise ConfigError("--mode=explain needs --config, or --workdir of a run")
     config = recorded_config(workdir) if config is None else config
-    print(prepare(config, workdir, reset=reset, accept_changed_inputs=accept_changed_inputs).explanation())
+    prepared = prepare(config, workdir, reset=reset, accept_changed_inputs=accept_changed_inputs)
+    print(prepared.explanation())
+    if features != "none" and (listed := explain_features.explain(prepared.programs, every=features == "all")):
+        print(f"\n{listed}")
 
 
 MAX_SIDE = 16_384  # pixels of a grid
