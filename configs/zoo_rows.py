@@ -18,8 +18,9 @@ from kdgan.methods.published import PUBLISHED
 FILE = pathlib.Path(__file__).parent.parent / "results" / "zoo_search.json"
 FACTORS = (0.1, 0.3, 1.0, 3.0)  # of a method's λ's beside `ce`: four trials for each
 STAGES = ("stage1", "stage2", "stage3")
-SUMS = tuple(f"{stage}/block1/sum" for stage in STAGES)  # before the last relu of a stage of one block
-NORMS = tuple(f"{stage}/block1/bn2" for stage in STAGES)
+# Before the last relu of a stage, of the student's one block and the teacher's two; the teacher's batch norms there.
+SUMS = tuple((f"{stage}/block1/sum", f"{stage}/block2/sum") for stage in STAGES)
+NORMS = tuple(f"{stage}/block2/bn2" for stage in STAGES)
 
 # Row -> method. Those of features take layers of three stages; one layer is that of the published comparison.
 METHODS: Mapping[str, Mapping[str, Any]] = {
@@ -86,7 +87,6 @@ BESIDE: Mapping[str, Mapping[str, Any]] = {
     "crd": dict(memory_bank=dict(model="memory_bank")),
     "contrastive": dict(adapter=dict(model="adapter")),
 }
-OF_EXAMPLES = ("memory_past", "memory_bank")  # which hold something of every training example
 
 
 def lambdas(row: str, factor: float = 1.0) -> dict[str, float]:

@@ -11,11 +11,12 @@ import pytest
 from flax import serialization
 
 import tiny
+from configs import zoo_rows
 from kdgan import models
 from kdgan.run import prepare, train
 from kdgan.run.config import resolve
 
-PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search", "quickstart_search", "sets"}
+PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search", "quickstart_search", "sets", "zoo_rows"}
 OWN_DATA = {"diabetes", "privileged", "tags", "text", "transfer", "wine"}  # of no download, and not as digits are
 OF_IMAGES = {"denoise", "super_resolution", "style"}  # windows of photographs
 CONFIGS = sorted(
@@ -23,6 +24,9 @@ CONFIGS = sorted(
 )
 
 SLOW = ("resnet", "kdgan_lenet", "lenet", "cnn")  # classifiers that take long to trace and to compile
+
+# Of the zoo's rows those that the tests of methods run as they are.
+ZOO = tuple(row for row in zoo_rows.METHODS if row not in ("pskd", "ofd", "ft"))
 
 # config -> stage -> arms that compile once more what another config or stage has (none: the whole stage).
 REPEATED = {
@@ -32,6 +36,7 @@ REPEATED = {
     "tags": {"distill": ("scratch", "kd")},
     "text": {"bag": ("scratch",), "convolutional": ("scratch",)},
     "adversarial": {"distill": ("scratch", "kd", "adv_ce")},
+    "zoo": {"distill": ZOO},
     "wine": {"distill": ("scratch",)},
     "denoise": {"clean": ("clean", "teacher"), "unlabelled": ("few", "clean_others")},
     "super_resolution": {
