@@ -13,6 +13,10 @@ adv         the discriminator alone: no label is used
 adv_ce      the discriminator and labels, as much of each
 adv_image   the same, and the discriminator is given the image beside the output
 
+On the digits, with a quarter of the units, 2,000 steps of 64 and five seeds (test accuracy, %): teacher 93.2 ± 0.6, scratch
+90.8 ± 0.7, kd 89.9 ± 1.4, adv 10.1 ± 0.2, adv_ce 89.0 ± 2.2, adv_image 81.8 ± 6.5. A discriminator of outputs alone never
+asks whose image an output is of: without labels the student is at chance. MNIST was not run yet.
+
 MNIST must be prepared in TFDS's ArrayRecord form below --config.data.data_dir or $KDGAN_DATA_DIR; if it is not, the message
 says how.
 """

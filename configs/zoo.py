@@ -4,11 +4,11 @@ python -m kdgan.main --config=configs/zoo.py --workdir=runs/zoo
 python -m kdgan.main --config=configs/zoo.py:methods=kd+dkd+hint --workdir=runs/zoo_some
 python -m kdgan.main --config=configs/zoo.py:set=mnist --workdir=runs/zoo_mnist
 
-A residual network of 14 layers in three stages teaches one of 8 layers, as wide, so that every method fits. The default set
-is the UCI digits (no download), `set=mnist` has 1,000 labels. Each row has its published λ's times a factor, that of four which
-was best on the validation split (`:part=search`, then `python -m configs.zoo_rows`; results/zoo_search.json; where nothing is
-recorded it is 1). What each is set to, and its players: configs/zoo_rows.py. The equations: docs/reference.md and the
-docstrings of `kdgan.methods`.
+A residual network of 14 layers in three stages teaches one of 8 layers, as wide, so that every method fits. The default
+set is the UCI digits (no download), `set=mnist` has 1,000 labels. Each row has its published λ's times a factor, that of
+four which was best on the validation split (`:part=search`, then `python -m configs.zoo_rows`; results/zoo_search.json;
+where nothing is recorded it is 1). What each is set to, and its players: configs/zoo_rows.py. The equations:
+docs/reference.md and the docstrings of `kdgan.methods`.
 
 All students have the same parameters at first, the same batches, and make as many steps. Methods with networks of their own
 cost more in a step: the table has the operations of training, and its time.
