@@ -28,9 +28,9 @@
 | robust.py | `robust_ce`, `trades`, `ard`, `rslad`: students that hold against small changes of their images |
 | stealing.py | `copy`: a student of a black box that gives probabilities or classes alone |
 
-taught.py makes a move of parts; `combine`, here, of several by their names. layers.py makes the parts that compare features,
-published.py has λ's of theirs. labels.py says what follows from the kind of the label, for all of them. A method from
-outside the package is named by its dotted path; nothing here needs to know of it.
+taught.py makes a move of parts, and says what follows from the kind of the label; `combine`, here, makes one of several parts by
+their names. layers.py makes the parts that compare features; published.py has λ's. A method from outside the package is named by
+its dotted path; nothing here needs to know of it.
 """
 
 import difflib

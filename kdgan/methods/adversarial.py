@@ -9,8 +9,8 @@ import jax
 from kdgan.game import Method, Move
 from kdgan.losses import adversarial as losses
 from kdgan.methods.kdgan import LABEL_KINDS, drawn_labels, verdicts
-from kdgan.methods.labels import check_kind, on_label
 from kdgan.methods.logits import Value, check_temperature
+from kdgan.methods.taught import check_kind, on_label
 
 # What the discriminator of `adversarial` is shown of a network's output; probabilities by the kind of the label.
 _VIEWS = ("logits", "probabilities")

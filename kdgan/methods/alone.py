@@ -17,9 +17,8 @@ from kdgan.losses import logits as losses
 from kdgan.losses import smoothing
 from kdgan.methods.examples import held_by, pooled
 from kdgan.methods.generators import paths_of
-from kdgan.methods.labels import on_label, single_classes, soft
 from kdgan.methods.logits import Value, check_temperature, show, value_at
-from kdgan.methods.taught import Part, Seen, as_method
+from kdgan.methods.taught import Part, Seen, as_method, on_label, single_classes, soft
 
 # How far the student is from its average, by name: (student's logits, the average's) -> [b].
 CONSISTENCIES: Mapping[str, Callable[[Any, Any], Any]] = {

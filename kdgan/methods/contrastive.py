@@ -9,9 +9,8 @@ from kdgan import whole_number
 from kdgan.game import Terms
 from kdgan.losses import contrastive as losses
 from kdgan.methods.examples import held_by, pooled
-from kdgan.methods.labels import single_classes
 from kdgan.methods.logits import Value, check_temperature, show, value_at
-from kdgan.methods.taught import Part, Seen, as_method
+from kdgan.methods.taught import Part, Seen, as_method, single_classes
 
 
 def negatives_of(key: Any, index: Any, negatives: int, examples: int) -> Any:

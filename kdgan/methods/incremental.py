@@ -17,8 +17,8 @@ import numpy as np
 from kdgan.game import Batch, Method, Move, fold_in_name
 from kdgan.losses import label_spaces, logits
 from kdgan.methods.gan import check_images, check_latent, gan, noise_of
-from kdgan.methods.labels import check_kind, on_label
 from kdgan.methods.logits import Value, check_temperature, show, value_at
+from kdgan.methods.taught import check_kind, on_label
 
 Classes = Sequence[Any] | None  # numbers of classes, checked by `check_classes`
 RESPONSES = ("soft", "hard")

@@ -28,9 +28,8 @@ import jax.numpy as jnp
 from kdgan.game import Method, Move
 from kdgan.losses import adversarial as losses
 from kdgan.losses import concrete
-from kdgan.methods.labels import check_kind, numbers, on_label
 from kdgan.methods.logits import Value, check_temperature, distance, show, value_at
-from kdgan.methods.taught import images
+from kdgan.methods.taught import check_kind, images, numbers, on_label
 
 LABELS = ("concrete", "expected")
 LABEL_KINDS = ("class", "tags", "number")  # that a discriminator of labels or outputs knows

@@ -2,8 +2,8 @@
 
 Each gives the student two terms: `ce` on the labels, and one that matches the teacher. With `unlabelled=True` the teacher
 is matched on the unlabelled images of the batch (`data.unlabelled_batch_size`), too; `ce` never sees them. With
-`labels=False` there is no `ce`, and the data need no labels. What the two are for tags, numbers and tokens says
-`kdgan/methods/labels.py`; `kdgan/methods/taught.py` what all of them take beside their own arguments.
+`labels=False` there is no `ce`, and the data need no labels. What the two are for tags, numbers and tokens, and
+what all of them take beside their own arguments, says `kdgan/methods/taught.py`.
 
 `standardised=True` puts z-scores of both players' logits in place of the logits, before the loss (logit standardisation,
 Sun et al. 2024): the student then need not reach the size of its teacher's. As in its code the deviation has k − 1, not its
@@ -16,8 +16,7 @@ from typing import Any
 from kdgan.game import Terms
 from kdgan.losses import logits as losses
 from kdgan.losses.standardised import standardise
-from kdgan.methods.labels import KINDS, soft
-from kdgan.methods.taught import Part, Seen, as_method
+from kdgan.methods.taught import KINDS, Part, Seen, as_method, soft
 
 Value = float | Callable[[Any], Any]  # a number, or a schedule of the step
 

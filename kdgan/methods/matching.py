@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from kdgan.game import Terms
 from kdgan.losses import correlation, decoupled
 from kdgan.losses import logits as losses
-from kdgan.methods.labels import single_classes
 from kdgan.methods.logits import (
     Value,
     check_temperature,
@@ -19,7 +18,7 @@ from kdgan.methods.logits import (
     show_standardised,
     value_at,
 )
-from kdgan.methods.taught import Part, Seen, as_method
+from kdgan.methods.taught import Part, Seen, as_method, single_classes
 
 
 @as_method

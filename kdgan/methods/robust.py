@@ -24,8 +24,8 @@ from kdgan import attacks
 from kdgan.attacks import UNIT, Pixels
 from kdgan.game import Batch, Method, Move, Players
 from kdgan.methods.gan import noise_of
-from kdgan.methods.labels import check_kind, on_label, soft
 from kdgan.methods.logits import Value, check_temperature, show, value_at
+from kdgan.methods.taught import check_kind, on_label, soft
 
 KINDS = ("class", "tags", "number")
 EPSILON, STEPS = 8 / 255, 10  # as published for photographs of 32×32 pixels, with steps of 2/255

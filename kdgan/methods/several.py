@@ -15,9 +15,8 @@ from kdgan.game import Method, Move, Terms
 from kdgan.losses import adversarial as losses
 from kdgan.methods.examples import pooled
 from kdgan.methods.generators import Paths, pairs_of
-from kdgan.methods.labels import KINDS, check_kind, on_label, soft
 from kdgan.methods.logits import Value, check_temperature, show, value_at
-from kdgan.methods.taught import Part, Seen, as_method
+from kdgan.methods.taught import KINDS, Part, Seen, as_method, check_kind, on_label, soft
 
 TEACHERS = ("teacher", "teacher_b")
 EACH_STEP = ("drawn", "all")

@@ -9,9 +9,8 @@ from kdgan import black_box
 from kdgan.attacks import UNIT, Pixels
 from kdgan.game import Method, Move
 from kdgan.losses.logits import cross_entropy
-from kdgan.methods.labels import check_kind
 from kdgan.methods.logits import show
-from kdgan.methods.taught import images
+from kdgan.methods.taught import check_kind, images
 
 
 def copy(

@@ -1,7 +1,7 @@
 """Supervised training of one player: the teacher's own stage, and the baseline of every comparison."""
 
 from kdgan.game import Method, Move
-from kdgan.methods.labels import check_kind, on_label
+from kdgan.methods.taught import check_kind, on_label
 
 
 def supervised(*, player: str = "student", label_smoothing: float = 0.0, label_kind: str = "class") -> Method:

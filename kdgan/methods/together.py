@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax
 
 from kdgan.game import Method, Move
-from kdgan.methods.labels import check_kind, kept, on_label, soft
 from kdgan.methods.logits import Value, check_temperature, show, value_at
+from kdgan.methods.taught import check_kind, kept, on_label, soft
 
 
 def joint(*, temperature: Value = 1.0, teacher_follows: bool = False, label_kind: str = "class") -> Method:

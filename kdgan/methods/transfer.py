@@ -9,7 +9,7 @@ import numpy as np
 from kdgan.game import Method, Move
 from kdgan.losses import label_spaces, logits
 from kdgan.methods.incremental import check_classes
-from kdgan.methods.labels import check_kind
+from kdgan.methods.taught import check_kind
 
 WEIGHTS = ("even", "errors")
 

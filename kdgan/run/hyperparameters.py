@@ -7,7 +7,7 @@ import optax
 
 from kdgan import models, optim
 from kdgan.data import restricted
-from kdgan.methods.labels import kind_of
+from kdgan.methods.taught import kind_of
 from kdgan.run.inputs import Inputs
 
 # End of a hyper-parameter's name -> (whether a schedule's value is accepted, what its message says).

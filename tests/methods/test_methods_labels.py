@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit, log_expit, log_softmax, rel_entr, softmax
 
 from kdgan import game, methods
-from kdgan.methods import labels
+from kdgan.methods import taught
 from kdgan.models import MLP, LabelDiscriminator, OutputDiscriminator
 
 B, K, T = 4, 3, 5
@@ -276,4 +276,4 @@ class Field:
     ],
 )
 def test_the_kind_of_data(fields, kind):
-    assert labels.kind_of({name: Field(value) for name, value in fields.items()}) == kind
+    assert taught.kind_of({name: Field(value) for name, value in fields.items()}) == kind
