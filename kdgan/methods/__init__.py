@@ -28,9 +28,9 @@
 | robust.py | `robust_ce`, `trades`, `ard`, `rslad`: students that hold against small changes of their images |
 | stealing.py | `copy`: a student of a black box that gives probabilities or classes alone |
 
-taught.py makes a move of parts, and says what follows from the kind of the label; `combine`, here, makes one of several parts by
-their names. layers.py makes the parts that compare features; published.py has λ's. A method from outside the package is named by
-its dotted path; nothing here needs to know of it.
+taught.py makes a move of parts, and says what follows from the kind of the label; `combine`, here, makes one of several
+parts by their names. layers.py makes the parts that compare features; published.py has λ's. A method from outside the
+package is named by its dotted path; nothing here needs to know of it.
 """
 
 import difflib
@@ -62,7 +62,7 @@ from kdgan.methods.several import adversarial_features, meal, several
 from kdgan.methods.stealing import copy
 from kdgan.methods.style import style
 from kdgan.methods.supervised import supervised
-from kdgan.methods.taught import Part, taught
+from kdgan.methods.taught import Part, method_of
 from kdgan.methods.together import joint, mutual
 from kdgan.methods.transfer import both_tasks
 from kdgan.methods.vae import vae, vae_distill
@@ -191,7 +191,7 @@ def combine(
     """
     if isinstance(parts, str) or not parts:
         raise ValueError(f"method.parts = {parts!r}: names of methods, or dict(name=..., arguments), are accepted")
-    return taught(*map(_part, parts), labels=labels, unlabelled=unlabelled, label_kind=label_kind)
+    return method_of(*map(_part, parts), labels=labels, unlabelled=unlabelled, label_kind=label_kind)
 
 
 BY_NAME["combine"] = combine

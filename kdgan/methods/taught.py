@@ -185,7 +185,7 @@ class Part:
     of_labelled: bool = False
 
 
-def taught(*parts: Part, labels: bool = True, unlabelled: bool = False, label_kind: str = "class") -> Method:
+def method_of(*parts: Part, labels: bool = True, unlabelled: bool = False, label_kind: str = "class") -> Method:
     """One move of the student, and of the players that learn with it: `ce` on the labels, then the terms of each part.
 
     Args:
@@ -226,16 +226,16 @@ def taught(*parts: Part, labels: bool = True, unlabelled: bool = False, label_ki
 
 
 def as_method(part: Callable[..., Part]) -> Callable[..., Method]:
-    """The method that a way of teaching is alone: its own arguments, and those of `taught`.
+    """The method that a way of teaching is alone: its own arguments, and those of `method_of`.
 
     The way of teaching itself stays at hand as the attribute `part`.
     """
 
     @functools.wraps(part)
     def method(*, labels=True, unlabelled=False, label_kind="class", **arguments):
-        return taught(part(**arguments), labels=labels, unlabelled=unlabelled, label_kind=label_kind)
+        return method_of(part(**arguments), labels=labels, unlabelled=unlabelled, label_kind=label_kind)
 
-    common = inspect.signature(taught).parameters
+    common = inspect.signature(method_of).parameters
     added = [common[name] for name in ("labels", "unlabelled", "label_kind")]
     signature = inspect.signature(part)
     method.__signature__ = signature.replace(  # type: ignore[attr-defined]
