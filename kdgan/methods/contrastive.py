@@ -28,7 +28,8 @@ def crd(
     The player `memory_bank` moves with the student: two linear layers, and an embedding of every training example by each
     player, which it finds by `batch["index"]`; τ 0.07, momentum and width are its own. Published λ 0.8, beside 1 of `ce`
     (and of `kd`, in `combine`). Negatives are drawn from all examples but the one itself; RepDistiller's "exact" mode,
-    which is its default, leaves out those of its class, too. On several devices each draws for its share.
+    which is its default, leaves out those of its class, too. Of a split of which a part alone has labels, rows of the others
+    keep their random start and stand among the negatives. On several devices each draws for its share.
 
     Args:
       feature: module path of the student's feature; maps are averaged over pixels.
