@@ -89,7 +89,7 @@ def shrunk(name, arguments=""):
             if "steps" in arm:
                 arm.steps = 2
     for player in config.players.values():
-        if name not in ("quickstart", *OF_IMAGES) and str(player.get("model", "")).startswith(SLOW):
+        if name not in ("quickstart", "zoo", *OF_IMAGES) and str(player.get("model", "")).startswith(SLOW):
             player.model, player.model_args = "mlp", dict(hidden=(4,))
         if "image_size" in player.get("model_args", {}):
             player.model_args.image_size = 8

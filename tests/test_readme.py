@@ -130,6 +130,7 @@ def test_every_config_is_listed():
         "kdgan_search",
         "quickstart_search",
         "sets",
+        "zoo_rows",
     }
     text = (ROOT / "configs" / "README.md").read_text()
     assert configs == set(re.findall(r"^\| \[\w+\]\((\w+)\.py\)", text, flags=re.M))

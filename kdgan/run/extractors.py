@@ -178,7 +178,9 @@ def from_checkpoint(run: Run, inputs: Inputs) -> tuple[nn.Module, Source]:
     if spec.player not in run.players:
         raise ConfigError(f"{WHERE}.player = {spec.player!r}: players are {', '.join(run.players)}")
     _check_inputs(spec.player, tuple(run.players[spec.player].inputs) or inputs.train.inputs)
-    module = build_module(spec.player, run.players[spec.player], inputs.config, sizes_of(inputs, inputs.train.inputs))
+    module = build_module(
+        spec.player, run.players[spec.player], inputs.config, sizes_of(inputs.fields, inputs.train.inputs)
+    )
     image = _image_of(inputs)
     try:
         shapes = variable_shapes(module, ((image,), {}))

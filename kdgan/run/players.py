@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from kdgan import models, parallel
-from kdgan.data.fields import LABEL, TARGETS, with_masks
+from kdgan.data.fields import LABEL, TARGETS, Field, with_masks
 from kdgan.models.heads import SelectClasses
 from kdgan.models.probabilities import LogProbabilities
 from kdgan.models.quantised import quantised
@@ -31,20 +31,20 @@ def build_modules(run: Run, arm: Arm, inputs: Inputs, *, synchronised: bool) -> 
     modules = {}
     for name, player in arm.players.items():
         given = tuple(player.inputs) or inputs.train.inputs
-        modules[name] = build_module(name, player, inputs.config, sizes_of(inputs, given), axis_name, run.models)
+        sizes = sizes_of(inputs.fields, given)
+        if inputs.has_training:  # for what remembers something of each
+            sizes["examples"] = len(inputs.train)
+        modules[name] = build_module(name, player, inputs.config, sizes, axis_name, run.models)
         _check_vocabulary(name, player, given, inputs)
     return modules
 
 
-def sizes_of(inputs: Inputs, given: Sequence[str]) -> dict[str, int]:
-    """Fields of a module that follow from the data: its outputs, the tokens in what it is given, training examples."""
-    fields = inputs.fields
+def sizes_of(fields: Mapping[str, Field], given: Sequence[str]) -> dict[str, int]:
+    """Fields of a module that follow from the data: how many outputs, and how many tokens there are in what it is given."""
     label = fields.get(LABEL)
     outputs = 0 if label is None else math.prod(label.shape) if label.kind == "number" else label.size  # type: ignore
     read = [fields[name].size for name in (*given, TARGETS[1]) if name in fields and fields[name].kind == "tokens"]
     sizes = {"num_classes": outputs, "vocabulary": max(read, default=0)}
-    if inputs.has_training:
-        sizes["examples"] = len(inputs.train)
     return {name: size for name, size in sizes.items() if size}
 
 

@@ -136,7 +136,7 @@ def about_player(program: Program, name: str, inputs: Inputs) -> dict[str, Any]:
         "evaluators": [one.name for one in several],
         "trained": name in program.method.trained,
         "inputs": list(program.inputs_of(name)),
-        "sizes": sizes_of(inputs, program.inputs_of(name)),
+        "sizes": sizes_of(inputs.fields, program.inputs_of(name)),
         **({"any_size": True} if _takes_any_size(program, inputs) else {}),
         **({"gives": IMAGES} if drawn is None and _gives_images(program, name, several) else {}),
         **({} if drawn is None else {"draws": dict(drawn)}),

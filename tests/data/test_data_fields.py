@@ -245,7 +245,7 @@ NAN[[3, 4], 2], INF[5, 0], HUGE[1, 1] = np.nan, -np.inf, 1e300
         ({"image": np.zeros((2, 3, 32, 32), np.uint8)}, {}, r"looks like channels first.*: image\.transpose\(0, 2, 3, 1\)"),
         ({"image": IMAGE}, {"kinds": {"imge": "image"}}, "kinds: the data have no field 'imge': there are image"),
         ({"image": IMAGE}, {"kinds": {"image": "picture"}}, r"kinds\['image'\] = 'picture': accepted are image, vector"),
-        ({"key": IMAGE}, {}, "a field of 'arrays' is called 'key'; names are strings, and all, cached, index, key"),
+        ({"key": IMAGE}, {}, "a field of 'arrays' is called 'key'; names are strings, and all, cached, cached_features"),
         ({}, {}, "data set 'arrays' has no fields"),
         ({"wave": [[1.0], [1.0, 2.0]]}, {}, r"examples of several shapes, \(1,\) and \(2,\); .* pad others to one"),
         ({"wave": [[1.0], 2.0]}, {}, "examples 0 and 1 have 1 and 0 dimensions"),

@@ -48,9 +48,9 @@ def extended(first, tmp_path_factory):
     made = []
     advance = population.Population.advance
 
-    def watched(self, *args):
+    def watched(self, *args, **kwargs):
         before = self.step
-        result = advance(self, *args)
+        result = advance(self, *args, **kwargs)
         made.extend((self.program.arms, member, step) for member in self.members for step in range(before, self.step))
         return result
 

@@ -288,9 +288,9 @@ def test_a_stop_while_a_stage_s_second_program_trains_loses_no_line_of_the_first
     told = []
     advance = train.Population.advance
 
-    def telling(population, *args):
+    def telling(population, *args, **kwargs):
         told.extend(["now"] * ("kd" in population.program.arms))
-        return advance(population, *args)
+        return advance(population, *args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(train.Population, "advance", telling)
