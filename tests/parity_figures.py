@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 
 
-def load(shared_data_dir, name):
-    """(inputs and parameters, float64 figures, variants to follow) of one loss; skips where there are none."""
+def read(shared_data_dir, name):
+    """All arrays of the published figures of one loss; skips where there are none."""
     path = shared_data_dir.parent / "parity" / f"{name}.npz"
     if not path.is_file():
         pytest.skip(f"there are no published figures, parity/{name}.npz, beside the data sets")
     with np.load(path) as file:
-        figures = {key: np.asarray(value) for key, value in file.items()}
-    variants = json.loads(path.with_suffix(".json").read_text())["variants"]
+        return {key: np.asarray(value) for key, value in file.items()}
+
+
+def load(shared_data_dir, name):
+    """(inputs and parameters, float64 figures, variants to follow) of one loss; skips where there are none."""
+    figures = read(shared_data_dir, name)
+    variants = json.loads((shared_data_dir.parent / "parity" / f"{name}.json").read_text())["variants"]
     given = {
         key: jnp.asarray(value, jnp.float32 if value.dtype.kind == "f" else jnp.int32)
         for key, value in figures.items()

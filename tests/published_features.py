@@ -7,7 +7,8 @@ ours, so that its gradients are PyTorch's, too.
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
+
+import parity_figures
 
 
 def nhwc(x):
@@ -39,11 +40,8 @@ def maps(z, *names):
 
 
 def figures(shared_data_dir, name):
-    path = shared_data_dir.parent / "parity" / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip(f"there are no published figures, parity/{name}.npz, beside the data sets")
-    with np.load(path) as file:
-        return {key: value for key, value in file.items() if value.dtype.kind == "f"}
+    """The floating-point arrays of `parity_figures.read`."""
+    return {key: value for key, value in parity_figures.read(shared_data_dir, name).items() if value.dtype.kind == "f"}
 
 
 def check(z, variant, loss, *, value_rtol, gradient_rtol, without=()):

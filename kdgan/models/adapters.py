@@ -42,11 +42,7 @@ class Adapter(nn.Module):
         adapted = {}
         for mine, theirs in feature_pairs(self, self.pairs, student, teacher):
             x, target = student[mine], teacher[theirs]
-            if x.ndim not in (2, 4) or x.ndim != target.ndim or x.shape[0] != target.shape[0]:
-                raise ValueError(
-                    f"Adapter got the student's {mine!r} of shape {x.shape} for the teacher's {theirs!r} of shape"
-                    f" {target.shape}; it accepts [b, h, w, c] for [b, h', w', c'] or [b, d] for [b, d']"
-                )
+            check_ranks(self, mine, x, theirs, target)
             if x.shape[1:-1] != target.shape[1:-1]:
                 x = jax.image.resize(x, (*target.shape[:-1], x.shape[-1]), "bilinear")
             # On the last axis a dense layer is the 1×1 convolution. A path's "/" would nest the parameters.
@@ -68,6 +64,15 @@ def checked_pairs(module: nn.Module, pairs: Sequence[Sequence[str]]) -> tuple[tu
             " the teacher once"
         )
     return given
+
+
+def check_ranks(module: nn.Module, mine: str, x: Array, theirs: str, target: Array) -> None:
+    """Raises ValueError for features of a pair that are no two maps or two vectors of one batch."""
+    if x.ndim not in (2, 4) or x.ndim != target.ndim or x.shape[0] != target.shape[0]:
+        raise ValueError(
+            f"{type(module).__name__} got the student's {mine!r} of shape {x.shape} for the teacher's {theirs!r} of shape"
+            f" {target.shape}; it accepts [b, h, w, c] for [b, h', w', c'] or [b, d] for [b, d']"
+        )
 
 
 def feature_pairs(

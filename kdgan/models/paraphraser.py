@@ -126,8 +126,7 @@ class Translator(nn.Module):
           train: whether batch norm takes the statistics of the batch.
 
         Raises:
-          ValueError: the pairs cannot be told or name a path that is missing, features that are no maps of one batch,
-              or the
+          ValueError: the pairs cannot be told or name a path that is missing, features are no maps of one batch, or the
             student's sides are smaller.
         """
         translated = {}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from flax import linen as nn
 from jax import Array
 
-from kdgan.models.adapters import checked_pairs, feature_pairs
+from kdgan.models.adapters import check_ranks, checked_pairs, feature_pairs
 from kdgan.models.layers import batch_norm
 from kdgan.models.transposed import TransposedConv
 
@@ -47,18 +47,13 @@ class Regressor(nn.Module):
           train: whether batch norm takes the statistics of the batch.
 
         Raises:
-          ValueError: the pairs cannot be told or name a path that is missing, or ranks or batch sizes differ in a pair,
-              or
-            the student's sides are smaller and not half of the teacher's.
+          ValueError: the pairs cannot be told or name a path that is missing, ranks or batch sizes differ in a pair, or the
+            student's sides are smaller and not half of the teacher's.
         """
         adapted = {}
         for mine, theirs in feature_pairs(self, self.pairs, student, teacher):
             x, target = student[mine], teacher[theirs]
-            if x.ndim not in (2, 4) or x.ndim != target.ndim or x.shape[0] != target.shape[0]:
-                raise ValueError(
-                    f"Regressor got the student's {mine!r} of shape {x.shape} for the teacher's {theirs!r} of shape"
-                    f" {target.shape}; it accepts [b, h, w, c] for [b, h', w', c'] or [b, d] for [b, d']"
-                )
+            check_ranks(self, mine, x, theirs, target)
             name = theirs.replace("/", "-")  # a path's "/" would nest the parameters
             y = self._layer(x.shape[1:-1], target.shape[1:], f"{name}-conv")(x)
             y = batch_norm(train=train, axis_name=self.axis_name, name=f"{name}-bn")(y)

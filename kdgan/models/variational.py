@@ -7,7 +7,7 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from kdgan.models.adapters import checked_pairs, feature_pairs
+from kdgan.models.adapters import check_ranks, checked_pairs, feature_pairs
 from kdgan.resampling import adaptive_average, smaller
 
 EPSILON = 1e-5  # beside the variance
@@ -53,11 +53,7 @@ class Variational(nn.Module):
         start = nn.initializers.constant(float(np.log(np.expm1(self.variance - EPSILON))))
         for mine, theirs in feature_pairs(self, self.pairs, student, teacher):
             x, target = student[mine], teacher[theirs]
-            if x.ndim not in (2, 4) or x.ndim != target.ndim or x.shape[0] != target.shape[0]:
-                raise ValueError(
-                    f"Variational got the student's {mine!r} of shape {x.shape} for the teacher's {theirs!r} of shape"
-                    f" {target.shape}; it accepts [b, h, w, c] for [b, h', w', c'] or [b, d] for [b, d']"
-                )
+            check_ranks(self, mine, x, theirs, target)
             if x.ndim == 4 and x.shape[1:3] != (sides := smaller(x, target)):
                 x = adaptive_average(x, sides)
             name, width = theirs.replace("/", "-"), target.shape[-1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+import parity_figures
 from kdgan.batch_statistics import LayerStatistics, blended, with_batch_statistics
 from kdgan.losses import data_free, features, images
 
@@ -218,12 +219,9 @@ PARITY = {"dafl": of_dafl, "dfad": of_dfad, "zskt": of_zskt, "deepinversion": of
 @pytest.mark.shared
 @pytest.mark.parametrize("name", PARITY)
 def test_values_and_gradients_are_those_of_published_code(name, shared_data_dir):
-    path = shared_data_dir.parent / "parity" / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip(f"there are no published figures, parity/{name}.npz, beside the data sets")
-    with np.load(path) as file:
-        z = {key: np.asarray(value, np.float32) for key, value in file.items() if value.dtype.kind == "f"}
-        wanted = {key: np.float64(file[key]) for key in file.files if key.startswith(("value64", "grad64"))}
+    figures = parity_figures.read(shared_data_dir, name)
+    z = {key: np.asarray(value, np.float32) for key, value in figures.items() if value.dtype.kind == "f"}
+    wanted = {key: np.float64(value) for key, value in figures.items() if key.startswith(("value64", "grad64"))}
     for variant, (loss, inputs) in PARITY[name](z).items():
         given = [jnp.asarray(nhwc(z[f"in.{key}"])) for key in inputs]
         of = lambda *args, loss=loss: jnp.mean(loss(*args))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from blocks_by_hand import draw, filled, normalise
 from kdgan.models import ImageNetResNet, MobileNetV2, ShuffleNetV1, ShuffleNetV2, build
 from kdgan.models.imagenet_resnet import Bottleneck
 from kdgan.models.layers import conv1x1, conv3x3, torch_uniform
@@ -19,27 +20,6 @@ TINY = {
     "shufflenet_v2": ShuffleNetV2((4, 8), (2, 1), stem=3, last=5, num_classes=4),
     "bottleneck": ImageNetResNet((1, 2), (2, 3), stem=4, num_classes=4),
 }
-
-
-def draw(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-def filled(module, x, seed=5):
-    """Variables drawn by numpy: kernels by He, scales and biases away from 1 and 0, running averages as initialised."""
-    rng = np.random.default_rng(seed)
-
-    def fill(path, leaf):
-        names = [part.key for part in path]
-        if names[-1] == "kernel":
-            values = rng.normal(size=leaf.shape) * (2 / np.prod(leaf.shape[:-1])) ** 0.5
-        elif names[0] == "batch_stats":
-            values = np.full(leaf.shape, float(names[-1] == "var"))
-        else:
-            values = rng.uniform(0.2, 0.7, leaf.shape) + (names[-1] == "scale")
-        return jnp.asarray(values, leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(module.init, jax.random.key(0), x))
 
 
 def conv(x, layer, stride=1):
@@ -61,12 +41,6 @@ def conv(x, layer, stride=1):
         ],
         axis=-1,
     )
-
-
-def normalise(x, layer):
-    """Batch norm by the batch's own statistics (biased variance), in float64."""
-    mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
-    return (x - mean) / np.sqrt(variance + 1e-5) * np.float64(layer["scale"]) + np.float64(layer["bias"])
 
 
 def relu(x):
