@@ -10,13 +10,13 @@ records every trial with its accuracy and negative log-likelihood on the validat
 import json
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdgan.methods.published import PUBLISHED
 
 FILE = pathlib.Path(__file__).parent.parent / "results" / "zoo_search.json"
-FACTORS = (0.1, 0.3, 1.0, 3.0)  # of a method's λ's beside `ce`: four trials for each
+FACTORS = (0.1, 0.3, 1.0, 3.0)  # of a method's λ's beside `ce`, or of an argument (`SCALED`): four trials for each
 STAGES = ("stage1", "stage2", "stage3")
 # Before the last relu of a stage, of the student's one block and the teacher's two; the teacher's batch norms there.
 SUMS = tuple((f"{stage}/block1/sum", f"{stage}/block2/sum") for stage in STAGES)
@@ -25,7 +25,7 @@ NORMS = tuple(f"{stage}/block2/bn2" for stage in STAGES)
 # Row -> method. Those of features take layers of three stages; one layer is that of the published comparison.
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "scratch": dict(name="supervised"),
-    "smoothing": dict(name="supervised", label_smoothing=0.1),
+    "smoothing": dict(name="supervised"),
     "kd": dict(name="kd", temperature=4.0),
     "kd_standardised": dict(name="kd", temperature=2.0, standardised=True),
     "mimic": dict(name="mimic"),
@@ -34,7 +34,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "mlkd": dict(name="mlkd"),
     "ctkd": dict(name="ctkd", reversal=dict(kind="cosine", start=0.0, end=1.0)),
     "tfkd": dict(name="tfkd"),
-    "pskd": dict(name="pskd", alpha=dict(kind="linear", start=0.0, end=0.8)),
+    "pskd": dict(name="pskd"),
     "cskd": dict(name="cskd"),
     "byot": dict(name="byot"),
     "mean_teacher": dict(name="mean_teacher"),
@@ -70,6 +70,12 @@ OWN: Mapping[str, Mapping[str, float]] = {
     "contrastive": dict(ce=1.0, contrastive=1.0),
 }
 
+# Row -> the argument that a trial's factor scales, what makes it, in place of λ's: these rows have one term, or none to weigh.
+SCALED: Mapping[str, tuple[str, Callable[[float], Any]]] = {
+    "smoothing": ("label_smoothing", lambda factor: 0.1 * factor),
+    "pskd": ("alpha", lambda factor: dict(kind="linear", start=0.0, end=min(1.0, 0.8 * factor))),
+}
+
 # Row -> players that learn or remember beside the student, or are given to it.
 BESIDE: Mapping[str, Mapping[str, Any]] = {
     "ctkd": dict(temperature=dict(model="temperature")),
@@ -89,8 +95,21 @@ BESIDE: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def method(row: str, factor: float = 1.0) -> dict[str, Any]:
+    """The method of a row, with an argument scaled where the row has one that is."""
+    scaled = {name: made(factor) for name, made in [SCALED[row]]} if row in SCALED else {}
+    return {**METHODS[row], **scaled}
+
+
+def trials(row: str) -> tuple[float, ...]:
+    """The factors that are tried: of `scratch` the one, as it has nothing to scale."""
+    return (1.0,) if row == "scratch" else FACTORS
+
+
 def lambdas(row: str, factor: float = 1.0) -> dict[str, float]:
     """The student's λ's of a row, those beside `ce` times a factor."""
+    if row in SCALED:
+        factor = 1.0
     name = METHODS[row]["name"]
     published = OWN[row] if row in OWN else PUBLISHED[name]["student"]
     return {term: value if term == "ce" else factor * value for term, value in published.items()}
@@ -113,7 +132,7 @@ def judged(workdir: str | pathlib.Path) -> dict[str, list[dict[str, float]]]:
     arms = summary["stages"]["distill"]["arms"]
     recorded: dict[str, list[dict[str, float]]] = {}
     for row in METHODS:
-        for factor in FACTORS:
+        for factor in trials(row):
             arm = arms.get(trial_name(row, factor))
             if arm is not None:
                 measures = arm["validation"]["student"]

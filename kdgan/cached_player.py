@@ -24,19 +24,28 @@ class CachedPlayer:
     Attributes:
       name: its role.
       module: its Flax module, for its fields.
-      params: none.
       model_state: none.
 
     Args:
       name: its role.
       module: its Flax module.
       known: arguments of a call -> what the batch holds, where they are the player's inputs in one part of it; else None.
+      params: its parameters, for a method that reads them; none where no method does.
+      note: told its name when they are read.
     """
 
-    def __init__(self, name: str, module: Any, known: Callable[[tuple], Known | None]):
-        self.name, self.module, self._known = name, module, known
-        self.params: dict[str, Any] = {}
+    def __init__(
+        self, name: str, module: Any, known: Callable[[tuple], Known | None], params: Mapping[str, Any] | None = None,
+        note: Callable[[str], Any] = lambda name: None,
+    ):  # fmt: skip
+        self.name, self.module, self._known, self._params, self._note = name, module, known, params or {}, note
         self.model_state: dict[str, Any] = {}
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Its parameters."""
+        self._note(self.name)
+        return self._params
 
     def __call__(self, *args, train: bool | None = None, features: Sequence[str] = (), **kwargs) -> Any:
         """Outputs on examples of the batch, or `(outputs, {path: feature})`, as it holds them.

@@ -5,7 +5,7 @@ A method is an ordered tuple of moves. A move says who moves and by which terms;
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -122,6 +122,7 @@ class Inspection:
       terms: leading player -> its terms, in order. λ's stand under the same names.
       norms: player -> the normalising layers that it runs in training mode, at each call.
       features: player -> module path -> shape of the feature, of those that it is asked for.
+      read: the players whose outputs the batch carries, and whose parameters are read all the same.
     """
 
     inputs: Mapping[str, tuple[tuple, Mapping]]
@@ -129,6 +130,7 @@ class Inspection:
     terms: Mapping[str, tuple[str, ...]]
     norms: Mapping[str, Sequence[Norm]] = dataclasses.field(default_factory=dict)
     features: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    read: Collection[str] = ()
 
 
 class _Unborn:
@@ -188,11 +190,13 @@ def _abstract(leaf):
 
 
 def inspect_method(
-    method: Method, modules: Mapping[str, nn.Module], batch: Batch, *, inputs: Names | None = None
-) -> Inspection:
+    method: Method, modules: Mapping[str, nn.Module], batch: Batch, *, inputs: Names | None = None,
+    params: Mapping[str, Tree] | None = None,
+) -> Inspection:  # fmt: skip
     """Trace every move's shapes on `batch` (arrays or `ShapeDtypeStruct`s), each player freshly initialised.
 
-    `inputs` are the fields that players are given: as in `make_train_step`.
+    `inputs` are the fields that players are given: as in `make_train_step`. `params` are shapes of the parameters of players
+    whose outputs the batch carries, for methods that read them.
 
     Raises:
       MissingPlayerError: a move asks for, or names, a player that `modules` lacks.
@@ -213,13 +217,15 @@ def inspect_method(
     norms: dict[str, list[Norm]] = {name: [] for name in modules}
     features: dict[str, dict[str, Any]] = {}
 
-    def run(batch):
+    read: dict[str, None] = {}
+
+    def run(batch, params):
         given, trained = PlayerInputs(batch, inputs), method.trained
         unborn = {
             name: _Unborn(name, module, given.given, called, outputs, norms[name], features, train=name in trained)
             for name, module in modules.items()
         }
-        cached = cached_players(given, modules, trained)
+        cached = cached_players(given, modules, trained, params, read.setdefault)
         players = Players({**unborn, **cached}, jnp.zeros((), jnp.int32))
         for move in method.moves:
             found = move.terms(players, given.batch, jax.random.key(0))
@@ -233,8 +239,8 @@ def inspect_method(
             terms.setdefault(move.lead, {}).update(dict.fromkeys(found))
         return 0.0
 
-    jax.eval_shape(run, dict(batch))
-    return Inspection(called, outputs, {lead: tuple(names) for lead, names in terms.items()}, norms, features)
+    jax.eval_shape(run, dict(batch), dict(params or {}))
+    return Inspection(called, outputs, {lead: tuple(names) for lead, names in terms.items()}, norms, features, tuple(read))
 
 
 def check_lambdas(terms: Mapping[str, Sequence[str]], lambdas: Mapping[str, Mapping[str, Any]], trained) -> None:

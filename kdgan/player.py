@@ -176,9 +176,10 @@ def _of_example(value: Any) -> tuple[Any, ...]:
 
 
 def cached_players(
-    inputs: PlayerInputs, modules: Mapping[str, Any], trained: Collection[str]
-) -> dict[str, CachedPlayer]:
-    """The players whose outputs a batch carries.
+    inputs: PlayerInputs, modules: Mapping[str, Any], trained: Collection[str], params: Mapping[str, Any],
+    note: Callable[[str], Any] = lambda name: None,
+) -> dict[str, CachedPlayer]:  # fmt: skip
+    """The players whose outputs a batch carries; `note` is told of which of them parameters are read.
 
     Raises:
       ValueError: one of them is trained, so that its outputs change; or inputs are of a player that there is none of.
@@ -191,7 +192,10 @@ def cached_players(
     changing = [name for name in names if name in trained]
     if changing:
         raise ValueError(f"{changing[0]} is trained by this method; only the outputs of a frozen player can be cached")
-    return {name: CachedPlayer(name, modules.get(name), functools.partial(inputs.known, name)) for name in names}
+    return {
+        name: CachedPlayer(name, modules.get(name), functools.partial(inputs.known, name), params.get(name), note)
+        for name in names
+    }
 
 
 class MissingPlayerError(AttributeError):

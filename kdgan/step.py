@@ -105,7 +105,7 @@ def make_train_step(
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         lambdas, metrics = scheduled(state.lambdas, schedules, state.step)
         given = PlayerInputs(batch, inputs)
-        cached = cached_players(given, modules, trained)
+        cached = cached_players(given, modules, trained, state.params)
         start = state
         for i, move in enumerate(method.moves):
             for repeat in range(move.repeats):

@@ -122,6 +122,25 @@ def test_a_feature_that_is_not_cached_is_refused_with_those_that_are(paths):
     assert "\n" not in str(error.value)
 
 
+def test_parameters_of_a_cached_player_are_given_where_a_method_reads_them():
+    """By tracing it is found who reads; the step's state then holds them."""
+
+    def terms(players, batch, key):
+        difference = (players.student(batch["image"]) - players.teacher(batch["image"])) ** 2
+        return {"t": players.teacher.params["head"]["kernel"].sum() ** 2 * difference.mean(-1)}
+
+    method = Method(Move("student", terms))
+    state = small.make_state(method, MODULES)
+    batch = with_outputs(small.batch(), state)
+    params = {"teacher": state.params["teacher"], "unread": {}}
+    assert game.inspect_method(method, MODULES, batch, params=params).read == ("teacher",)
+    assert game.inspect_method(methods.build("kd"), MODULES, batch, params=params).read == ()
+    step = make_train_step(method, MODULES, {"student": small.optax.sgd(0.1)})
+    running, cached = (step(state, given)[1]["student/t"] for given in (small.batch(), batch))
+    assert running > 0
+    np.testing.assert_allclose(cached, running, rtol=1e-5)
+
+
 def test_the_outputs_of_a_trained_player_cannot_be_cached():
     terms = lambda players, batch, key: {"t": players.teacher(batch["image"]).mean()}
     refusal(terms, small.batch(), "teacher is trained by this method", trained="teacher")

@@ -30,10 +30,11 @@ DTYPES: Mapping[str, np.dtype] = {
 IMAGE, LABEL = "image", "label"
 TARGET, AGAIN = "target", "again"  # the clean image of a degraded one; the same with another noise, in a batch
 TARGETS = (LABEL, TARGET)  # fields that a player is to find, and is not given
-INDEX = "index"  # each example's place in the training split, in a batch
+INDEX = "index"  # each example's place in the training split; in a prepared batch its number among those drawn from
+ORDINAL = "ordinal"  # that number, in a batch on the host
 # What stands in a batch beside its fields.
 RESERVED = (
-    "all", "cached", "cached_features", INDEX, "key", "mask", "noise", "pixels", "position", "unlabelled", "drawn",
+    "all", "cached", "cached_features", INDEX, "key", "mask", "noise", "ordinal", "pixels", "position", "unlabelled", "drawn",
 )  # fmt: skip
 _MASK = "_mask"
 

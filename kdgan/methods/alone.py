@@ -69,7 +69,7 @@ def pskd(*, alpha: Value | None = None, examples: int | None = None) -> Part:
 
     Args:
       alpha: α in [0, 1], a number or a schedule: dict(kind="linear", start=0.0, end=0.8) is published.
-      examples: of the training split; the data's where a run is asked for.
+      examples: that batches are drawn from; the data's where a run is asked for.
 
     Raises:
       ValueError: no α, or one out of its range; while shapes are traced, mixed labels, or a memory of another size.

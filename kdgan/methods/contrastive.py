@@ -28,32 +28,34 @@ def crd(
     The player `memory_bank` moves with the student: two linear layers, and an embedding of every training example by each
     player, which it finds by `batch["index"]`; τ 0.07, momentum and width are its own. Published λ 0.8, beside 1 of `ce`
     (and of `kd`, in `combine`). Negatives are drawn from all examples but the one itself; RepDistiller's "exact" mode,
-    which is its default, leaves out those of its class, too. Of a split of which a part alone has labels, rows of the others
-    keep their random start and stand among the negatives. On several devices each draws for its share.
+    which is its default, leaves out those of its class, too. With `unlabelled` those examples are compared as well; without
+    it, in a run that has some, their rows keep their random start and stand among the negatives. On several devices each
+    draws for its share.
 
     Args:
       feature: module path of the student's feature; maps are averaged over pixels.
       teacher_feature: of the teacher's; None: the same path.
       negatives: rows that an example is compared with, beside its own.
-      examples: of the training split; the data's where a run is asked for.
+      examples: that batches are drawn from; the data's where a run is asked for.
 
     Raises:
-      ValueError: no negatives; while shapes are traced, a bank of another size than the training split.
+      ValueError: no negatives; while shapes are traced, a bank for another number of examples.
     """
     whole_number.check("method.negatives", negatives, unit="rows")
     theirs = teacher_feature or feature
 
     def terms(seen: Seen) -> Terms:
-        bank, index = seen.players.memory_bank, seen.batch["index"]
+        bank = seen.players.memory_bank
+        index = (seen.batch if len(seen.image) == len(seen.batch["image"]) else seen.batch["all"])["index"]
         held = held_by(bank, examples)
         if held < 2:
             raise ValueError(f"players.memory_bank.model_args.examples = {held}: 2 or more are accepted")
         rows = negatives_of(seen.key, index, negatives, held)
         s, t = pooled(seen.features[feature]), pooled(seen.targets[theirs])
-        return {"crd": bank(s[: len(index)], t[: len(index)], index, rows)}
+        return {"crd": bank(s, t, index, rows)}
 
     return Part(
-        "crd", terms, features=(feature,), targets=(theirs,), movers=("memory_bank",), of_labelled=True,
+        "crd", terms, features=(feature,), targets=(theirs,), movers=("memory_bank",),
         details={"crd": f"{negatives} negatives"},
     )  # fmt: skip
 

@@ -12,15 +12,15 @@ def held_by(player: Any, examples: int | None) -> int:
 
     Args:
       player: of the move.
-      examples: of the training split; None: it is not known.
+      examples: that batches are drawn from; None: it is not known.
 
     Raises:
-      ValueError: another number than that of the training split.
+      ValueError: another number than batches are drawn from.
     """
     held = innermost(player.module).examples
     if examples is not None and held != examples:
         raise ValueError(
-            f"players.{player.name}.model_args.examples = {held}: the training split has {examples}, which is accepted"
+            f"players.{player.name}.model_args.examples = {held}: batches are drawn from {examples}, which is accepted"
         )
     return held
 

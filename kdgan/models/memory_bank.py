@@ -34,7 +34,7 @@ class MemoryBank(nn.Module):
     student's, and `begun` int32, whether these are set.
 
     Attributes:
-      examples: n, of the training split.
+      examples: n, that batches are drawn from.
       features: d.
       temperature: τ.
       momentum: the share of the old row in the new.

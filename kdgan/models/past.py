@@ -20,7 +20,7 @@ class Past(nn.Module):
     Variable `memory`: `probabilities` float32 [n, k], zeros where an example was never seen.
 
     Attributes:
-      examples: n, of the training split.
+      examples: n, that batches are drawn from.
       axis_name: of the devices over which a batch is split: each writes the rows of all of them.
     """
 

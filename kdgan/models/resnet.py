@@ -101,6 +101,7 @@ class ResNet(nn.Module):
       features: channels of each stage.
       num_classes: k.
       axis_name: the `pmap` axis over which batch statistics are averaged while training; None keeps them per device.
+      stem_stride: of the first convolution; 2 halves the image before the first stage, a quarter of the operations.
       shortcut: where a block changes the image's size or the channels: "B", a projection with batch norm; "A", every
         second pixel with zeros for the new channels, without parameters (the widths must then not fall).
 
@@ -114,9 +115,10 @@ class ResNet(nn.Module):
     num_classes: int = 10
     axis_name: str | None = None
     shortcut: str = "B"
+    stem_stride: int = 1
 
     def __post_init__(self):
-        check_fields(self, positive=("stem", "features", "num_classes"))
+        check_fields(self, positive=("stem", "features", "num_classes", "stem_stride"))
         check_choice(self, "shortcut", ("A", "B"))
         if not self.features:
             raise ValueError("ResNet.features = (); it accepts one width per stage, e.g. (16, 32, 64)")
@@ -138,7 +140,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool = False) -> Float[Array, "b k"]:
         check_image(self, x)
-        x = conv3x3(self.stem, name="conv1")(x)
+        x = conv3x3(self.stem, self.stem_stride, name="conv1")(x)
         x = nn.relu(batch_norm(train=train, axis_name=self.axis_name, name="bn1")(x))
         x = Tap(name="stem")(x)
         blocks = (self.depth - 2) // (2 * len(self.features))

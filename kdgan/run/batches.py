@@ -2,10 +2,11 @@
 
 A batch on the host is `{"index": int32 [b]}`, each example's place in the training split, and where the set does not lie on
 the device its fields (`kdgan/data/fields.py`): `{"image": uint8 [b, h, w, c], "label": [b]}`. With each example go its
-`position` in the batch [b] and the step's random `key` [b, 2], so that they are split over devices as the examples are.
+`position` in the batch [b], the step's random `key` [b, 2], so that they are split over devices as the examples are, and its
+`ordinal` [b]: its number among the examples that the seed's batches are drawn from, the labelled ones first.
 Under "unlabelled" may stand a second batch, of all fields but the label. All of it is a function of (seed, stage, step):
 arms of one seed, one device or several, a run that went through or was resumed see the same augmented images. Fields that
-hold no images reach a step as they are, and so does `index`; where images are mixed it is that of the first of two.
+hold no images reach a step as they are. The step's `index` is the ordinal; where images are mixed, that of the first of two.
 
 Under "drawn" stands what else the host draws: where windows come first (`kdgan/data/windows.py`) their `origin` [b, 2];
 where images get noise (`kdgan/data/degrade.py`) the `words` [b, 2, 2] of that of the image, and of the batch's "again".
@@ -30,7 +31,7 @@ from kdgan import parallel
 from kdgan.data import alike, augment, degrade, stream, windows
 from kdgan.data.batches import gather, indices_of_step, normalise
 from kdgan.data.dataset import Dataset
-from kdgan.data.fields import AGAIN, IMAGE, INDEX, LABEL, TARGET
+from kdgan.data.fields import AGAIN, IMAGE, INDEX, LABEL, ORDINAL, TARGET
 from kdgan.data.views import KEY, in_turn, places
 from kdgan.data.windows import Windows
 from kdgan.player import CACHED, CACHED_FEATURES
@@ -78,7 +79,7 @@ def batches(
     main = make(*streams[0], stage=stage)
     if len(streams) == 1:
         return main
-    extra = make(*streams[1], stage=stage + UNLABELLED_STREAM)
+    extra = make(*streams[1], stage=stage + UNLABELLED_STREAM, before=len(streams[0][0]))
     return ({**batch, "unlabelled": _without_label(other)} for batch, other in zip(main, extra, strict=True))
 
 
@@ -101,7 +102,7 @@ def by_field(inputs: Inputs, spec: Mapping[str, Any]) -> dict[str, dict[str, Any
 
 
 def _one_stream(
-    inputs, rows, batch_size, *, seed, stage, start, steps, views, cached, cut, whole
+    inputs, rows, batch_size, *, seed, stage, start, steps, views, cached, cut, whole, before=0
 ) -> Iterator[HostBatch]:
     share = parallel.share_of_batch(batch_size)
     position = np.arange(batch_size, dtype=np.int32)[share]
@@ -137,7 +138,9 @@ def _one_stream(
         elif cached:
             outputs = _held(cached, place)
         outputs |= {"drawn": drawn} if drawn else {}
-        of_examples = {INDEX: np.asarray(index, np.int32), "position": np.asarray(place, np.int32)}
+        ordinal = before + np.searchsorted(rows, index)  # rows ascend
+        numbers = {INDEX: index, ORDINAL: ordinal, "position": place}
+        of_examples = {name: np.asarray(number, np.int32) for name, number in numbers.items()}
         yield {**batch, **of_examples, "key": np.broadcast_to(key, (len(position), 2)), **outputs}
 
 
@@ -240,8 +243,8 @@ def make_prepare(
         for draw, name in enumerate((IMAGE, AGAIN)[: words.shape[1]]):
             units[name] = degradation.noisy(words[:, draw], values[IMAGE], drawn.get("origin"))
         images = {name: augmented(name if name in parts else IMAGE, unit, raw) for name, unit in units.items()}
-        place = {INDEX: raw[INDEX]} if INDEX in raw else {}
-        return {**values, **images, **place}
+        number = {INDEX: raw[ORDINAL]} if ORDINAL in raw else {}
+        return {**values, **images, **number}
 
     def outputs(raw):
         held = {kind: raw[kind] for kind in (CACHED, CACHED_FEATURES) if kind in raw}
@@ -306,8 +309,8 @@ def example_batch(
         if inputs.degradation.is_random:
             drawn["words"] = np.zeros((size, min(inputs.forms or 2, 2), 2), np.uint32)
         examples |= {"drawn": drawn} if drawn else {}
-        places = {INDEX: np.zeros(size, np.int32), "position": np.zeros(size, np.int32)}
-        return {**examples, **places, "key": np.zeros((size, 2), np.uint32)}
+        numbers = {name: np.zeros(size, np.int32) for name in (INDEX, ORDINAL, "position")}
+        return {**examples, **numbers, "key": np.zeros((size, 2), np.uint32)}
 
     raw = host(batch_size)
     if extra := inputs.config.unlabelled_batch_size:

@@ -224,7 +224,7 @@ def _program(run: Run, stage: Stage, inputs: Inputs, arms: Sequence[Arm]) -> Pro
     program = dataclasses.replace(program, whole=bool(program.cached) and program.views is None)
     if program.whole:
         whole_outputs.check(program, inputs, where)
-    _check_cached(program, where)
+    program = dataclasses.replace(program, read=_check_cached(program, where))
     on_host.check(program, where)
     return program
 
@@ -280,8 +280,8 @@ def _views(arm: Arm, inputs: Inputs, where: str) -> int | None:
     return arm.views
 
 
-def _check_cached(program: Program, where: str) -> None:
-    """What is cached is an array, on images that come again."""
+def _check_cached(program: Program, where: str) -> tuple[str, ...]:
+    """What is cached is an array, on images that come again. The cached players whose parameters the method reads."""
     for name in program.cached:
         field = f"{where}.cached = {program.cached}"
         output = program.inspection.outputs[name]
@@ -293,10 +293,15 @@ def _check_cached(program: Program, where: str) -> None:
             if shape[:1] not in [(size,) for size in (*sizes, sum(sizes))]:
                 what = f"an array {shape}" if shape else "no array"
                 raise ConfigError(f"{field}: the feature {path!r} of {name} is {what}; arrays [b, ...] are accepted")
+    modules, of = program.local_modules, program.inspection.inputs
+    params = {name: variable_shapes(modules[name], of[name]).get("params", {}) for name in program.cached}
     try:
-        game.inspect_method(program.method, program.local_modules, program.step_example, inputs=program.inputs)
+        known = game.inspect_method(
+            program.method, modules, program.step_example, inputs=program.inputs, params=params
+        )
     except ValueError as error:
         raise ConfigError(f"{where}.cached = {program.cached}: {error}") from error
+    return tuple(known.read)
 
 
 def _check_norms(run: Run, arm: Arm, inputs: Inputs, where: str, norms: Mapping[str, Sequence[Norm]]) -> None:

@@ -106,7 +106,7 @@ def _step_cost(program: Program, compute: str, devices: int, *, gradients: bool 
         state, metrics = step(moving.join(frozen), batch)
         return metrics if gradients else state.split()[0]
 
-    state, _ = state_shapes(program).set_apart(program.cached)
+    state, _ = state_shapes(program).set_apart(program.unused)
     moving, frozen = state.split()
     share = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((leaf.shape[0] // devices, *leaf.shape[1:]), leaf.dtype),

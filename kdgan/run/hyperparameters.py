@@ -48,13 +48,13 @@ def schedule(spec: Mapping, steps: int) -> optax.Schedule:
 def of_data(inputs: Inputs) -> dict[str, Any]:
     """Arguments of methods that the data give: those of them that a method has, it is given.
 
-    `examples` is the number of those of the training split, of which `batch["index"]` names places; a stage without data has
-    none.
+    `examples` is the number of those that a seed's batches are drawn from, which `batch["index"]` counts; a stage without
+    data has none.
     """
     data, kind = inputs.config, kind_of(inputs.fields)
     said: dict[str, Any] = {"label_kind": kind, "normalisation": {"mean": data.mean, "std": data.std}}
     if inputs.has_training:
-        said["examples"] = len(inputs.train)
+        said["examples"] = inputs.examples
     if kind == "class" and "label" in inputs.fields:
         said["label_classes"] = restricted.present(inputs.fields["label"].size, data.classes, data.exemplars_of)
     return said

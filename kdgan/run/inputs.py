@@ -76,6 +76,12 @@ class Inputs:
         return self.fields[LABEL].names if LABEL in self.fields else ()
 
     @property
+    def examples(self) -> int:
+        """How many examples a seed's batches are drawn from; where seeds differ, the most."""
+        with_rest = bool(self.config.unlabelled_batch_size)
+        return max(len(part.train) + with_rest * len(part.unlabelled) for part in self.partitions.values())
+
+    @property
     def has_labels(self) -> bool:
         return self.train.has_labels
 

@@ -33,7 +33,7 @@ def build_modules(run: Run, arm: Arm, inputs: Inputs, *, synchronised: bool) -> 
         given = tuple(player.inputs) or inputs.train.inputs
         sizes = sizes_of(inputs.fields, given)
         if inputs.has_training:  # for what remembers something of each
-            sizes["examples"] = len(inputs.train)
+            sizes["examples"] = inputs.examples
         modules[name] = build_module(name, player, inputs.config, sizes, axis_name, run.models)
         _check_vocabulary(name, player, given, inputs)
     return modules

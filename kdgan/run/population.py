@@ -60,10 +60,9 @@ class Population:
         self.load(states)
 
     def load(self, states: Sequence[TrainState]) -> None:
-        """Put the members' states, in order, where the runner wants them; cached players stay on the host."""
-        apart = [state.set_apart(self.program.cached) for state in states]
-        states = [rest for rest, _ in apart]
-        self._cached = jax.device_get([players for _, players in apart])
+        """Put the members' states, in order, where the runner wants them; cached players stay on the host, unless their parameters are read."""
+        self._cached = jax.device_get([state.set_apart(self.program.cached)[1] for state in states])
+        states = [state.set_apart(self.program.unused)[0] for state in states]
         self.step = int(states[0].step)
         self.steps_per_call = steps_per_call(self._run, self._stage, self.program, self.step)
         self.runner = make_runner(self._run, self.program, self._inputs, self.steps_per_call)

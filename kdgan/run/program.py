@@ -53,6 +53,7 @@ class Program:
       beside: frozen players that the method does not call, and that are measured beside those that it does.
       cached: frozen players whose outputs, and features, are computed beforehand (`run/teacher_outputs.py`) and come with
         the batch.
+      read: those of them whose parameters the method reads.
     """
 
     stage: str
@@ -79,8 +80,14 @@ class Program:
     beside: tuple[str, ...] = ()
     windows_first: bool = False
     whole: bool = False
+    read: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The cached players of which a step needs no parameters."""
+        return tuple(name for name in self.cached if name not in self.read)
 
     @property
     def step_example(self) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def test_what_the_past_refuses():
         with pytest.raises(ValueError, match=f"method.alpha = {alpha}: a number in .0, 1. or a schedule"):
             methods.build("pskd", alpha=alpha)
     players = {**STUDENT, "memory_past": models.Past(9)}
-    with pytest.raises(ValueError, match=r"players.memory_past.model_args.examples = 9: the training split has 8"):
+    with pytest.raises(ValueError, match=r"players.memory_past.model_args.examples = 9: batches are drawn from 8"):
         terms("pskd", {**LABELLED, "index": np.arange(6, dtype=np.int32)}, players, alpha=0.5, examples=8)
 
 

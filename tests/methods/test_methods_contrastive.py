@@ -61,13 +61,22 @@ def test_crd_writes_the_rows_of_the_batch_alone_and_moves_the_student_and_its_la
     assert (np.abs(vectors).max(-1) > 0).tolist() == [True] * 4 + [False] * 2
 
 
+def test_crd_compares_unlabelled_examples_too_where_it_is_asked():
+    """The bank's rows of both are written, those of no other example."""
+    given = tables.batch(LABELS, unlabelled=2, index=INDEX)
+    given["unlabelled"]["index"] = np.array([1, 2], np.int32)
+    method = methods.build("crd", negatives=6, labels=False, unlabelled=True)
+    after, _, before = tables.stepped(method, BANKED, given)
+    old, new = (state.model_state["memory_bank"]["memory"]["student"] for state in (before, after))
+    assert np.flatnonzero(np.abs(new - old).max(-1)).tolist() == [0, 1, 2, 3, 5, 8]
+    assert (np.abs(after.params["student"]["vectors"] - before.params["student"]["vectors"]).max(-1) > 0).all()
+
+
 def test_what_crd_refuses():
-    with pytest.raises(ValueError, match=r"players.memory_bank.model_args.examples = 10: the training split has 7"):
+    with pytest.raises(ValueError, match=r"players.memory_bank.model_args.examples = 10: batches are drawn from 7"):
         tables.terms(methods.build("crd", examples=7), BANKED, INDEXED)
     with pytest.raises(ValueError, match=r"method.negatives = 0: rows, a whole number of at least 1"):
         methods.build("crd", negatives=0)
-    with pytest.raises(ValueError, match=r"method.unlabelled = True: crd learns from labelled examples alone"):
-        methods.build("crd", unlabelled=True)
     with pytest.raises(ValueError, match=r"method.examples = 7: the data say 10"):
         methods.build("crd", examples=7, of_data={"examples": 10})
 

@@ -1,4 +1,4 @@
-"""Each example's place in the training split, in the batches that methods see, and how many examples there are."""
+"""Each example's number among those that batches are drawn from, as methods see it, and how many these are."""
 
 import dataclasses
 import json
@@ -65,36 +65,43 @@ def draw(inputs, spec, views=None):
         ({"crop": {"size": 4, "fields": "image"}}, 2, True),
     ],
 )
-def test_an_example_is_found_by_its_place_however_its_batch_is_made(spec, views, ragged, on_device):
+def test_an_example_is_found_by_its_number_however_its_batch_is_made(spec, views, ragged, on_device):
     inputs = dataclasses.replace(load(ragged=ragged, unlabelled_batch_size=3), on_device=on_device)
-    seen = set()
+    partition = inputs.partitions[0]
+    assert (len(partition.train), len(partition.unlabelled), inputs.examples) == (16, N - 16, N)
+    order = np.concatenate([partition.train, partition.unlabelled])  # number -> place
+    seen, others = set(), set()
     for batch in draw(inputs, spec, views):
         for part, count in ((batch, BATCH), (batch["unlabelled"], 3)):
             assert part["index"].shape == (count,)
             assert part["index"].dtype == np.int32
-            np.testing.assert_array_equal(part["wave"], inputs.train.arrays["wave"][part["index"]])
-            np.testing.assert_array_equal(np.round(255 * part["image"].max((1, 2, 3))), part["index"])
+            place = order[part["index"]]
+            np.testing.assert_array_equal(part["wave"], inputs.train.arrays["wave"][place])
+            np.testing.assert_array_equal(np.round(255 * part["image"].max((1, 2, 3))), place)
         seen |= set(batch["index"].tolist())
-    assert seen <= set(inputs.partitions[0].train.tolist())
+        others |= set(batch["unlabelled"]["index"].tolist())
+    assert seen <= set(range(16))
+    assert others <= set(range(16, N))
     assert len(seen) == STEPS * BATCH  # of 16: none comes twice
     example = run_batches.example_batch(inputs, run_batches.make_prepare(inputs, spec), BATCH, spec)
     assert (example["index"].shape, example["index"].dtype) == ((BATCH,), np.int32)
     assert example["unlabelled"]["index"].shape == (3,)
 
 
-def test_of_two_images_that_are_mixed_it_is_the_place_of_the_first():
+def test_of_two_images_that_are_mixed_it_is_the_number_of_the_first():
     inputs = load()
     fields = {name: field for name, field in inputs.train.fields.items() if name != "wave"}
     arrays = {name: inputs.train.arrays[name] for name in fields}
     inputs = dataclasses.replace(inputs, train=data.from_fields({name: arrays[name] for name in fields}))
     for step, batch in enumerate(draw(inputs, {"mixup": {"alpha": 1.0}})):
-        places = inputs.partitions[0].train[indices_of_step(16, BATCH, seed=0, stage=0, step=step)]
-        np.testing.assert_array_equal(batch["index"], places)
+        numbers = indices_of_step(16, BATCH, seed=0, stage=0, step=step)
+        np.testing.assert_array_equal(batch["index"], numbers)
+        places = inputs.partitions[0].train[numbers]
         assert (batch["label"][np.arange(BATCH), places % 3] > 0).all()  # the first's class is among the two
 
 
 def placed(examples: int):
-    """A method whose terms tell the places of its examples, among so many."""
+    """A method whose terms tell the numbers of its examples, among so many."""
 
     def terms(players, batch, key):
         ce = cross_entropy(players.student(batch["image"]), batch["label"])
@@ -116,7 +123,7 @@ def config(**parallel):
 
 
 @pytest.mark.parametrize("way", [*WAYS, "streamed"])
-def test_a_method_sees_the_places_of_its_members_examples_in_every_way_of_running(way, tmp_path, monkeypatch):
+def test_a_method_sees_the_numbers_of_its_members_examples_in_every_way_of_running(way, tmp_path, monkeypatch):
     monkeypatch.setitem(methods.BY_NAME, "placed", placed)
     made = config(**WAYS.get(way, dict(memory_mb=0)))
     train.train(made, tmp_path)
@@ -126,11 +133,12 @@ def test_a_method_sees_the_places_of_its_members_examples_in_every_way_of_runnin
     assert len(rows) == 2 * 2 * 4  # seeds, arms, steps
     devices = WAYS.get(way, {}).get("devices", 1)
     for row in rows:
-        of = lambda rows, size, stage, row=row: rows[
-            indices_of_step(len(rows), size, seed=row["seed"], stage=stage, step=row["step"] - 1)
-        ]
+        of = lambda rows, size, stage, row=row: indices_of_step(
+            len(rows), size, seed=row["seed"], stage=stage, step=row["step"] - 1
+        )
         partition = inputs.partitions[row["seed"]]
-        labelled, extra = of(partition.train, 8, 1), of(partition.unlabelled, 4, 1 + run_batches.UNLABELLED_STREAM)
+        labelled = of(partition.train, 8, 1)
+        extra = len(partition.train) + of(partition.unlabelled, 4, 1 + run_batches.UNLABELLED_STREAM)
         np.testing.assert_allclose(row["student/place"], labelled.mean(), rtol=1e-6)
         np.testing.assert_allclose(row["student/others"] * devices, extra.sum(), rtol=1e-6)
         np.testing.assert_allclose(row["student/all"] * devices, labelled.sum() + extra.sum(), rtol=1e-6)
@@ -143,11 +151,11 @@ def test_a_method_is_told_how_many_examples_there_are_and_may_not_say_another_nu
     run = resolve(config())
     inputs = run_inputs.load(run)
     build.stage_programs(run, run.stages[1], inputs)
-    assert set(said) == {len(inputs.train)} == {1297}
+    assert set(said) == {inputs.examples} == {len(inputs.partitions[0].train) + len(inputs.partitions[0].unlabelled)}
     other = config()
     with other.unlocked():
         other.stages.distill.arms.placed.method.examples = 7
-    with pytest.raises(ConfigError, match=r"method.examples = 7: the data say 1297; leave it out"):
+    with pytest.raises(ConfigError, match=r"method.examples = 7: the data say \d+; leave it out"):
         build.stage_programs(resolve(other), resolve(other).stages[1], inputs)
 
 
