@@ -50,7 +50,9 @@ def get_config(text=None):
             method=dict(name="paraphrase", features=zoo_rows.METHODS["ft"]["features"]),
             lambdas=dict(paraphraser=dict(reconstruction=1.0)), start=dict(teacher="teacher"), steps=of_set["taught"] // 2,
         )  # fmt: skip
-    stages["distill"] = dict(arms=common.named(**arms(rows, chosen)), steps=of_set["steps"], cached=("teacher",), views=8)
+    stages["distill"] = dict(
+        arms=common.named(**arms(rows, chosen)), steps=of_set["steps"], cached=("teacher",), views=8
+    )
     config.stages = common.named(**stages)
     config.stage.batch_size = 64
     # The table's seeds chose nothing.

@@ -70,7 +70,7 @@ OWN: Mapping[str, Mapping[str, float]] = {
     "contrastive": dict(ce=1.0, contrastive=1.0),
 }
 
-# Row -> the argument that a trial's factor scales, what makes it, in place of λ's: these rows have one term, or none to weigh.
+# Row -> the argument that a trial's factor scales in place of λ's, and what makes it: these rows have one term to weigh.
 SCALED: Mapping[str, tuple[str, Callable[[float], Any]]] = {
     "smoothing": ("label_smoothing", lambda factor: 0.1 * factor),
     "pskd": ("alpha", lambda factor: dict(kind="linear", start=0.0, end=min(1.0, 0.8 * factor))),

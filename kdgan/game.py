@@ -240,7 +240,9 @@ def inspect_method(
         return 0.0
 
     jax.eval_shape(run, dict(batch), dict(params or {}))
-    return Inspection(called, outputs, {lead: tuple(names) for lead, names in terms.items()}, norms, features, tuple(read))
+    return Inspection(
+        called, outputs, {lead: tuple(names) for lead, names in terms.items()}, norms, features, tuple(read)
+    )
 
 
 def check_lambdas(terms: Mapping[str, Sequence[str]], lambdas: Mapping[str, Mapping[str, Any]], trained) -> None:

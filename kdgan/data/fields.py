@@ -34,7 +34,8 @@ INDEX = "index"  # each example's place in the training split; in a prepared bat
 ORDINAL = "ordinal"  # that number, in a batch on the host
 # What stands in a batch beside its fields.
 RESERVED = (
-    "all", "cached", "cached_features", INDEX, "key", "mask", "noise", "ordinal", "pixels", "position", "unlabelled", "drawn",
+    "all", "cached", "cached_features", INDEX, "key", "mask", "noise", ORDINAL, "pixels", "position", "unlabelled",
+    "drawn",
 )  # fmt: skip
 _MASK = "_mask"
 

@@ -296,9 +296,7 @@ def _check_cached(program: Program, where: str) -> tuple[str, ...]:
     modules, of = program.local_modules, program.inspection.inputs
     params = {name: variable_shapes(modules[name], of[name]).get("params", {}) for name in program.cached}
     try:
-        known = game.inspect_method(
-            program.method, modules, program.step_example, inputs=program.inputs, params=params
-        )
+        known = game.inspect_method(program.method, modules, program.step_example, inputs=program.inputs, params=params)
     except ValueError as error:
         raise ConfigError(f"{where}.cached = {program.cached}: {error}") from error
     return tuple(known.read)

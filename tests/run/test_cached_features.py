@@ -37,7 +37,8 @@ def hinted(paths=("dense1", "head"), reads=False):
         weight = jnp.mean(players.teacher.params["head"]["kernel"] ** 2) if reads else 1.0
         total = sum(theirs[path].mean(-1) for path in paths)
         ce = cross_entropy(outputs[: len(batch["image"])], batch["label"])
-        return {"ce": ce, "hint": (mine["dense1"].sum(-1) - total) ** 2, "mimic": weight * ((outputs - wanted) ** 2).mean(-1)}
+        mimic = weight * ((outputs - wanted) ** 2).mean(-1)
+        return {"ce": ce, "hint": (mine["dense1"].sum(-1) - total) ** 2, "mimic": mimic}
 
     return Method(Move("student", terms))
 
@@ -51,9 +52,7 @@ def config(*, cached=("teacher",), memory_mb=4096, seeds=1, arms=None, **stage):
     """Two programs: one that asks for two features and reads a parameter, and one that asks for a feature of them."""
     lambdas = dict(student=dict(ce=1.0, hint=0.1, mimic=0.1))
     of = lambda *paths, **read: dict(method=dict(name="hinted", paths=paths, **read), lambdas=lambdas)
-    made = tiny.config(
-        seeds=seeds, arms=arms or common.named(both=of("dense1", "head", reads=True), one=of("dense1"))
-    )
+    made = tiny.config(seeds=seeds, arms=arms or common.named(both=of("dense1", "head", reads=True), one=of("dense1")))
     made.data.unlabelled_batch_size, made.data.memory_mb = 4, memory_mb
     made.evaluate.every, made.log.every = 6, 2
     with made.unlocked(), made.ignore_type():
