@@ -308,12 +308,13 @@ def _cached(run: Run, programs: Sequence[Program], inputs: Inputs) -> list[str]:
             count, seeds = (1, run.seeds) if name in program.shared else (len(run.seeds), run.seeds[:1])
             places = teacher_outputs.drawn(inputs, program, seeds)
             images = len(places)
-            size = count * teacher_outputs.size(program, inputs, name, places)
+            size = count * teacher_outputs.size(program, inputs, name, places, programs)
             where = "in the workdir" if teacher_outputs.lies_on_disk(run, size) else "in memory"
             operations = teacher_outputs.flops(run, program, inputs, name, count * images)
             made = "" if operations is None else f", made by {operations / 1e6:.3g} MFLOP before the first step"
             what = f"{images:,} whole images" if program.whole else f"{images:,} images"
-            features = ", ".join(program.features_of(name))
+            kept = teacher_outputs.shapes_of(program, name, programs)
+            features = ", ".join(path for path in kept if path != teacher_outputs.OUTPUT)
             what += f" with the features {features}" if features else ""
             row = f"{name:<14} {_count(count, 'table')} of {what}, {_bytes(size)} {where}{made}"
             arms.setdefault(row, []).extend(program.arms)

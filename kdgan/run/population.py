@@ -60,7 +60,7 @@ class Population:
         self.load(states)
 
     def load(self, states: Sequence[TrainState]) -> None:
-        """Put the members' states, in order, where the runner wants them; cached players that are not read stay on the host."""
+        """Put the members' states, in order, where the runner wants them; cached players stay on the host, if not read."""
         self._cached = jax.device_get([state.set_apart(self.program.cached)[1] for state in states])
         states = [state.set_apart(self.program.unused)[0] for state in states]
         self.step = int(states[0].step)

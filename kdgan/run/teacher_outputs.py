@@ -7,7 +7,8 @@ player has the same parameters share a table. What is larger than `data.memory_m
 digest of all that its content follows from.
 
 Features that a method asks of such a player, as found by tracing it, have tables like its outputs, one for each module path:
-programs that ask for the same path share it. Of whole images there are none.
+programs that ask for the same path share it, and those of all programs of a stage are made in one pass. Of whole images there
+are none.
 """
 
 import contextlib
@@ -82,10 +83,15 @@ class Tables:
       inputs: its data.
       folder: where tables lie that are larger than `data.memory_mb`.
       progress: is told how far a table is that takes long; nothing is printed by default.
+      programs: those of the stage, whose features are made together.
     """
 
-    def __init__(self, run: Run, inputs: Inputs, folder: pathlib.Path, progress: Progress | None = None):
+    def __init__(
+        self, run: Run, inputs: Inputs, folder: pathlib.Path, progress: Progress | None = None,
+        programs: Sequence[Program] = (),
+    ):  # fmt: skip
         self._run, self._inputs, self._folder, self._progress = run, inputs, folder, progress or Silent()
+        self._programs = programs
         self._made: dict[str, np.ndarray] = {}
         self._tables: dict[tuple[str, ...], Table] = {}
 
@@ -102,7 +108,7 @@ class Tables:
             for seed, own in variables.items():
                 seeds_of.setdefault(digest(program.local_modules[name], own[name]), []).append(seed)
             places = {player: drawn(self._inputs, program, seeds) for player, seeds in seeds_of.items()}
-            sizes = (size(program, self._inputs, name, each) for each in places.values())
+            sizes = (size(program, self._inputs, name, each, self._programs) for each in places.values())
             on_disk = lies_on_disk(self._run, sum(sizes))
             for player, seeds in seeds_of.items():
                 own = variables[seeds[0]][name]
@@ -116,13 +122,13 @@ class Tables:
     ) -> Lookup:
         if program.whole:
             return self._whole(program, name, player, variables, places, on_disk)
-        shapes = shapes_of(program, name)
+        shapes, together = shapes_of(program, name), shapes_of(program, name, self._programs)
         others = [program.inputs[name]] if name in program.inputs else []
         augmented = json.dumps([program.augment, self._run.parallel.compute, *others], sort_keys=True, default=str)
         key = hashlib.sha256(f"{player} {augmented} ".encode() + places.tobytes()).hexdigest()
-        keys = {path: hashlib.sha256(f"{key} {path}".encode()).hexdigest() if path else key for path in shapes}
+        keys = {path: hashlib.sha256(f"{key} {path}".encode()).hexdigest() if path else key for path in together}
         if (key, *shapes) not in self._tables:
-            absent = {path: (len(places), *shapes[path]) for path in shapes if keys[path] not in self._made}
+            absent = {path: (len(places), *together[path]) for path in together if keys[path] not in self._made}
             blocks = lambda paths: self._told(name, len(places), self._rows(program, name, variables, places, paths))
             made = self._from_files(keys, absent, blocks) if on_disk else _in_memory(absent, blocks)
             self._made |= {keys[path]: rows for path, rows in made.items()}
@@ -275,17 +281,30 @@ def drawn(inputs: Inputs, program: Program, seeds: Sequence[int]) -> np.ndarray:
     return np.unique(np.concatenate(each))
 
 
-def shapes_of(program: Program, name: str) -> dict[str, tuple[int, ...]]:
-    """Shapes, of one example, of what is kept of a player: its output, and features by module path."""
-    kept = {OUTPUT: program.inspection.outputs[name], **program.features_of(name)}
+def shapes_of(program: Program, name: str, programs: Sequence[Program] = ()) -> dict[str, tuple[int, ...]]:
+    """Shapes, of one example, of what is kept of a player: its output, and features by module path.
+
+    With the programs of a stage, the features that any asks for of the same player on the same views.
+    """
+    alike = [other for other in programs if name in other.cached and _views_of(other, name) == _views_of(program, name)]
+    kept = {OUTPUT: program.inspection.outputs[name]}
+    for one in (program, *alike):
+        kept |= one.features_of(name)
     return {path: leaf.shape[1:] for path, leaf in kept.items()}
 
 
-def size(program: Program, inputs: Inputs, name: str, places: np.ndarray) -> int:
-    """Bytes of a player's outputs and features at these places."""
+def _views_of(program: Program, name: str) -> tuple[Any, ...]:
+    """What a player's table follows from, of what arms of a stage may differ in."""
+    starts = {repr(program.start[arm].get(name)) for arm in program.arms}
+    drawn = program.views, program.steps, program.batch_size, program.augment, program.windows_first, program.whole
+    return repr(program.local_modules[name]), program.inputs.get(name), starts, drawn
+
+
+def size(program: Program, inputs: Inputs, name: str, places: np.ndarray, programs: Sequence[Program] = ()) -> int:
+    """Bytes of a player's outputs and features, those of `shapes_of`, at these places."""
     if program.whole:
         return whole_outputs.size(program, inputs, name, places)
-    return 4 * len(places) * sum(map(math.prod, shapes_of(program, name).values()))
+    return 4 * len(places) * sum(map(math.prod, shapes_of(program, name, programs).values()))
 
 
 def lies_on_disk(run: Run, size: int) -> bool:

@@ -142,7 +142,8 @@ def train_stage(
 ) -> tuple[dict[str, dict[int, dict[str, Variables]]], Training]:
     """One stage to its last step -> (arm -> seed -> entry -> variables, what it took, with the time before a stop)."""
     inputs = context.inputs.of(stage.name)
-    tables = Tables(context.run, inputs, context.workdir / "cached", context.monitor.progress_of("outputs"))
+    told = context.monitor.progress_of("outputs")
+    tables = Tables(context.run, inputs, context.workdir / "cached", told, programs)
     several = context.claim.portions[stage.name]
     whole = Whole(
         [train_portion(context, stage, portion, programs, finished, tables) for portion in several],
