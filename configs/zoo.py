@@ -21,11 +21,12 @@ SETS = dict(
     digits=dict(labelled=200, validation=200, width=4, stride=1, steps=400, taught=600),
     mnist=dict(labelled=1_000, validation=1_000, width=8, stride=2, steps=600, taught=1_500),
 )
+STARTS = dict(teacher="teacher", paraphraser="paraphrase")  # player -> the stage that trained it
 
 
 def get_config(text=None):
     chosen = common.arguments(text, set=tuple(SETS), part=("table", "search"), methods="all")
-    rows = rows_of(chosen["methods"])
+    rows = zoo_rows.named(chosen["methods"])
     of_set = SETS[chosen["set"]]
     config = common.get_config()
     config.data.name = chosen["set"]
@@ -37,7 +38,7 @@ def get_config(text=None):
     config.players = common.named(
         teacher=dict(model="resnet14", model_args=widths, optimizer=dict(learning_rate=5e-3, **cosine)),
         student=dict(model="resnet8", model_args=widths, optimizer=dict(learning_rate=5e-3, **cosine)),
-        **{name: fields for row in rows for name, fields in zoo_rows.BESIDE.get(row, {}).items()},
+        **zoo_rows.beside(rows),
     )
     config.player.optimizer = dict(learning_rate=5e-3, **cosine)
     stages = dict(
@@ -60,29 +61,13 @@ def get_config(text=None):
     return config
 
 
-def rows_of(text):
-    rows = tuple(zoo_rows.METHODS) if text == "all" else tuple(text.split("+"))
-    if unknown := [row for row in rows if row not in zoo_rows.METHODS]:
-        raise common.ConfigError(
-            f"--config=...:methods={text}: there is no {unknown[0]!r}; accepted are all, or with + between them"
-            f" {', '.join(zoo_rows.METHODS)}"
-        )
-    return rows
-
-
 def arms(rows, chosen):
     """Arm -> its fields: a row each, or, of a search, a row's four trials."""
     factors = zoo_rows.chosen(chosen["set"])
     if chosen["part"] == "table":
-        return {row: arm(row, factors.get(row, 1.0)) for row in rows}
-    return {zoo_rows.trial_name(row, factor): arm(row, factor) for row in rows for factor in zoo_rows.trials(row)}
-
-
-def arm(row, factor):
-    method = zoo_rows.method(row, factor)
-    fields = dict(method=method, lambdas=dict(student=zoo_rows.lambdas(row, factor)))
-    if method["name"] not in ("supervised", "tfkd", "pskd", "cskd", "byot", "mean_teacher"):
-        fields["start"] = dict(teacher="teacher")
-    if row == "ft":
-        fields["start"]["paraphraser"] = "paraphrase"
-    return fields
+        return {row: zoo_rows.arm(row, factors.get(row, 1.0), **STARTS) for row in rows}
+    return {
+        zoo_rows.trial_name(row, factor): zoo_rows.arm(row, factor, **STARTS)
+        for row in rows
+        for factor in zoo_rows.trials(row)
+    }

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kdgan.config import ConfigError
 from kdgan.methods.published import PUBLISHED
 
 FILE = pathlib.Path(__file__).parent.parent / "results" / "zoo_search.json"
@@ -57,6 +58,8 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "crd": dict(name="crd", negatives=256),
     "contrastive": dict(name="contrastive"),
 }
+
+WITHOUT_TEACHER = ("supervised", "tfkd", "pskd", "cskd", "byot", "mean_teacher")
 
 # λ's that no publication has for our terms, or that are of one.
 OWN: Mapping[str, Mapping[str, float]] = {
@@ -104,6 +107,34 @@ def method(row: str, factor: float = 1.0) -> dict[str, Any]:
 def trials(row: str) -> tuple[float, ...]:
     """The factors that are tried: of `scratch` the one, as it has nothing to scale."""
     return (1.0,) if row == "scratch" else FACTORS
+
+
+def named(text: str, rows: Sequence[str] = tuple(METHODS)) -> tuple[str, ...]:
+    """The rows of `methods=` behind a config's name: "all", or names with + between them.
+
+    Raises:
+      ConfigError: a row that there is not.
+    """
+    asked = tuple(rows) if text == "all" else tuple(text.split("+"))
+    if unknown := [row for row in asked if row not in rows]:
+        raise ConfigError(
+            f"--config=...:methods={text}: there is no {unknown[0]!r}; accepted are all, or with + between them"
+            f" {', '.join(rows)}"
+        )
+    return asked
+
+
+def beside(rows: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The players of these rows beside teacher and student."""
+    return {name: fields for row in rows for name, fields in BESIDE.get(row, {}).items()}
+
+
+def arm(row: str, factor: float = 1.0, **starts: str) -> dict[str, Any]:
+    """The fields of a row's arm; `starts` are the stages from which frozen players come, of those that it calls."""
+    of_row = method(row, factor)
+    called = () if of_row["name"] in WITHOUT_TEACHER else ("teacher", *(("paraphraser",) if row == "ft" else ()))
+    start = {player: stage for player, stage in starts.items() if player in called}
+    return dict(method=of_row, lambdas=dict(student=lambdas(row, factor)), start=start)
 
 
 def lambdas(row: str, factor: float = 1.0) -> dict[str, float]:

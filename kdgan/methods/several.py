@@ -86,57 +86,75 @@ def several(
 
 
 def meal(
-    *, teachers: Sequence[str] = TEACHERS, each_step: str = "drawn", temperature: Value = 1.0,
+    *, teachers: Sequence[str] = TEACHERS, each_step: str = "drawn", features: Paths = (), temperature: Value = 1.0,
     discriminator_repeats: int = 1, label_kind: str = "class",
 ) -> Method:  # fmt: skip
     """MEAL (Shen et al. 2019): a student of several teachers, whose outputs a discriminator tells from the student's.
 
     L_D = −E log D(t_i(x)) − E log(1 − D(s(x))): terms `real`, `fake` of the discriminator. Of the student `kd`,
-    T²·KL(t_i ‖ s), `adv`, −E log D(s(x)), and `ce`, which is published without (λ 0). The discriminator sees logits; the
-    paper has further ones, of pooled inner features, and its code trains them with the student by one loss.
+    T²·KL(t_i ‖ s), `adv`, −E log D(s(x)), and `ce`, which is published without (λ 0). The discriminator sees logits. With
+    `features` each has a further one, the players `discriminator_1`, `discriminator_2`, ...: terms `real_inner`,
+    `fake_inner` and `adv_inner`, sums over them. The paper's code trains discriminators and student by one loss.
 
     Args:
       teachers: players, each once.
       each_step: "drawn", i drawn evenly by each move, as published (on several devices by each of them; all teachers are
         run); or "all", the mean over them.
+      features: module paths of student and teachers, or a mapping of the student's to the teachers'; maps as their means
+        over pixels, of equal widths.
       temperature: T, a number or a schedule.
       discriminator_repeats: its moves per step.
       label_kind: kind of the label; the data's where a run is asked for.
     """
     check_kind("meal", label_kind, ("class", "tags"))
     check_temperature("temperature", temperature)
-    names = players_of("teachers", teachers)
+    names, pairs = players_of("teachers", teachers), pairs_of("features", features)
     if each_step not in EACH_STEP:
         raise ValueError(f"method.each_step = {each_step!r}: accepted are {', '.join(EACH_STEP)}")
+    judges = ("discriminator", *(f"discriminator_{number}" for number in range(1, len(pairs) + 1)))
 
     def taught_by(players, batch, key):
-        """The outputs of the teachers that count in this move."""
-        outputs = [players[name](batch["image"]) for name in names]
+        """What the discriminators see of the teachers that count in this move."""
+        several_views = [_view(players[name], batch, tuple(pairs.values())) for name in names]
         if each_step == "all":
-            return outputs
-        return [jnp.stack(outputs)[jax.random.randint(key, (), 0, len(outputs))]]
-
-    def mean(values):
-        return sum(values) / len(values)
+            return several_views
+        drawn = jax.random.randint(key, (), 0, len(names))
+        return [tuple(jnp.stack(alike)[drawn] for alike in zip(*several_views, strict=True))]
 
     def discriminator(players, batch, key):
-        judge, fake = players.discriminator, players.student(batch["image"])
-        real = [losses.real_loss(judge(t)) for t in taught_by(players, batch, key)]
-        return {"real": mean(real), "fake": losses.fake_loss(judge(fake))}
+        fake, real = _view(players.student, batch, tuple(pairs)), taught_by(players, batch, key)
+        of_real = [_judged(players, judges, "real", losses.real_loss, view) for view in real]
+        return {**_mean(of_real), **_judged(players, judges, "fake", losses.fake_loss, fake)}
 
     def student(players, batch, key):
-        s, at = players.student(batch["image"]), value_at(temperature, players.step)
-        apart = [soft(label_kind, s, t, temperature=at) for t in taught_by(players, batch, key)]
-        return {
-            "ce": on_label(label_kind, s, batch),
-            "kd": mean(apart),
-            "adv": losses.generator_loss_nonsaturating(players.discriminator(s)),
-        }
+        view, at = _view(players.student, batch, tuple(pairs)), value_at(temperature, players.step)
+        apart = [{"kd": soft(label_kind, view[0], t[0], temperature=at)} for t in taught_by(players, batch, key)]
+        adv = _judged(players, judges, "adv", losses.generator_loss_nonsaturating, view)
+        return {"ce": on_label(label_kind, view[0], batch), **_mean(apart), **adv}
 
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats, details={"real": each_step}),
+        Move(judges, discriminator, repeats=discriminator_repeats, details={"real": each_step}),
         Move("student", student, details={"kd": f"{show('T', temperature)}, {each_step}"}),
     )
+
+
+def _view(player: Any, batch: Mapping[str, Any], paths: tuple[str, ...]) -> tuple[Any, ...]:
+    """What discriminators see of a player: its outputs, and the features at these paths as vectors."""
+    outputs, found = player(batch["image"], features=paths) if paths else (player(batch["image"]), {})
+    return (outputs, *(pooled(found[path]) for path in paths))
+
+
+def _judged(
+    players: Any, judges: Sequence[str], term: str, loss: Callable[[Any], Any], view: Sequence[Any]
+) -> dict[str, Any]:
+    """The loss of the first discriminator's score, and the sum over the others', as `<term>_inner`."""
+    first, *inner = [loss(players[judge](seen)) for judge, seen in zip(judges, view, strict=True)]
+    return {term: first, **({f"{term}_inner": sum(inner)} if inner else {})}
+
+
+def _mean(several_terms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of each term."""
+    return {term: sum(one[term] for one in several_terms) / len(several_terms) for term in several_terms[0]}
 
 
 def adversarial_features(

@@ -107,6 +107,30 @@ def test_meals_discriminator_and_student_move_in_turn():
     in_turn(methods.build("meal", each_step="all"), JUDGED, LABELLED, {"ce": 0.0, "kd": 0.0})
 
 
+INNER = {name: RNG.normal(size=(6, 3)) for name in ("student", *TEACHERS)}
+
+
+def test_meals_further_discriminators_see_features():
+    """Each of its own pair of features; the terms of logits are what they are without."""
+    tabled = {name: tables.table(x, INNER[name]) for name, x in zip(INNER, (S, A, B, C), strict=True)}
+    players = {**tabled, "discriminator": small.Judge(), "discriminator_1": small.Judge()}
+    method = methods.build("meal", teachers=TEACHERS, each_step="all", features=("embedding",))
+    assert [move.players for move in method.moves] == [("discriminator", "discriminator_1"), ("student",)]
+    found, bound = tables.terms(method, players, LABELLED)
+    softplus = lambda x: np.logaddexp(0, np.float64(x))
+    score = lambda name: np.float64(small.Judge().apply({"params": bound.discriminator_1.params}, INNER[name][:4]))
+    np.testing.assert_allclose(
+        found["real_inner"], np.mean([softplus(-score(name)) for name in TEACHERS], axis=0), rtol=1e-4
+    )
+    np.testing.assert_allclose(found["fake_inner"], softplus(score("student")), rtol=1e-4)
+    adv = tables.terms(method, players, LABELLED, move=1)[0]
+    np.testing.assert_allclose(adv["adv_inner"], softplus(-score("student")), rtol=1e-4)
+    after, _, before = tables.stepped(method, players, LABELLED, rate=0.1, ce=0.0, kd=0.0, adv=0.0)
+    moved = {name: small.largest_difference(after.params[name], before.params[name]) > 0 for name in players}
+    assert moved == {name: name not in TEACHERS for name in players}
+    np.testing.assert_array_equal(after.params["student"]["logits"], before.params["student"]["logits"])
+
+
 FEATURES = {
     "student": tables.table(S, RNG.normal(size=(6, 2))),
     "teacher": tables.table(A, RNG.normal(size=(6, 2))),
