@@ -49,7 +49,7 @@ def hint(*, features: Paths = (), weights: Weights = None) -> Part:
 def attention(*, features: Paths = (), weights: Weights = None, norm: str = "squared") -> Part:
     """Attention transfer (Zagoruyko & Komodakis 2017): Σ_l w_l·mean (Q_S − Q_T)², Q of length 1; terms `ce`, `attention`.
 
-    Q is the mean of squares over channels, so that widths may differ and sides must not.
+    Q is the mean of squares over channels, so that widths may differ; where sides do, the larger map is averaged.
 
     Args:
       features: of maps [b, h, w, c].
