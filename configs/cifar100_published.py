@@ -2,9 +2,9 @@
 
     python -m configs.cifar100_published resnet32x4-resnet8x4 runs/cifar100_zoo
 
-prints a table of a finished run beside it. Two kinds of numbers stand in publications, and are commonly mixed. `LAST`: of the
-last epoch, the mean of five runs. `BEST`: the highest on the test split of any epoch, by which the test split itself chooses;
-of one log that its authors ship the best epoch is 0.38 points above the last.
+prints a table of a finished run beside it. Two kinds of numbers stand in publications, and are commonly mixed. `LAST`: of
+the last epoch, the mean of five runs. `BEST`: the highest on the test split of any epoch, so that the test split itself
+chooses; of one log that its authors ship the best epoch is 0.38 points above the last.
 """
 
 import json
