@@ -7,8 +7,8 @@ python -m configs.cifar100_published resnet32x4-resnet8x4 runs/cifar100_zoo
 Made for an accelerator, not run yet. 240 epochs of 50,000 images in batches of 64; SGD of momentum 0.9 at 0.05, for
 MobileNetV2 and ShuffleNet at 0.01, a tenth of it from epochs 150, 180 and 210; weight decay 5e-4 of all parameters; crops
 of images padded by 4, flips. λ's are the published ones, converted (`kdgan.methods.published`); where ReviewKD has none of
-a pair it is 5. Layers are those that RepDistiller compares. Behind the colon: `pair`, `methods`, `validation`, `epochs`. Five
-seeds, each with a teacher of its own, where published tables have one teacher for all.
+a pair it is 5. Layers are those that RepDistiller compares. Behind the colon: `pair`, `methods`, `validation`, `epochs`.
+Five seeds, each with a teacher of its own, where published tables have one teacher for all.
 
 Published runs have no validation split, and so has this by default: what it reports is the last step, as RepDistiller does.
 mdistiller and its forks report the best epoch on the test split. That number is in the table too (`evaluate.watch_test`)

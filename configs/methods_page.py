@@ -35,8 +35,8 @@ it is, which terms it has, what published code does differently, and what to wri
 published setting on CIFAR-100: [configs/cifar100_zoo.py](../configs/cifar100_zoo.py).
 
 A method gives the student *terms*, numbers that are to become small; each has a weight, its λ. The term `ce` is the
-cross-entropy on the labels and stands beside nearly all others. λ's are those of the authors, or of who compared the methods,
-multiplied by a constant where a published term differs from ours by one.
+cross-entropy on the labels and stands beside nearly all others. λ's are those of the authors, or of who compared the
+methods, multiplied by a constant where a published term differs from ours by one.
 
 | sign | what it is |
 |---|---|
@@ -45,12 +45,12 @@ multiplied by a constant where a published term differs from ours by one.
 | T, τ | a temperature, by which logits are divided before the softmax: above 1 the answer is softer |
 | S_l, T_l | features of the l-th layer that is compared: maps [b, h, w, c], or vectors [b, d] |
 | w_l | the weight of a layer, 1 unless said (`weights`) |
-| r | a small network that gives the student's features the teacher's shape: a player of its own, which learns with the student |
+| r | a small network that gives the student's features the teacher's shape; a player, which learns with the student |
 | D | a discriminator; D(x) is the probability that x is real |
 | b | images of a batch; "a statistic of the batch" is a number of all of them together |
 
-What stands indented goes into a config: `method` and `lambdas` into a stage or an arm. The layers named (`features`) are those
-of the zoo's residual networks; `--mode=explain` lists the paths of yours.
+What stands indented goes into a config: `method` and `lambdas` into a stage or an arm. The layers named (`features`) are
+those of the zoo's residual networks; `--mode=explain` lists the paths of yours.
 Several methods at once: `method=dict(name="combine", parts=("kd", dict(name="hint", features=("stage2",))))`, with the λ's
 of all their terms.
 """

@@ -1,4 +1,4 @@
-"""docs/methods.md is what its generator prints, and has each method that teaches a classifier, with an equation and its paper."""
+"""docs/methods.md is what its generator prints: each method that teaches a classifier, with its equation and its paper."""
 
 import json
 import pathlib

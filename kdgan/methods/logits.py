@@ -88,9 +88,9 @@ def kd(
     One temperature for both, or `teacher_temperature` for the teacher; each a number or a schedule of the step. Tags are
     matched by a sigmoid each, numbers by ½‖s − t‖², which a temperature does not change.
 
-    RepDistiller and mdistiller have T 4 and λ 0.1 and 0.9. Code that averages over the k classes, too (PyTorch's `kl_div` with
-    "mean", Teacher-free KD, ZSKT), has 1/k of this, torchdistill without its `alpha` no T². With `standardised` Sun et al.
-    2024 have T 2 and λ 0.1 and 9; as in their code the deviation of a z-score has k − 1, not their paper's k.
+    RepDistiller and mdistiller have T 4 and λ 0.1 and 0.9. Code that averages over the k classes, too (PyTorch's `kl_div`
+    with "mean", Teacher-free KD, ZSKT), has 1/k of this, torchdistill without its `alpha` no T². With `standardised` Sun et
+    al. 2024 have T 2 and λ 0.1 and 9; as in their code the deviation of a z-score has k − 1, not their paper's k.
     """
     check_temperature("temperature", temperature)
     check_temperature("teacher_temperature", teacher_temperature)
