@@ -57,14 +57,14 @@ def ft(*, features: Paths = (), weights: Weights = None, p: int = 1) -> Part:
 
     def adapt(players: Players, student: Layers, teacher: Layers) -> tuple[Layers, Layers]:
         factors, _ = players.paraphraser(teacher)
-        factors = {theirs: _averaged(factors[theirs], student[mine]) for mine, theirs in pairs.items()}
+        factors = {theirs: averaged(factors[theirs], student[mine]) for mine, theirs in pairs.items()}
         return in_order(players.translator(student, factors), teacher), in_order(factors, teacher)
 
     loss = {"ft": partial(factor_transfer, p=p)}
     return of_layers("ft", features, loss, weights=weights, adapter="translator", adapt=adapt, detail=f"p={p}")
 
 
-def _averaged(factors: Array, student: Array) -> Array:
+def averaged(factors: Array, student: Array) -> Array:
     """Factors [b, h, w, c], at most as large as the student's maps."""
     if factors.ndim != 4 or student.ndim != 4:
         return factors  # which the translator refuses
