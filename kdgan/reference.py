@@ -21,7 +21,8 @@ LINENS = ("parent", "name")  # fields that every Linen module has
 HEAD = """# Methods, models and losses
 
 Printed by `python -m kdgan.reference`. What stands in a config as a name may also be a dotted path to something of your
-own, `my_project.methods.mine`. The fields of a config: `python -m kdgan.config`.
+own, `my_project.methods.mine`. The fields of a config: `python -m kdgan.config`. What the methods that teach a classifier
+compare, whose they are and which λ's were published: [methods.md](methods.md).
 """
 METHODS = """## Methods
 

@@ -16,7 +16,9 @@ from kdgan import models
 from kdgan.run import prepare, train
 from kdgan.run.config import resolve
 
-PARTS_OF_CONFIGS = {"common", "kdgan_rows", "kdgan_search", "quickstart_search", "sets", "zoo_rows"}
+PARTS_OF_CONFIGS = {
+    *("common", "cifar100_published", "kdgan_rows", "kdgan_search", "methods_page", "quickstart_search", "sets", "zoo_rows"),
+}  # fmt: skip
 OWN_DATA = {"diabetes", "privileged", "tags", "text", "transfer", "wine"}  # of no download, and not as digits are
 OF_IMAGES = {"denoise", "super_resolution", "style"}  # windows of photographs
 CONFIGS = sorted(
@@ -27,6 +29,9 @@ SLOW = ("resnet", "kdgan_lenet", "lenet", "cnn")  # classifiers that take long t
 
 # Of the zoo's rows those that the tests of methods run as they are.
 ZOO = tuple(row for row in zoo_rows.METHODS if row not in ("pskd", "ofd", "ft"))
+
+# What a config is run with. tests/test_cifar100_zoo.py traces the other rows on their networks; methods' tests run them.
+ARGUMENTS = {"cifar100_zoo": "methods=kd"}
 
 # config -> stage -> arms that compile once more what another config or stage has (none: the whole stage).
 REPEATED = {
@@ -129,7 +134,7 @@ EXTRAS = {
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=EXTRAS.get(name, ())) for name in CONFIGS])
 def test_it_runs_and_a_classifiers_and_a_generators_stop_and_resume(name, tmp_path):
-    config = shrunk(name)
+    config = shrunk(name, ARGUMENTS.get(name, ""))
     run = resolve(config)
     if name in ("quickstart", "mnist_gan_distill"):
         tiny.train_until(config, tmp_path, run.stages[0].name, 1)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from kdgan.layer_pairs import Features, Weights, matched
 from kdgan.losses import images
 from kdgan.losses.logits import at_least_float32
+from kdgan.resampling import adaptive_average, smaller
 
 
 def feature_l1(student: Features, teacher: Features, weights: Weights | None = None) -> Float[Array, " b"]:
@@ -91,19 +92,20 @@ def kernel_alignment(student: Features, teacher: Features, weights: Weights | No
 def attention_transfer(student: Features, teacher: Features, weights: Weights | None = None) -> Float[Array, " b"]:
     """Attention transfer (Zagoruyko & Komodakis 2017): Σ_l w_l·mean_{h,w} (Q_S − Q_T)², Q = q / ‖q‖₂, q = mean_c f².
 
-    Maps of any number of channels become one of attention [b, h·w], of length 1. The authors' code and RepDistiller take the
-    mean of squares, as this does (β 1000, of which ZSKT has 250); the paper writes a norm, `attention_distance`.
+    Maps of any number of channels become one of attention [b, h·w], of length 1. Where the sides differ the larger map is
+    averaged to the smaller first, as RepDistiller does. The authors' code and RepDistiller take the mean of squares, as this
+    does (β 1000, of which ZSKT has 250); the paper writes a norm, `attention_distance`.
 
     Args:
         student: S_l [b, h, w, c].
-        teacher: T_l [b, h, w, d].
+        teacher: T_l [b, h', w', d].
         weights: w_l, one a layer; 1 each where there are none.
 
     Returns:
         [b], at least 0 for weights at least 0. A map of zeros has attention 0.
 
     Raises:
-        ValueError: no layers, other numbers of layers, names or weights, or maps of other sides.
+        ValueError: no layers, other numbers of layers, names or weights, or layers that are no maps of one batch.
     """
     return _of_attention(lambda apart: jnp.mean(jnp.square(apart), axis=-1), student, teacher, weights)
 
@@ -113,14 +115,14 @@ def attention_distance(student: Features, teacher: Features, weights: Weights | 
 
     Args:
         student: S_l [b, h, w, c].
-        teacher: T_l [b, h, w, d].
+        teacher: T_l [b, h', w', d].
         weights: w_l, one a layer; 1 each where there are none.
 
     Returns:
         [b], at least 0 for weights at least 0; the gradient is 0 where the maps agree.
 
     Raises:
-        ValueError: no layers, other numbers of layers, names or weights, or maps of other sides.
+        ValueError: no layers, other numbers of layers, names or weights, or layers that are no maps of one batch.
     """
     return _of_attention(_length, student, teacher, weights)
 
@@ -130,11 +132,13 @@ def _of_attention(
 ) -> Array:
     terms = []
     for where, s, t, weight in matched(student, teacher, weights):
-        if s.ndim != 4 or s.shape[:3] != t.shape[:3]:
+        if s.ndim != 4 or t.ndim != 4 or s.shape[0] != t.shape[0]:
             raise ValueError(
-                f"{where} have shapes {s.shape} and {t.shape}; attention compares maps [b, h, w, c] of the same h and w"
+                f"{where} have shapes {s.shape} and {t.shape}; attention compares maps [b, h, w, c] of the same batch"
             )
-        terms.append(distance(_attention(s) - _attention(t)) * weight)
+        sides = smaller(s, t)
+        mine, theirs = (x if x.shape[1:3] == sides else adaptive_average(x, sides) for x in (s, t))
+        terms.append(distance(_attention(mine) - _attention(theirs)) * weight)
     return sum(terms[1:], terms[0])
 
 

@@ -176,8 +176,10 @@ def byot(
 def mean_teacher(*, consistency: str = "mse") -> Part:
     """Mean Teacher (Tarvainen & Valpola 2017): the student against its average over steps; terms `ce`, `consistency`.
 
-    The player `memory_average` (the model `moving_parameters`, which has the rate) holds the average of the parameters, the
-    present ones among them. The averaged network is run in evaluation mode, with the student's running statistics; published
+    mean_c (softmax(s)_c − softmax(s̄)_c)², s̄ the average's logits. The player `memory_average` (the model
+    `moving_parameters`, which has the rate) holds the average of the parameters, the present ones among them.
+
+    The averaged network is run in evaluation mode, with the student's running statistics; published
     is training mode, with statistics, noise and an augmentation of its own. Published λ: 100, rising over the first epochs.
     Labels' λ is 1 here; there CE is averaged over unlabelled examples, too. The average itself is measured by `ema` of the
     player.

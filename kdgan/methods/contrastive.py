@@ -25,6 +25,10 @@ def crd(
 ) -> Part:  # fmt: skip
     """CRD (Tian et al. 2020): embeddings against the other player's bank, noise-contrastive; terms `ce`, `crd`.
 
+    −log P₀/(P₀ + c) − Σ_k log c/(P_k + c), P = exp(⟨u, v⟩/τ)/Z of embeddings u and v of the same example (0) and of others
+    (k), c their number through that of all examples; of the student against the teacher's bank, and the other way round. Z
+    is a constant that the first batch sets, which the paper's equation has not; all published code does.
+
     The player `memory_bank` moves with the student: two linear layers, and an embedding of every training example by each
     player, which it finds by `batch["index"]`; τ 0.07, momentum and width are its own. Published λ 0.8, beside 1 of `ce`
     (and of `kd`, in `combine`). Negatives are drawn from all examples but the one itself; RepDistiller's "exact" mode,

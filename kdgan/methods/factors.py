@@ -6,11 +6,14 @@
 
 from functools import partial
 
+from jax import Array
+
 from kdgan.game import Method, Move, Players
 from kdgan.losses.factors import factor_transfer
 from kdgan.losses.features import feature_l2
 from kdgan.methods.layers import Layers, Paths, Weights, compared, in_order, layer_pairs, of_layers
 from kdgan.methods.taught import Part, as_method, images
+from kdgan.resampling import adaptive_average, smaller
 
 
 def paraphrase(*, features: Paths = (), unlabelled: bool = False) -> Method:
@@ -40,7 +43,8 @@ def ft(*, features: Paths = (), weights: Weights = None, p: int = 1) -> Part:
 
     F_T is the frozen player `paraphraser`'s, from an earlier stage `paraphrase`; F_S the player `translator`'s (the
     model `translator`), which moves with the student. Knowledge-Distillation-Zoo's λ is 200 on the last maps, for p =
-    1. The paper has a sum over units. RepDistiller makes attention maps of the factors first, which is another loss.
+    1. The paper has a sum over units. RepDistiller makes attention maps of the factors first, which is another loss; as
+    there, factors of larger sides than the student's are averaged to them.
 
     Args:
       features: of maps, those of the stage `paraphrase`.
@@ -49,10 +53,20 @@ def ft(*, features: Paths = (), weights: Weights = None, p: int = 1) -> Part:
     """
     if p not in (1, 2):
         raise ValueError(f"method.p = {p!r}: 1 and 2 are accepted")
+    pairs = layer_pairs("ft", features)
 
     def adapt(players: Players, student: Layers, teacher: Layers) -> tuple[Layers, Layers]:
         factors, _ = players.paraphraser(teacher)
+        factors = {theirs: averaged(factors[theirs], student[mine]) for mine, theirs in pairs.items()}
         return in_order(players.translator(student, factors), teacher), in_order(factors, teacher)
 
     loss = {"ft": partial(factor_transfer, p=p)}
     return of_layers("ft", features, loss, weights=weights, adapter="translator", adapt=adapt, detail=f"p={p}")
+
+
+def averaged(factors: Array, student: Array) -> Array:
+    """Factors [b, h, w, c], at most as large as the student's maps."""
+    if factors.ndim != 4 or student.ndim != 4:
+        return factors  # which the translator refuses
+    sides = smaller(factors, student)
+    return factors if factors.shape[1:3] == sides else adaptive_average(factors, sides)

@@ -49,12 +49,13 @@ def hint(*, features: Paths = (), weights: Weights = None) -> Part:
 def attention(*, features: Paths = (), weights: Weights = None, norm: str = "squared") -> Part:
     """Attention transfer (Zagoruyko & Komodakis 2017): Σ_l w_l·mean (Q_S − Q_T)², Q of length 1; terms `ce`, `attention`.
 
-    Q is the mean of squares over channels, so that widths may differ and sides must not.
+    Q is the mean of squares over channels, so that widths may differ; where sides do, the larger map is averaged. The paper
+    writes a norm, `norm="length"`; all code, its authors' too, has the mean of squares, with λ 1000 on three layers.
 
     Args:
       features: of maps [b, h, w, c].
       weights: one a layer.
-      norm: "squared", as all code has it, with λ 1000 on three layers; "length": ‖Q_S − Q_T‖₂, as the paper writes it.
+      norm: "squared", as all code has it; "length": ‖Q_S − Q_T‖₂, as the paper writes it.
     """
     loss = one_of("norm", norm, NORMS)
     return of_layers("attention", features, {"attention": loss}, weights=weights, detail=norm)
@@ -64,7 +65,8 @@ def attention(*, features: Paths = (), weights: Weights = None, norm: str = "squ
 def fsp(*, features: Paths = (), weights: Weights = None, pooling: str = "average") -> Part:
     """FSP (Yim et al. 2017): Σ_l w_l·mean (G_l(S) − G_l(T))², G_l products of two layers' channels; terms `ce`, `fsp`.
 
-    As published a student starts by it alone (`labels=False`), and then, in a stage of its own, learns from labels.
+    As published a student starts by it alone (`labels=False`), and then, in a stage of its own, learns from labels. The
+    paper sums over a matrix and pools by the maximum; torchdistill adds up norms that are not squared.
 
     Args:
       features: two or more, of maps with the teacher's channels.
@@ -97,7 +99,8 @@ def kdsvd(*, features: Paths = (), weights: Weights = None, k: int = 1) -> Part:
 def nst(*, features: Paths = (), weights: Weights = None) -> Part:
     """NST (Huang & Wang 2017): Σ_l w_l·MMD² of the channels' maps under the kernel (x·y)²; terms `ce`, `nst`.
 
-    Widths and sides may differ. RepDistiller and mdistiller have λ 50 on three layers.
+    Each channel's map has length 1. Widths and sides may differ. RepDistiller and mdistiller have λ 50 on three layers; all
+    published code agrees.
     """
     return of_layers("nst", features, {"nst": similarity.neuron_selectivity}, weights=weights)
 
@@ -141,7 +144,7 @@ def ab(*, features: Paths = (), weights: Weights = None, margin: float = 1.0) ->
 
     r is the player `adapter_ab` (the model `regressor`), which moves with the student. As published a student starts by
     it alone (`labels=False`), then learns from labels alone. RepDistiller: λ 3/1000 with weights ¼, ½, 1. A sum over
-    units.
+    units; Knowledge-Distillation-Zoo has their mean.
 
     Args:
       features: before the ReLU: `stage1/block3/sum` of a resnet.
@@ -162,7 +165,7 @@ def ofd(*, features: Paths = (), norms: Sequence[str] = (), weights: Weights = N
     negative values of a batch norm's output, N(β, γ²): β and γ are the teacher's parameters `bias` and `scale` at
     `norms`. Where a block adds a shortcut behind its last batch norm, the authors take that norm's as they are. Their λ
     is 1/1000, with weights 2^(l − n), 1 at the last layer; their teacher's batch norm is in training mode, a frozen
-    player's is not.
+    player's is not. Knowledge-Distillation-Zoo takes the margin from the batch.
 
     Args:
       features: before the ReLU: `stage1/block3/sum` of a resnet.
@@ -193,7 +196,7 @@ def review(*, features: Paths = (), weights: Weights = None, levels: Sequence[in
     Σ_l w_l·Σ_i 2^−i·mean (P_i r(S)_l − P_i T_l)² / Σ_i 2^−i, P_i an average to `levels[i − 1]` rows and columns. r is
     the player `adapter_review` (the model `review_fusion`), which moves with the student and fuses its layers from the
     deepest to the first. The authors' λ is 5 for ResNet-8×4 (0.6 to 8 for others), from 0 in the first 20 of 240
-    epochs: a schedule.
+    epochs: a schedule. The loss is that of their code.
 
     Args:
       features: from the first layer to the deepest; the authors take three maps and the embedding.

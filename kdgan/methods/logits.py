@@ -86,8 +86,11 @@ def kd(
     """Hinton et al. 2015: w1·CE(y, s) + w2·T²·KL(softmax(t/T) ‖ softmax(s/T)); terms `ce`, `kd`.
 
     One temperature for both, or `teacher_temperature` for the teacher; each a number or a schedule of the step. Tags are
-    matched by a sigmoid each, numbers by ½‖s − t‖², which a temperature does not change. With `standardised` Sun et al. 2024
-    have T 2 and λ 0.1 and 9 (`kdgan.methods.published.PUBLISHED`).
+    matched by a sigmoid each, numbers by ½‖s − t‖², which a temperature does not change.
+
+    RepDistiller and mdistiller have T 4 and λ 0.1 and 0.9. Code that averages over the k classes, too (PyTorch's `kl_div`
+    with "mean", Teacher-free KD, ZSKT), has 1/k of this, torchdistill without its `alpha` no T². With `standardised` Sun et
+    al. 2024 have T 2 and λ 0.1 and 9; as in their code the deviation of a z-score has k − 1, not their paper's k.
     """
     check_temperature("temperature", temperature)
     check_temperature("teacher_temperature", teacher_temperature)
@@ -108,7 +111,11 @@ def kd(
 
 @as_method
 def logistic(*, standardised: bool = False) -> Part:
-    """Per-class sigmoid matching, Σ_c BCE(σ(t_c), σ(s_c)), k times its mean over classes; terms `ce`, `logistic`."""
+    """Per-class sigmoid matching, Σ_c BCE(σ(t_c), σ(s_c)), k times its mean over classes; terms `ce`, `logistic`.
+
+    BCE(p, q) = −p·log q − (1 − p)·log(1 − q), σ the sigmoid: each class is a question of yes or no. Code with
+    `reduction="mean"` has 1/k of it.
+    """
     terms = lambda seen: {"logistic": losses.sigmoid_matching(*outputs_of(seen, standardised), mask=seen.mask)}
     fields = of_kinds(standardised, ("class", "tags", "tokens"), "numbers have no sigmoid, take kd or mimic")
     return Part("logistic", terms, details={"logistic": show_standardised("", standardised)}, **fields)
@@ -118,7 +125,8 @@ def logistic(*, standardised: bool = False) -> Part:
 def mimic(*, standardised: bool = False) -> Part:
     """Ba & Caruana 2014: ½‖s − t‖² on logits; terms `ce`, `mimic`.
 
-    With k classes `mimic` is k/2 times the mean squared error that other code has (5 times it on ten classes).
+    With k classes `mimic` is k/2 times the mean squared error that other code has, as Knowledge-Distillation-Zoo's "logits"
+    (5 times it on ten classes).
     """
     terms = lambda seen: {"mimic": losses.half_squared_error(*outputs_of(seen, standardised), mask=seen.mask)}
     return Part("mimic", terms, details={"mimic": show_standardised("", standardised)}, **of_kinds(standardised))
@@ -127,6 +135,8 @@ def mimic(*, standardised: bool = False) -> Part:
 @as_method
 def noisy(*, ratio: float = 0.5, sigma: float = 0.1) -> Part:
     """Sau & Balasubramanian 2016: mimicry of a teacher whose logits are perturbed; terms `ce`, `mimic` (as `mimic`'s).
+
+    ½‖s − t'‖², t' = (1 + ξ)·t with ξ ~ N(0, σ²) for a share of the examples, else t. KDGAN's code has ratio 0.1, σ 0.1.
 
     Args:
       ratio: share of the examples that are perturbed.

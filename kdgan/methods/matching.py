@@ -117,7 +117,8 @@ def ctkd(*, reversal: Value = 1.0, instance: bool = False, standardised: bool = 
     """CTKD (Li et al. 2023): τ²·KL at a learned temperature, which climbs where the student descends; terms `ce`, `kd`.
 
     The player `temperature` moves with the student: the model `temperature`, one for all, or with `instance` the model
-    `instance_temperature`, one for each example, of which the published code has none. Its gradient is −λ times its own.
+    `instance_temperature`, one for each example, of which the published code has none. Its gradient is −λ times its own; in
+    published code the minus stands in the schedule of λ.
     Published λ's: 0.1 and 0.9, and `reversal=dict(kind="cosine", start=0.0, end=1.0, steps=...)` over 10 epochs.
 
     Args:

@@ -39,7 +39,7 @@ def cc(*, features: Paths = (), weights: Weights = None, gamma: float = 0.4, ord
     """CC (Peng et al. 2019): Σ_l w_l·‖C_S − C_T‖²_F / b², C Gaussian kernels of examples; terms `ce`, `cc`.
 
     The kernel's Taylor series is cut. Knowledge-Distillation-Zoo's λ is 100, on the embedding. RepDistiller's term of
-    that name multiplies the errors of neighbours in the batch, which is another loss.
+    that name multiplies the errors of neighbours in the batch, which is another loss; torchdistill's norm is not squared.
 
     Args:
       features: of any shape [b, ...].
@@ -58,7 +58,8 @@ def cc(*, features: Paths = (), weights: Weights = None, gamma: float = 0.4, ord
 def sp(*, features: Paths = (), weights: Weights = None) -> Part:
     """SP (Tung & Mori 2019): Σ_l w_l·‖G̃_S − G̃_T‖²_F / b², how alike examples are; terms `ce`, `sp`.
 
-    λ 3000 on the last maps (RepDistiller, mdistiller).
+    G̃ [b, b] are products of the examples' features, each row of length 1. λ 3000 on the last maps (RepDistiller,
+    mdistiller); torchdistill scales rows by their L1 norm.
     """
     return of_layers("sp", features, {"sp": similarity.similarity_preserving}, weights=weights)
 
@@ -67,7 +68,8 @@ def sp(*, features: Paths = (), weights: Weights = None) -> Part:
 def pkt(*, features: Paths = (), weights: Weights = None) -> Part:
     """PKT (Passalis & Tefas 2018): Σ_l w_l·mean p·log(p/q), of cosines between examples; terms `ce`, `pkt`.
 
-    λ 30,000 on the embedding, for this mean over b² pairs (RepDistiller).
+    p and q are the teacher's and the student's probabilities of each example beside each, of cosines that sum to 1 in a row.
+    λ 30,000 on the embedding, for this mean over b² pairs (RepDistiller); the paper writes a sum.
     """
     return of_layers("pkt", features, {"pkt": similarity.probabilistic_transfer}, weights=weights)
 

@@ -5,7 +5,11 @@ from kdgan.methods.taught import check_kind, on_label
 
 
 def supervised(*, player: str = "student", label_smoothing: float = 0.0, label_kind: str = "class") -> Method:
-    """Training on labels only, CE(y, player(x)): term `ce`, led by `player`."""
+    """Training on labels only, CE(y, player(x)): term `ce`, led by `player`.
+
+    The baseline of a student, and the stage of a teacher. With `label_smoothing` ε labels are (1 − ε)·onehot(y) + ε/k
+    (Szegedy et al. 2016).
+    """
     check_kind("supervised", label_kind)
 
     def terms(players, batch, key):

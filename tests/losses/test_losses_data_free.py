@@ -117,8 +117,10 @@ def test_attention_sees_neither_scale_nor_the_number_of_channels():
         np.testing.assert_allclose(loss([s], [s]), 0, atol=1e-6)
         assert np.isfinite(jax.grad(lambda s, loss=loss: loss([s], [s]).sum())(s)).all()
         assert np.isfinite(jax.grad(lambda s, loss=loss: loss([0 * s], [t]).sum())(s)).all()
-        with pytest.raises(ValueError, match="same h and w"):
-            loss([s], [t[:, :2]])
+        larger = jnp.repeat(jnp.repeat(t, 2, axis=1), 2, axis=2)  # whose 2×2 means are t
+        np.testing.assert_allclose(loss([s], [larger]), loss([s], [t]), rtol=1e-5)
+        with pytest.raises(ValueError, match="same batch"):
+            loss([s], [t[:1]])
 
 
 # The figures of their authors' code.
