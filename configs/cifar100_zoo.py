@@ -133,25 +133,18 @@ def get_config(text=None):
 def rows_of(pair: str, text: str) -> tuple[str, ...]:
     """The rows that are asked for: all that fit the pair, or those named with + between them."""
     fitting = tuple(row for row in ROWS if row != "fsp" or "fsp" in cifar100_published.LAST[pair])
-    rows = fitting if text == "all" else tuple(text.split("+"))
-    for row in rows:
-        if row not in ROWS:
-            raise common.ConfigError(
-                f"--config=...:methods={text}: there is no {row!r}; accepted are all, or with + between them"
-                f" {', '.join(fitting)}"
-            )
-        if row not in fitting:
-            raise common.ConfigError(
-                f"--config=...:methods={text}: {row!r} wants a student as wide as its teacher, and {pair} is none;"
-                f" accepted are {', '.join(fitting)}"
-            )
-    return rows
+    if text != "all" and "fsp" in text.split("+") and "fsp" not in fitting:
+        raise common.ConfigError(
+            f"--config=...:methods={text}: 'fsp' wants a student as wide as its teacher, and {pair} is none;"
+            f" accepted are {', '.join(fitting)}"
+        )
+    return zoo_rows.named(text, fitting)
 
 
 def method_of(row: str, pair: str, warmup: int = 0) -> dict[str, Any]:
     """What a row is set to: as in the zoo, on the layers of these networks."""
     teacher, student = (NETWORKS[name] for name in pair.split("-"))
-    method = dict(zoo_rows.METHODS[row])
+    method = zoo_rows.method(row)
     if row in COMPARED:
         method["features"] = tuple(zip(COMPARED[row](student), COMPARED[row](teacher), strict=True))
     if row in ("ab", "ofd"):
@@ -224,7 +217,7 @@ def _before(rows: tuple[str, ...], pair: str, steps: int) -> dict[str, Any]:
 
 def beside(rows: tuple[str, ...]) -> dict[str, Any]:
     """Players that learn beside the student; FitNets' regressor is that of the published code."""
-    players = {name: fields for row in rows for name, fields in zoo_rows.BESIDE.get(row, {}).items()}
+    players = zoo_rows.beside(rows)
     if "hint" in rows:
         players["adapter"] = dict(model="regressor", model_args=dict(bias=True, relu=True))
     return players

@@ -25,7 +25,7 @@ SHOWN = {
     "accuracy": 4,
     "nll": 4,
     "ece": 4,
-}  # measures of a row that stand in a line, with their digits; the first is needed
+}  # measures of a row that stand in a line, and their digits; the first is needed
 
 HEAD = """# Ways to teach a classifier
 
@@ -103,7 +103,12 @@ EXAMPLES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, 
         {"student": {"ce": 1.0, "kd": 1.0}, "peer": {"ce": 1.0, "kd": 1.0}},
     ),
 }
-TAIL = """## Games
+TAIL = """## Teachers one after another
+
+Born-again networks (Furlanello et al. 2018), each taught by the one before, and a teacher's assistant (Mirzadeh et al. 2020)
+are stages of `kd`: [configs/generations.py](../configs/generations.py).
+
+## Games
 
 [KDGAN](../results/kdgan.md) (Wang et al. 2018), the method `kdgan`, has all three: student, teacher and a discriminator of
 labels learn in one game, whose results stand there. Its equation is in `kdgan/methods/kdgan.py`.
@@ -152,9 +157,9 @@ def _lambdas(name: str, rows: Sequence[str]) -> str:
 
 def _written(row: str) -> str:
     """What a config says for a row of the zoo."""
-    whose = "In the zoo" if row in zoo_rows.OWN else "With the published λ's, in our terms"
+    whose = f"The row `{row}` of the zoo" if row in zoo_rows.OWN else "With the published λ's, in our terms"
     lambdas = {"student": zoo_rows.lambdas(row)}
-    return f"{whose}:\n\n{_example(zoo_rows.BESIDE.get(row, {}), zoo_rows.METHODS[row], lambdas)}"
+    return f"{whose}:\n\n{_example(zoo_rows.BESIDE.get(row, {}), zoo_rows.method(row), lambdas)}"
 
 
 def _example(players: Mapping[str, Any], method: Mapping[str, Any], lambdas: Mapping[str, Any]) -> str:

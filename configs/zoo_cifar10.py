@@ -1,13 +1,15 @@
 """A dozen ways to teach a classifier on CIFAR-10, by a published network: ResNet-56 (93.39 %) to a ResNet-8, 5,000 labels.
 
-python -m kdgan.main --config=configs/zoo_cifar10.py --config.players.teacher.weights=resnet56.npz --workdir=runs/zoo_cifar10
-python -m kdgan.main --config=configs/zoo_cifar10.py:methods=scratch+kd+dkd --workdir=...
+python -m kdgan.main --config=configs/zoo_cifar10.py:teacher=resnet56.npz --workdir=runs/zoo_cifar10
+python -m kdgan.main --config=configs/zoo_cifar10.py:teacher=resnet56.npz,methods=scratch+kd+dkd --workdir=...
 
 The teacher is that of akamaster/pytorch_resnet_cifar10 (`resnet56-4bfd9763.th`, BSD-2), as its file is: shortcuts without
 parameters, images normalised as for ImageNet. It has seen the labels of all 50,000 images, so that these rows show what is
-worth knowing of a strong teacher where labels are few. Its outputs and features are computed once for each of four views of an
-image. Each row has its published λ's and is set as in configs/zoo_rows.py; nothing is tuned here. SGD, batch 64, as the
-comparisons on CIFAR-100 train, cosine in place of three steps.
+worth knowing of a strong teacher where labels are few. Without a file a stage trains one, which is for an accelerator.
+
+Its outputs and features are computed once for each of four views of an image. Each row has its published λ's and is set as in
+configs/zoo_rows.py; nothing is tuned here. SGD, batch 64, as the comparisons on CIFAR-100 train, cosine in place of three
+steps.
 """
 
 from configs import zoo_rows
@@ -19,7 +21,8 @@ ROWS = (
 
 
 def get_config(text=None):
-    rows = zoo_rows.named(common.arguments(text, methods="all")["methods"], ROWS)
+    chosen = common.arguments(text, methods="all", teacher="")
+    rows = zoo_rows.named(chosen["methods"], ROWS)
     config = common.get_config()
     config.data.name, config.data.labelled, config.data.validation = "cifar10", 5_000, 1_000
     config.data.augment = common.named(crop=dict(padding=4), flip=dict())
@@ -31,11 +34,18 @@ def get_config(text=None):
         student=dict(model="resnet8"),
         **zoo_rows.beside(rows),
     )
-    config.stages = common.named(
-        distill=dict(
-            arms=common.named(**{row: zoo_rows.arm(row) for row in rows}), steps=1_500, cached=("teacher",), views=4
-        )
-    )
+    starts, stages = {}, {}
+    if chosen["teacher"]:
+        config.players.teacher.weights = chosen["teacher"]
+    else:
+        starts["teacher"] = "teacher"
+        stages["teacher"] = dict(
+            method=dict(name="supervised", player="teacher"), lambdas=dict(teacher=dict(ce=1.0)), steps=100_000,
+            data=dict(labelled=None),
+        )  # fmt: skip
+    arms = common.named(**{row: zoo_rows.arm(row, **starts) for row in rows})
+    stages["distill"] = dict(arms=arms, steps=1_500, cached=("teacher",), views=4)
+    config.stages = common.named(**stages)
     config.stage.batch_size = 64
     config.evaluate.every = 500
     config.seed, config.population.seeds = 0, 3

@@ -11,7 +11,7 @@ import pytest
 from flax import serialization
 
 import tiny
-from configs import zoo_rows
+from configs import zoo_cifar10, zoo_rows
 from kdgan import models
 from kdgan.run import prepare, train
 from kdgan.run.config import resolve
@@ -42,6 +42,8 @@ REPEATED = {
     "text": {"bag": ("scratch",), "convolutional": ("scratch",)},
     "adversarial": {"distill": ("scratch", "kd", "adv_ce")},
     "zoo": {"distill": ZOO},
+    "zoo_cifar10": {"distill": tuple(row for row in zoo_cifar10.ROWS if row != "kd")},
+    "generations": {"third": ("scratch", "long")},
     "wine": {"distill": ("scratch",)},
     "denoise": {"clean": ("clean", "teacher"), "unlabelled": ("few", "clean_others")},
     "super_resolution": {

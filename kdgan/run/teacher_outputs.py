@@ -7,8 +7,8 @@ player has the same parameters share a table. What is larger than `data.memory_m
 digest of all that its content follows from.
 
 Features that a method asks of such a player, as found by tracing it, have tables like its outputs, one for each module path:
-programs that ask for the same path share it, and those of all programs of a stage are made in one pass. Of whole images there
-are none.
+programs that ask for the same path share it, and those of all programs of a stage are made in one pass. Of whole images
+there are none.
 """
 
 import contextlib
