@@ -227,6 +227,11 @@ def srd(*, features: Paths = (), weights: Weights = None, power: float = 4.0) ->
 def _margins(params: Mapping[str, Any], path: str) -> Any:
     """OFD's margins [c] of the batch norm at a path of the teacher's parameters."""
     step = lambda tree, name: tree.get(name, {}) if isinstance(tree, Mapping) else {}
+    if not params:
+        raise ValueError(
+            "method.name = 'ofd': it reads the teacher's batch norms, of which a cached teacher has none; leave teacher out"
+            " of cached"
+        )
     norm = functools.reduce(step, path.split("/"), params)
     if not isinstance(norm, Mapping) or not {"scale", "bias"} <= set(norm):
         raise ValueError(

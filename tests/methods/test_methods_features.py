@@ -1,5 +1,7 @@
 """Students that learn from their teacher's features: terms on features taken by hand, who moves, combined, refusals."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ from kdgan.losses.log_power import log_power_distance
 from kdgan.losses.review import hierarchical_context
 from kdgan.losses.variational import variational_information
 from kdgan.methods.published import PUBLISHED
-from kdgan.methods.taught import Part, as_method
+from kdgan.methods.taught import Part, as_method, method_of
 from kdgan.models import Adapter, Paraphraser, Regressor, ReviewFusion, Translator, Variational
 from kdgan.step import make_train_step
 
@@ -224,6 +226,22 @@ def test_combined_terms_are_those_of_each_alone_and_each_network_runs_once():
         terms, _ = one_move.evaluated(methods.build(name, **arguments), modules, state, batch)
         for term, value in terms.items():
             np.testing.assert_allclose(together[term], value, rtol=1e-6, err_msg=term)
+
+
+def test_features_that_no_term_reads_change_no_program():
+    """Soft labels of networks that are asked for features, too: the very program of soft labels alone."""
+    modules, batch = {"student": small.Net(), "teacher": small.Net(6)}, one_move.example(others=4)
+    alone = methods.kd.part()
+    asked = dataclasses.replace(alone, features=("conv", "norm", "head"), targets=("conv", "head"))
+    assert game.inspect_method(method_of(asked), modules, batch).features.keys() == {"student", "teacher"}
+    programs = []
+    for part in (alone, asked):
+        method = method_of(part, unlabelled=True)
+        state = small.make_state(method, modules, example=batch)
+        step = make_train_step(method, modules, {"student": optax.sgd(0.1)})
+        programs.append(jax.jit(step).lower(state, batch))
+    assert programs[0].as_text() == programs[1].as_text()
+    assert programs[0].cost_analysis()["flops"] > 0
 
 
 @as_method
