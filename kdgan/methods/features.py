@@ -162,7 +162,7 @@ def ofd(*, features: Paths = (), norms: Sequence[str] = (), weights: Weights = N
     negative values of a batch norm's output, N(β, γ²): β and γ are the teacher's parameters `bias` and `scale` at
     `norms`. Where a block adds a shortcut behind its last batch norm, the authors take that norm's as they are. Their λ
     is 1/1000, with weights 2^(l − n), 1 at the last layer; their teacher's batch norm is in training mode, a frozen
-    player's is not.
+    player's is not. A cached teacher, which has no parameters, is refused.
 
     Args:
       features: before the ReLU: `stage1/block3/sum` of a resnet.
