@@ -53,7 +53,7 @@ def crd(work: Work, modules: Mapping[str, nn.Module]) -> Callable:
         layers, embedded, scores = params["memory_bank"], {}, []
         for name, features in (("student", mine), ("teacher", theirs)):
             layer = layers[f"embed_{name}"]
-            embedded[name] = unit(features[path].mean((1, 2)) @ layer["kernel"] + layer["bias"])
+            embedded[name] = unit(features[path].mean((1, 2)) @ layer["kernel"] + layer["bias"][None])
         for name, other in (("student", "teacher"), ("teacher", "student")):
             scores.append(jnp.exp(jnp.einsum("bd,bmd->bm", embedded[name], memory[other][rows]) / TEMPERATURE))
         now = jnp.log(jnp.stack([score.mean() for score in scores]) * examples)
