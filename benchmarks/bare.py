@@ -215,7 +215,11 @@ def make_steps(
 ) -> Contestant:
     """Steps on batches that lie on the device, over and over; `modules` other than those written by hand."""
     step = jax.jit(make_update(work, modules or bare_models.modules(work)), donate_argnums=0)
-    moving, frozen = start(work, variables)
+    return contestant(step, *start(work, variables), batches)
+
+
+def contestant(step: Callable, moving: dict[str, Any], frozen: Variables, batches: Sequence[Any]) -> Contestant:
+    """Steps `step(moving, frozen, batch) -> (moving, losses)` over and over."""
     state = [moving, {}]
     feed = itertools.cycle(jax.device_put(list(batches)))
 

@@ -137,5 +137,5 @@ def build(model: Model) -> nn.Module:
 
 
 def modules(work: Work) -> dict[str, nn.Module]:
-    """Player -> module."""
-    return {name: build(model) for name, model in work.models.items()}
+    """Player -> module; a memory bank is arrays."""
+    return {name: build(model) for name, model in work.models.items() if model.name != "memory_bank"}

@@ -45,7 +45,8 @@ def example(work: Work) -> dict[str, Any]:
     image = jax.ShapeDtypeStruct((work.batch, *work.image), jnp.float32)
     if work.game == "restore":
         return {"image": image, "target": image}
-    return {"image": image, "label": jax.ShapeDtypeStruct((work.batch,), jnp.int32)}
+    whole = jax.ShapeDtypeStruct((work.batch,), jnp.int32)
+    return {"image": image, "label": whole, **({"index": whole} if work.game == "crd" else {})}
 
 
 def frozen_players(work: Work, seed: int = 1) -> Variables:
@@ -110,8 +111,8 @@ def flops(work: Work, state: TrainState) -> float | None:
 
 
 def losses(metrics: Mapping[str, Any], work: Work) -> dict[str, float]:
-    """Moving player -> its objective at the last step."""
-    return {name: float(np.ravel(metrics[f"{name}/loss"])[-1]) for name in work.trained}
+    """Player that leads a move -> its objective at the last step."""
+    return {name: float(np.ravel(metrics[f"{name}/loss"])[-1]) for name in work.lambdas}
 
 
 def make_steps(work: Work, state: TrainState, batches: Sequence[Any], *, per_call: int = 1) -> Contestant:
@@ -153,7 +154,7 @@ def grouped(batches: Sequence[Any], per_call: int) -> list[Any]:
 
 
 def gradients(work: Work, state: TrainState, batch: Any) -> tuple[dict[str, float], dict[str, Any]]:
-    """(moving player -> loss, moving player -> gradient) of every move of kdgan's step, all of them at `state`."""
+    """(leading player -> loss, moving player -> gradient) of every move of kdgan's step, all of them at `state`."""
     return gradients_of_each(work, state, [batch])[0]
 
 
@@ -180,10 +181,14 @@ def draws(work: Work, state: TrainState) -> dict[str, tuple[Any, ...]]:
     """The random numbers that kdgan's step at `state` draws, by the player that moves, as `bare.draw` has them."""
     key = jax.random.fold_in(state.key, state.step)
     found: dict[str, tuple[Any, ...]] = {}
-    for i, player in enumerate(work.trained):
+    for i, player in enumerate(work.lambdas):
         own = fold_in_name(jax.random.fold_in(jax.random.fold_in(key, i), 0), "terms")
-        if work.game in ("kd", "restore"):
+        if work.game in ("kd", "fsp", "restore"):
             found[player] = ()
+        elif work.game == "crd":
+            others = work.hyperparameters["examples"] - 1
+            shape = (work.batch, work.hyperparameters["negatives"])
+            found[player] = (jax.random.randint(own, shape, 0, others, jnp.int32),)
         elif work.game == "kdgan":
             keys = jax.random.split(own) if player == "discriminator" else [own]
             found[player] = tuple(_gumbel(work, jax.random.split(each, 1)[0]) for each in keys)

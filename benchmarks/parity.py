@@ -20,7 +20,7 @@ LEAP = 4
 # 65,536 numbers that nearly cancel, which PyTorch adds up in another order in channels last.
 PART = 100
 
-Found = tuple[Mapping[str, float], Mapping[str, Any]]  # (moving player -> loss, moving player -> gradient)
+Found = tuple[Mapping[str, float], Mapping[str, Any]]  # (player that leads a move -> loss, moving player -> gradient)
 
 
 def check(ours: Found, other: Found, who: str, rounding: float = 0.0) -> dict[str, float]:
@@ -42,8 +42,8 @@ def check(ours: Found, other: Found, who: str, rounding: float = 0.0) -> dict[st
         if not apart <= LOSS:
             raise AssertionError(f"{who}: the loss of {player} is {losses[player]:.8g}, kdgan's is {loss:.8g}")
         worst["loss"] = max(worst["loss"], apart)
-        what = f"{who}: the gradient of {player}"
-        found = compare_gradients(our_gradients[player], gradients[player], what, rounding)
+    for player, gradient in our_gradients.items():
+        found = compare_gradients(gradient, gradients[player], f"{who}: the gradient of {player}", rounding)
         worst["gradient"] = max(worst["gradient"], found)
     return worst
 

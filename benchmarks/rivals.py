@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks import bare, ours
+from benchmarks import bare, bare_features, ours
 from benchmarks.measure import QUICK, Contestant, Setting, several
 from benchmarks.work import Work
 
@@ -58,20 +58,26 @@ def steps(
     work: Work, variables: Any, batches: Sequence[Any], setting: Setting
 ) -> Mapping[str, tuple[Callable[[], Contestant], Callable[[Any, Any], Any]]]:
     """Name -> (what makes the contestant that starts from `variables`, its `gradients(batch, draws)` there)."""
+    hand = by_hand(work)
     found: dict[str, Any] = {
         name: (
-            lambda modules=modules: bare.make_steps(work, variables, batches, modules),
-            lambda batch, draws, modules=modules: bare.gradients(work, variables, batch, draws, modules),
+            lambda modules=modules: hand.make_steps(work, variables, batches, modules),
+            lambda batch, draws, modules=modules: hand.gradients(work, variables, batch, draws, modules),
         )
         for name, modules in (("jax", None), ("jax_modules", ours.modules(work)))
     }
     module = pytorch(setting.device)
-    ways = module.ways(work, setting.device) if module else ()
+    ways = module.ways(work, setting.device) if module and work.game in module.GAMES else ()
     for way in (way for way in ways if not (setting.quick and way == "compile_channels_last")):  # minutes to compile
         found[way] = _of_pytorch(
             functools.cache(lambda way=way: module.Steps(work, way, setting.device)), variables, batches
         )
     return found
+
+
+def by_hand(work: Work) -> Any:
+    """The module that has the step of a piece of work by hand in JAX."""
+    return bare_features if work.game in bare_features.OBJECTIVES else bare
 
 
 def _of_pytorch(build: Callable[[], Any], variables: Any, batches: Sequence[Any]) -> tuple[Callable, Callable]:

@@ -41,7 +41,7 @@ def suites() -> dict[str, Callable[[Setting, Callable[[str], None]], Any]]:
     return {
         **{name: step_suite(name) for name in ("kd", "kdgan", "gan")},
         "population": suite("populations"),
-        **{name: suite(name) for name in ("images", "epoch", "evaluate", "start", "scaling")},
+        **{name: suite(name) for name in ("features", "images", "epoch", "evaluate", "start", "scaling")},
     }
 
 

@@ -1,4 +1,4 @@
-"""Suites kd, kdgan, gan and images: one step of a piece of work, kdgan's beside everyone else's.
+"""Suites kd, kdgan, gan, images and features: one step of a piece of work, kdgan's beside everyone else's.
 
 Before anything is timed, every move's loss and gradient are compared on the same weights, batch and random numbers; and
 one step of kdgan and of the hand-written JAX must end at the same parameters where it draws nothing. Beside the ratios
@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from benchmarks import bare, fresh, ours, parity, rivals, work
+from benchmarks import fresh, ours, parity, rivals, work
 from benchmarks.measure import Setting, compare
 
 SUITES = {
@@ -19,6 +19,7 @@ SUITES = {
     "kdgan": ("kdgan",),
     "gan": ("dcgan",),
     "images": ("denoise",),
+    "features": ("crd", "fsp"),
 }
 
 
@@ -54,8 +55,9 @@ def measure_piece(piece: work.Work, setting: Setting, say: Callable[[str], None]
             found, parity_found = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}, {}
         row["rivals"][name] = {**found, "parity": parity_found}
         say(f"{piece.name:10s} {name:22s} {tell(row['rivals'][name])}")
-    row["control"] = compare(*(bare.make_steps(piece, variables, batches) for _ in range(2)), setting.effort)
-    if piece.game in ("kd", "restore"):
+    hand = rivals.by_hand(piece)
+    row["control"] = compare(*(hand.make_steps(piece, variables, batches) for _ in range(2)), setting.effort)
+    if piece.game in ("kd", "fsp", "restore"):
         try:
             row["difference_after_a_step"] = after_a_step(piece, state, variables, batches)
         except AssertionError as error:  # the times stand, and whoever reads them should know
@@ -63,7 +65,7 @@ def measure_piece(piece: work.Work, setting: Setting, say: Callable[[str], None]
             say(f"{piece.name:10s} after a step parameters are not those of JAX by hand: {error}")
     if per_call > 1:
         row["one_step_a_call"] = compare(
-            ours.make_steps(piece, state, batches), bare.make_steps(piece, variables, batches), setting.effort
+            ours.make_steps(piece, state, batches), hand.make_steps(piece, variables, batches), setting.effort
         )
     for way in in_fresh_processes(piece, row["rivals"], setting.quick) if setting.fresh else ():
         if "error" not in row["rivals"].get(way, {}):
@@ -84,7 +86,7 @@ def refused(part: Mapping[str, Any]) -> list[str]:
 
 def in_fresh_processes(piece: work.Work, names: Iterable[str], quick: bool) -> list[str]:
     """Who is started anew for compile time and memory; a quick run only sees that it works."""
-    if piece.name == "host" or (quick and piece.name != "mlp"):
+    if piece.name in ("host", *SUITES["features"]) or (quick and piece.name != "mlp"):
         return []
     return [way for way in ("kdgan", *names) if way != "jax_modules" and not (quick and way in ("jax", "compile"))]
 
@@ -95,7 +97,7 @@ def after_a_step(piece: work.Work, state: Any, variables: Any, batches: Any) -> 
     Raises:
       AssertionError: more than rounding.
     """
-    both = ours.make_steps(piece, state, batches), bare.make_steps(piece, variables, batches)
+    both = ours.make_steps(piece, state, batches), rivals.by_hand(piece).make_steps(piece, variables, batches)
     for contestant in both:
         contestant.steps(1)
     rate = max(optimizer.learning_rate for optimizer in piece.optimizers.values())

@@ -51,14 +51,14 @@ def section(name: str, results: Mapping[str, Any]) -> str:
 def of_suite(suite: str, measured: Mapping[str, Any]) -> str:
     """The tables of a suite's part."""
     tables = {
-        "population": populations, "images": images, "epoch": epoch, "evaluate": evaluate, "start": start,
-        "scaling": scaling,
+        "population": populations, "features": features, "images": images, "epoch": epoch, "evaluate": evaluate,
+        "start": start, "scaling": scaling,
     }  # fmt: skip
     return tables.get(suite, steps)(measured)
 
 
 def steps(measured: Mapping[str, Any]) -> str:
-    """Of the suites kd, kdgan and gan: ratios, then what a fresh process takes."""
+    """Of the suites kd, kdgan, gan, images and features: ratios, then what a fresh process takes."""
     peak = measured["peak"]["flops_per_second"]
     rows, fresh = [], []
     for row in measured["pieces"].values():
@@ -96,6 +96,15 @@ def steps(measured: Mapping[str, Any]) -> str:
     )
     head = ["step", "fresh process", "compilation, s", "to the first step, s", "peak memory, MiB", "of it before, MiB"]
     return found + ("\n\n" + _table(head, fresh) if fresh else "")
+
+
+def features(measured: Mapping[str, Any]) -> str:
+    """Steps as of the other suites; then soft labels of networks that are asked for features, too."""
+    asked = measured["asked"]
+    program = "the same program" if asked["same_program"] else "another program"
+    row = [f"soft labels, with {', '.join(asked['features'])} asked for and not read: {program}", "soft labels"]
+    head = ["kdgan's step", "beside", "asked, ms", "other, ms", "times as fast", "95 % interval", "quartiles"]
+    return "\n\n".join((steps(measured), _table(head, [[*row, *_comparison(asked)]])))
 
 
 def images(measured: Mapping[str, Any]) -> str:

@@ -35,11 +35,11 @@ class Work:
     Attributes:
       name: under which its results stand.
       title: what a table calls it.
-      game: "kd", "kdgan", "generator_distill" or "restore": the method.
+      game: "kd", "crd", "fsp", "kdgan", "generator_distill" or "restore": the method.
       hyperparameters: of the method.
-      lambdas: moving player -> term -> λ, in the order of the moves.
+      lambdas: player that leads a move -> term -> λ, in the order of the moves.
       models: player -> its network.
-      optimizers: moving player -> its optimizer.
+      optimizers: moving player -> its optimizer, in the order of the moves.
       image: (h, w, c).
       batch: examples.
     """
@@ -57,7 +57,7 @@ class Work:
     @property
     def trained(self) -> tuple[str, ...]:
         """The players that move, in order; the others are frozen."""
-        return tuple(self.lambdas)
+        return tuple(self.optimizers)
 
     @property
     def convolves(self) -> bool:
@@ -129,10 +129,31 @@ def restorer(name: str, title: str, *, image, batch: int, **fields: Any) -> Work
     )  # fmt: skip
 
 
+def crd(student: Model, teacher: Model, *, image, batch: int, examples: int, negatives: int, width: int) -> Work:
+    """CE + 0.8·CRD (Tian et al. 2020) on pooled last maps, with a bank of all examples that learns with the student."""
+    bank = Model("memory_bank", {"examples": examples, "features": width})
+    sgd = Optimizer("sgd", 0.05, 0.9)
+    return Work(
+        "crd", f"CRD, {examples:,} examples, {negatives:,} negatives", "crd",
+        {"feature": "stage3", "negatives": negatives, "examples": examples}, {"student": {"ce": 1.0, "crd": 0.8}},
+        {"student": student, "teacher": teacher, "memory_bank": bank}, {"student": sgd, "memory_bank": sgd}, image, batch,
+    )  # fmt: skip
+
+
+def fsp(student: Model, teacher: Model, *, image, batch: int) -> Work:
+    """CE + FSP (Yim et al. 2017) of three stages."""
+    return Work(
+        "fsp", "FSP, three stages", "fsp", {"features": ("stage1", "stage2", "stage3")},
+        {"student": {"ce": 1.0, "fsp": 1.0}}, {"student": student, "teacher": teacher},
+        {"student": Optimizer("sgd", 0.05, 0.9)}, image, batch,
+    )  # fmt: skip
+
+
 def pieces() -> dict[str, Work]:
     """Every piece of work by its name."""
     sgd = Optimizer("sgd", 0.05, 0.9)
     wide = (64, 128, 256)
+    narrow = {"student": resnet(8, 8, (8, 16, 32)), "teacher": resnet(14, 8, (8, 16, 32)), "image": CIFAR, "batch": 64}
     works = (
         kd(
             "mlp", "MLP 256-128 ← MLP 800-800", mlp(256, 128), mlp(800, 800), image=MNIST, batch=128, optimizer=ADAM
@@ -150,6 +171,8 @@ def pieces() -> dict[str, Work]:
             optimizer=ADAM,
         ),
         restorer("denoise", "denoiser of 17,380 parameters", image=(40, 40, 1), batch=8, width=24, depth=5),
+        crd(examples=4096, negatives=1024, width=128, **narrow),
+        fsp(**narrow),
     )  # fmt: skip
     return {work.name: work for work in works}
 
@@ -162,6 +185,9 @@ def small_pieces() -> dict[str, Work]:
     """
     sgd = Optimizer("sgd", 0.05, 0.9)
     large, image = lenet((4, 6), 16), (8, 8, 1)
+    narrow = {
+        "student": resnet(8, 8, (8, 8, 16)), "teacher": resnet(14, 8, (8, 8, 16)), "image": (8, 8, 3), "batch": 8,
+    }  # fmt: skip
     works = (
         kd("mlp", "small MLP ← MLP", mlp(16, 8), mlp(32, 32), image=image, batch=8, optimizer=ADAM),
         kd("mlp_lenet", "small MLP ← LeNet", mlp(16, 16), large, image=image, batch=8, optimizer=ADAM),
@@ -177,6 +203,8 @@ def small_pieces() -> dict[str, Work]:
         dcgan(image=image, batch=8, widths=(1 / 32, 1 / 16, 1 / 16), latent=6),
         pieces()["host"],
         restorer("denoise", "small denoiser", image=(8, 8, 1), batch=4, width=8, depth=3),
+        crd(examples=64, negatives=16, width=8, **narrow),
+        fsp(**narrow),
     )  # fmt: skip
     return {work.name: work for work in works}
 
@@ -189,7 +217,7 @@ def named(name: str, *, quick: bool = False) -> Work:
 def batches(work: Work, count: int = 8, seed: int = 2) -> list[dict[str, np.ndarray]]:
     """Random batches: "image" float32 [b, h, w, c], in [0, 1], or [−1, 1] beside a generator's; "label" int32 [b].
 
-    Of a restorer "target" in place of the label, of the image's shape.
+    Of a restorer "target" in place of the label, of the image's shape; for CRD "index" int32 [b], too, each example once.
     """
     generator = np.random.default_rng(seed)
     low = -1.0 if work.game == "generator_distill" else 0.0
@@ -199,7 +227,11 @@ def batches(work: Work, count: int = 8, seed: int = 2) -> list[dict[str, np.ndar
         if work.game == "restore"
         else {"label": generator.integers(0, CLASSES, work.batch, dtype=np.int32)}
     )
-    return [{"image": pixels(), **wanted()} for _ in range(count)]
+    examples = work.hyperparameters.get("examples")
+    places = lambda: (
+        {} if examples is None else {"index": generator.permutation(examples)[: work.batch].astype(np.int32)}
+    )
+    return [{"image": pixels(), **wanted(), **places()} for _ in range(count)]
 
 
 def rounded_otherwise(batch: Mapping[str, np.ndarray], count: int = 4) -> list[dict[str, np.ndarray]]:

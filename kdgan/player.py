@@ -306,7 +306,7 @@ def bind(
 ) -> Players:  # fmt: skip
     """The players of one move: `trained` run in training mode, `moving` record their updates, `cached` do not run."""
     bound = {}
-    for name in params:
+    for name in (name for name in params if name not in (cached or {})):
         bound[name] = Player(
             name, modules[name], params[name], model_state.get(name, {}), key=fold_in_name(key, name),
             train=name in trained, moves=name in moving, compute_dtype=compute_dtype, inputs=inputs,

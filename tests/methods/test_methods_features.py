@@ -1,5 +1,7 @@
 """Students that learn from their teacher's features: terms on features taken by hand, who moves, combined, refusals."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,14 +11,15 @@ from flax import linen as nn
 from scipy.stats import truncnorm
 
 import one_move
+import outside
 import players as small
 from kdgan import game, methods
-from kdgan.losses import boundaries, factors, features, flow, logits, relations, similarity
+from kdgan.losses import boundaries, factors, features, flow, logits, similarity
 from kdgan.losses.log_power import log_power_distance
 from kdgan.losses.review import hierarchical_context
 from kdgan.losses.variational import variational_information
 from kdgan.methods.published import PUBLISHED
-from kdgan.methods.taught import Part, as_method
+from kdgan.methods.taught import method_of
 from kdgan.models import Adapter, Paraphraser, Regressor, ReviewFusion, Translator, Variational
 from kdgan.step import make_train_step
 
@@ -226,31 +229,36 @@ def test_combined_terms_are_those_of_each_alone_and_each_network_runs_once():
             np.testing.assert_allclose(together[term], value, rtol=1e-6, err_msg=term)
 
 
-@as_method
-def nearer(*, path="first") -> Part:
-    """A way of teaching from outside, with an adapter of its own."""
-
-    def terms(seen):
-        adapted = seen.players.adapter_nearer({path: seen.features[path]}, {path: seen.targets[path]})
-        return {"nearer": relations.relational_distance(adapted[path], seen.targets[path])}
-
-    return Part("nearer", terms, features=(path,), targets=(path,), movers=("adapter_nearer",))
+def test_features_that_no_term_reads_change_no_program():
+    """Soft labels of networks that are asked for features, too: the very program of soft labels alone."""
+    modules, batch = {"student": small.Net(), "teacher": small.Net(6)}, one_move.example(others=4)
+    alone = methods.kd.part()
+    asked = dataclasses.replace(alone, features=("conv", "norm", "head"), targets=("conv", "head"))
+    assert game.inspect_method(method_of(asked), modules, batch).features.keys() == {"student", "teacher"}
+    programs = []
+    for part in (alone, asked):
+        method = method_of(part, unlabelled=True)
+        state = small.make_state(method, modules, example=batch)
+        step = make_train_step(method, modules, {"student": optax.sgd(0.1)})
+        programs.append(jax.jit(step).lower(state, batch))
+    assert programs[0].as_text() == programs[1].as_text()
+    assert programs[0].cost_analysis()["flops"] > 0
 
 
 def test_a_part_from_outside_stands_beside_them_by_its_dotted_path():
     parts = (
-        "test_methods_features.nearer",
+        "outside.aligned",
         dict(ONE, name="hint"),
-        dict(name="test_methods_features.nearer", path="second"),
+        dict(name="outside.aligned", feature="second"),
     )
-    modules = {"student": STUDENT, "teacher": TEACHER, "adapter": Adapter(), "adapter_nearer": Adapter()}
+    modules = {"student": STUDENT, "teacher": TEACHER, "adapter": Adapter(), "adapter_aligned": outside.Projection()}
     method, batch = methods.build("combine", parts=parts[:2]), one_move.example()
-    assert method.trained == ("student", "adapter_nearer", "adapter")
+    assert method.trained == ("student", "adapter_aligned", "adapter")
     state = small.make_state(method, modules, example=batch)
     terms, gradients = one_move.evaluated(method, modules, state, batch)
-    assert terms.keys() == {"ce", "nearer", "hint"}
+    assert terms.keys() == {"ce", "angle", "hint"}
     assert all(one_move.largest(gradient) > 1e-6 for gradient in gradients.values())
-    with pytest.raises(ValueError, match=r"method.parts: nearer has the term 'nearer', which stands there already"):
+    with pytest.raises(ValueError, match=r"method.parts: aligned has the term 'angle', which stands there already"):
         game.inspect_method(methods.build("combine", parts=parts), modules, batch)
 
 
