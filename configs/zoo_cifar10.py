@@ -7,9 +7,9 @@ The teacher is that of akamaster/pytorch_resnet_cifar10 (`resnet56-4bfd9763.th`,
 parameters, images normalised as for ImageNet. It has seen the labels of all 50,000 images, so that these rows show what is
 worth knowing of a strong teacher where labels are few. Without a file a stage trains one, which is for an accelerator.
 
-Its outputs and features are computed once for each of four views of an image. Each row has its published λ's and is set as in
-configs/zoo_rows.py; nothing is tuned here. SGD, batch 64, as the comparisons on CIFAR-100 train, cosine in place of three
-steps.
+Its outputs and features are computed once for each of four views of an image. Each row has its published λ's and is set as
+in configs/zoo_rows.py; nothing is tuned here. SGD, batch 64, as the comparisons on CIFAR-100 train, cosine in place of
+three steps.
 """
 
 from configs import zoo_rows

@@ -7,12 +7,12 @@ After `--config=configs/zoo.py:part=search --workdir=runs/zoo_search`,
 records every trial with its accuracy and negative log-likelihood on the validation split, by which `chosen` decides.
 """
 
-import json
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kdgan import files
 from kdgan.config import ConfigError
 from kdgan.methods.published import PUBLISHED
 
@@ -148,7 +148,7 @@ def lambdas(row: str, factor: float = 1.0) -> dict[str, float]:
 
 def chosen(dataset: str) -> dict[str, float]:
     """Row -> the factor of its best recorded trial on a data set: of highest accuracy, of equal ones of lowest NLL."""
-    recorded = json.loads(FILE.read_text()).get(dataset, {}) if FILE.is_file() else {}
+    recorded = files.read_json(FILE).get(dataset, {}) if FILE.is_file() else {}
     best = lambda trials: max(trials, key=lambda trial: (trial["accuracy"], -trial["nll"]))["factor"]
     return {row: best(trials) for row, trials in recorded.items()}
 
@@ -159,7 +159,7 @@ def trial_name(row: str, factor: float) -> str:
 
 def judged(workdir: str | pathlib.Path) -> dict[str, list[dict[str, float]]]:
     """Row -> its trials with accuracy and NLL on the validation split, from the finished search of a workdir."""
-    summary = json.loads((pathlib.Path(workdir) / "summary.json").read_text())
+    summary = files.read_json(pathlib.Path(workdir) / "summary.json")
     arms = summary["stages"]["distill"]["arms"]
     recorded: dict[str, list[dict[str, float]]] = {}
     for row in METHODS:
@@ -174,9 +174,8 @@ def judged(workdir: str | pathlib.Path) -> dict[str, list[dict[str, float]]]:
 
 def main(arguments: Sequence[str]) -> None:
     dataset, workdir = arguments
-    everything = json.loads(FILE.read_text()) if FILE.is_file() else {}
-    everything[dataset] = {**everything.get(dataset, {}), **judged(workdir)}
-    FILE.write_text(json.dumps(everything, indent=1) + "\n")
+    everything = files.read_json(FILE) if FILE.is_file() else {}
+    files.write_json(FILE, {**everything, dataset: {**everything.get(dataset, {}), **judged(workdir)}})
 
 
 if __name__ == "__main__":

@@ -134,6 +134,7 @@ def test_every_config_is_listed():
         "quickstart_search",
         "sets",
         "zoo_rows",
+        "zoo_table",
     }
     text = (ROOT / "configs" / "README.md").read_text()
     assert configs == set(re.findall(r"^\| \[\w+\]\((\w+)\.py\)", text, flags=re.M))

@@ -152,7 +152,7 @@ def with_cached(case, batch):
 
 
 def test_a_cached_teacher_makes_the_same_step(case):
-    """Terms and gradients, which under SGD are what parameters move by, without the teacher's parameters unless they are read."""
+    """Terms and gradients, which under SGD are what parameters move by; the teacher has no parameters if none are read."""
     if not case.teachers or case.name in NO_DATA:  # of what is made nothing is known
         return
     batch = example(case.name)
