@@ -99,7 +99,7 @@ def test_rows_of_two_workdirs_are_compared_by_seed(tmp_path):
 
 def test_workdirs_that_are_not_of_one_comparison_are_refused(tmp_path):
     first = workdir(tmp_path / "a", {"kd": VALUES["kd"]})
-    with pytest.raises(ValueError, match="other: .*'seeds': .11, 12, 13, 14.*the workdirs before it have"):
+    with pytest.raises(ValueError, match=r"other: .*'seeds': .11, 12, 13, 14.*the workdirs before it have"):
         zoo_table.read([first, workdir(tmp_path / "other", {"hint": VALUES["hint"]}, seed=11)])
     with pytest.raises(ValueError, match=r"taught: .*0.96"):
         zoo_table.read([first, workdir(tmp_path / "taught", {"hint": VALUES["hint"]}, teacher=0.96)])
