@@ -31,23 +31,30 @@ HEAD = """# Ways to teach a classifier
 
 Printed by `python -m configs.methods_page` from the docstrings of the code. Each section says what a method compares, whose
 it is, which terms it has, what published code does differently, and what to write into a config. Arguments of each are in
-[reference.md](reference.md). All of them in one table, on digits or MNIST: [configs/zoo.py](../configs/zoo.py); in the
-published setting on CIFAR-100: [configs/cifar100_zoo.py](../configs/cifar100_zoo.py).
+[reference.md](reference.md). Those of one teacher, or of none, in one table, on digits or MNIST:
+[configs/zoo.py](../configs/zoo.py); in the published setting on CIFAR-100:
+[configs/cifar100_zoo.py](../configs/cifar100_zoo.py).
 
 A method gives the student *terms*, numbers that are to become small; each has a weight, its λ. The term `ce` is the
-cross-entropy on the labels and stands beside nearly all others. λ's are those of the authors, or of who compared the
-methods, multiplied by a constant where a published term differs from ours by one.
+cross-entropy on the labels and stands beside nearly all others. Published λ's are those of the authors, or of
+others who compared the methods (RepDistiller, mdistiller, torchdistill, Knowledge-Distillation-Zoo: libraries for
+PyTorch), multiplied by a constant where a published term differs from ours by one. A player is a network, or a
+memory, that a config names; what "moves with the student" learns by the same terms. Other players are frozen, unless
+a section says that they move.
 
 | sign | what it is |
 |---|---|
-| s, t | logits of student and teacher for an image, k of them, one a class; y its label |
-| CE, KL | cross-entropy; Kullback-Leibler divergence, KL(p ‖ q) = Σ p·log(p/q); in nats |
+| s, t | logits of student and teacher for an image x, k of them, one a class; y its label |
+| CE, KL | cross-entropy; Kullback-Leibler divergence, KL(p ‖ q) = Σ p·log(p/q), of logits that of their softmax |
 | T, τ | a temperature, by which logits are divided before the softmax: above 1 the answer is softer |
-| S_l, T_l | features of the l-th layer that is compared: maps [b, h, w, c], or vectors [b, d] |
+| S_l, T_l | features of the l-th layer that is compared: maps [b, h, w, c] (height, width, channel) or vectors [b, d] |
 | w_l | the weight of a layer, 1 unless said (`weights`) |
+| mean | over the units of a layer (h·w·c or d numbers), or over what stands at it |
+| ‖x‖, ‖X‖_F | the root of the sum of squares, of a vector, and of a matrix |
+| (x)₊, onehot(y), E | max(x, 0); 1 at y and 0 elsewhere; the mean over examples |
 | r | a small network that gives the student's features the teacher's shape; a player, which learns with the student |
 | D | a discriminator; D(x) is the probability that x is real |
-| b | images of a batch; "a statistic of the batch" is a number of all of them together |
+| b | images of a batch; "a statistic of the batch" is one number of all, on several devices of each one's share |
 
 What stands indented goes into a config: `method` and `lambdas` into a stage or an arm. The layers named (`features`) are
 those of the zoo's residual networks; `--mode=explain` lists the paths of yours.

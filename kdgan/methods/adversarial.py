@@ -69,8 +69,10 @@ def nagan(
 ) -> Method:  # fmt: skip
     """The naive GAN of Wang et al. 2018 (KDGAN): the classifier alone against the discriminator of labels.
 
-    E_real log D(x, y) + E_{y~C} log(1 − D(x, y)): terms `real`, `student` of the discriminator; `adv` of the student, and
-    `ce` beside it (λ 0 reproduces the paper). Arguments as in `kdgan`, of which this is α = 1 without a teacher.
+    E_real log D(x, y) + E_{y~C} log(1 − D(x, y)), which D raises and the classifier C, the student, lowers by the
+    labels that it draws: the two parts, negated, are the terms `real` and `student` of the discriminator; `adv` of
+    the student, and `ce` beside it (λ 0 reproduces the paper). Arguments as in `kdgan`, of which this is α = 1
+    without a teacher.
     """
     check_kind("nagan", label_kind, LABEL_KINDS)
     check_temperature("concrete_temperature", concrete_temperature)

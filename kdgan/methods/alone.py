@@ -31,9 +31,11 @@ CONSISTENCIES: Mapping[str, Callable[[Any, Any], Any]] = {
 def tfkd(*, correct: float = 0.99, temperature: Value = 20.0, as_code: bool = False) -> Part:
     """Tf-KD (Yuan et al. 2020): T²·KL(p^d_T ‖ softmax(s/T)), p^d a on the label and even elsewhere; terms `ce`, `virtual`.
 
-    The paper's eq. 9 is without T²: its α = 0.1 beside 0.9 of `ce` is 0.1/T² here. Its code computes KL(softmax(p^d/T) ‖
-    softmax(s)), whose target is almost even, times 100 and averaged over the k classes, too: α·100/k (`as_code`). Its other
-    method, a copy of the student as teacher, is `kd`.
+    p^d is a made-up teacher: a = 0.99 on the label, (1 − a)/(k − 1) on each other class; p^d_T is the same at
+    temperature T = 20, proportional to its 1/T-th power. The paper's eq. 9 is without T²: its α = 0.1 beside 0.9 of
+    `ce` is 0.1/T² here. Its code computes KL(softmax(p^d/T) ‖ softmax(s)), whose target is almost even, times 100 and
+    averaged over the k classes, too: with `as_code` λ is α·100/k. Its other method, a trained copy of the student as
+    teacher, is `kd`.
 
     Args:
       correct: a, above 1/k and below 1.
@@ -63,9 +65,10 @@ def tfkd(*, correct: float = 0.99, temperature: Value = 20.0, as_code: bool = Fa
 def pskd(*, alpha: Value | None = None, examples: int | None = None) -> Part:
     """PS-KD (Kim et al. 2021): CE((1 − α)·onehot(y) + α·p, s), p what the student last predicted of x; terms `ce`, `past`.
 
-    `past` stands in place of `ce`, whose λ is 0 (or `labels=False`). The player `memory_past` holds p by `batch["index"]`:
-    the prediction in training mode, of the view that was seen then, which is an epoch ago; as published. It is one-hot
-    where an example was not seen yet. Published is α rising linearly to 0.8 by the epoch, here by the step.
+    `past` stands in place of `ce`, whose λ is 0 (or `labels=False`). The player `memory_past` holds p of each example
+    by `batch["index"]`: as published the prediction in training mode, of the view (the augmented image) that was seen
+    an epoch ago. It is one-hot where an example was not seen yet. Published is λ 1, and α rising linearly to 0.8 by
+    the epoch, here by the step.
 
     Args:
       alpha: α in [0, 1], a number or a schedule: dict(kind="linear", start=0.0, end=0.8) is published.
@@ -109,10 +112,10 @@ def partners(label: Any) -> tuple[Any, Any]:
 def cskd(*, temperature: Value = 4.0) -> Part:
     """CS-KD (Yun et al. 2020): T²·KL(softmax(r/T) ‖ softmax(s/T)), r of another image of x's class; terms `ce`, `partner`.
 
-    The partner is the next example of the same class in the batch, whose gradient is stopped; one without counts 0.
-    Published is a second batch of partners, one for each example, which are run without a gradient and without `ce`:
-    batches should be several times as large as there are classes. On several devices partners are of each one's share. λ 1
-    published.
+    The partner is the next example of the same class in the batch, whose gradient is stopped; an example without one
+    counts 0. That most have one, batches should be several times as large as there are classes. Published is a second
+    batch of partners, one for each example, which are run without a gradient and without `ce`, and λ 1. On several
+    devices partners are of each one's share.
 
     Args:
       temperature: T, a number or a schedule.
@@ -137,10 +140,12 @@ def byot(
 ) -> Part:  # fmt: skip
     """Be Your Own Teacher (Zhang et al. 2019): heads on inner blocks; terms `ce`, `ce_blocks`, `kd_blocks`, `hint_blocks`.
 
-    The player `adapter_heads` (the model `block_heads`) makes logits and an embedding of each block. Added up over blocks:
-    CE(y, block), T²·KL(student ‖ block), and the mean squared error of the block's embedding and the last feature; no
-    gradient passes to the student's own outputs from the last two. Published λ's: 1 − α of `ce` and `ce_blocks`, α = 0.1 of
-    `kd_blocks`; 1e-6 of squares added up over features and over the batch, b·d·1e-6 of `hint_blocks`.
+    The player `adapter_heads` (the model `block_heads`) makes logits and an embedding of each block. Added up over
+    blocks: CE(y, block), T²·KL(student ‖ block), and the mean squared error between the block's embedding and the
+    last feature; no gradient passes to the student's own outputs from the last two.
+
+    Published λ's: 1 − α of `ce` and `ce_blocks`, α = 0.1 of `kd_blocks`, and 1e-6 of squares that are added up over
+    the d features and over the batch: b·d·1e-6 of `hint_blocks`, with b = 128 and d = 512.
 
     Args:
       blocks: module paths of the student.
@@ -176,13 +181,14 @@ def byot(
 def mean_teacher(*, consistency: str = "mse") -> Part:
     """Mean Teacher (Tarvainen & Valpola 2017): the student against its average over steps; terms `ce`, `consistency`.
 
-    mean_c (softmax(s)_c − softmax(s̄)_c)², s̄ the average's logits. The player `memory_average` (the model
-    `moving_parameters`, which has the rate) holds the average of the parameters, the present ones among them.
+    mean_c (softmax(s)_c − softmax(s̄)_c)², s̄ the logits of the averaged network. The player `memory_average` (the
+    model `moving_parameters`, which has the rate) holds the average of the student's parameters, those of this step
+    among them. With `unlabelled` images without labels are compared, too, for which it was made.
 
-    The averaged network is run in evaluation mode, with the student's running statistics; published
-    is training mode, with statistics, noise and an augmentation of its own. Published λ: 100, rising over the first epochs.
-    Labels' λ is 1 here; there CE is averaged over unlabelled examples, too. The average itself is measured by `ema` of the
-    player.
+    The averaged network is run in evaluation mode, with the student's running statistics; published is training mode,
+    with statistics, noise and an augmentation of its own. Published λ: 100, rising over the first epochs. There CE is
+    averaged over unlabelled examples, too: λ 1 of 31 labelled images in a batch of 128 is 31/128 of `ce` here. An
+    average of that kind is measured where the player `student` has an `ema`.
 
     Args:
       consistency: "mse", of probabilities and averaged over classes, or "kl", KL(average ‖ student).

@@ -25,16 +25,19 @@ def crd(
 ) -> Part:  # fmt: skip
     """CRD (Tian et al. 2020): embeddings against the other player's bank, noise-contrastive; terms `ce`, `crd`.
 
-    −log P₀/(P₀ + c) − Σ_k log c/(P_k + c), P = exp(⟨u, v⟩/τ)/Z of embeddings u and v of the same example (0) and of others
-    (k), c their number through that of all examples; of the student against the teacher's bank, and the other way round. Z
-    is a constant that the first batch sets, which the paper's equation has not; all published code does.
+    −log P₀/(P₀ + c) − Σ_k log c/(P_k + c), P = exp(⟨u, v⟩/τ)/Z of embeddings u and v of the same example (0) and of
+    others (k), the negatives; c is the number of negatives divided by that of all examples. It is added up over two
+    sides: the student's u against the teacher's bank of v, and the other way round. Z is a constant that the first
+    batch sets: published code has it, the paper's equation not.
 
-    The player `memory_bank` moves with the student: two linear layers, and an embedding of every training example by each
-    player, which it finds by `batch["index"]`; τ 0.07, momentum and width are its own. Published λ 0.8, beside 1 of `ce`
-    (and of `kd`, in `combine`). Negatives are drawn from all examples but the one itself; RepDistiller's "exact" mode,
-    which is its default, leaves out those of its class, too. With `unlabelled` those examples are compared as well; without
-    it, in a run that has some, their rows keep their random start and stand among the negatives. On several devices each
-    draws for its share.
+    The player `memory_bank` moves with the student: two linear layers, and an embedding of every training example by
+    each player, which it finds by `batch["index"]`; τ 0.07, momentum and width are its own. Published: 16,384
+    negatives, λ 0.8 beside 1 of `ce` (and, as a variant, 1 of `kd`, in `combine`). Negatives are drawn from all
+    examples but the one itself; RepDistiller's "exact" mode, which is its default, leaves out those of its class,
+    too.
+
+    With `unlabelled` those examples are compared as well; without it, in a run that has some, their rows keep their
+    random start and stand among the negatives. On several devices each draws for its share.
 
     Args:
       feature: module path of the student's feature; maps are averaged over pixels.
@@ -70,8 +73,9 @@ def contrastive(
 ) -> Part:  # fmt: skip
     """InfoNCE (van den Oord et al. 2018) as distillation: −log softmax_j(⟨s_i, t_j⟩/τ)_i; terms `ce`, `contrastive`.
 
-    CRD without a bank. The player `adapter` maps the student's feature to the teacher's width and moves with it; both are
-    scaled to length 1. On several devices examples are compared with those of each one's share.
+    CRD without a bank: s_i and t_j are here embeddings of examples i and j of the batch, scaled to length 1; the
+    student's is to be nearest to the teacher's of the same example. The player `adapter` maps the student's feature
+    to the teacher's width and moves with it. On several devices examples are compared with those of each one's share.
 
     Args:
       feature: module path of the student's feature; maps are averaged over pixels.

@@ -17,11 +17,11 @@ from kdgan.resampling import adaptive_average, smaller
 
 
 def paraphrase(*, features: Paths = (), unlabelled: bool = False) -> Method:
-    """FT's first stage (Kim et al. 2018): `paraphraser` makes factors of T_l and T_l of them; term `reconstruction`.
+    """FT's first stage (Kim et al. 2018): `paraphraser` makes factors of T_l, T_l again of them; term `reconstruction`.
 
-    Σ_l mean (T_l − T̂_l)², the mean over units, by which the player `paraphraser` (the model `paraphraser`) learns on
-    the frozen teacher's features. No labels are read. RepDistiller and Knowledge-Distillation-Zoo: λ 1 on the last
-    maps, SGD of rate 0.01 to 0.1, 30 to 100 epochs.
+    Σ_l mean (T_l − T̂_l)², T̂_l what it makes of the factors: an autoencoder. The player `paraphraser` (the model
+    `paraphraser`) learns by it on the frozen teacher's features. No labels are read. RepDistiller and
+    Knowledge-Distillation-Zoo: λ 1 on the last maps, SGD of rate 0.01 to 0.1, 30 to 100 epochs.
 
     Args:
       features: paths of the teacher's modules; or those of `ft`, of which it takes the teacher's.
@@ -41,10 +41,11 @@ def paraphrase(*, features: Paths = (), unlabelled: bool = False) -> Method:
 def ft(*, features: Paths = (), weights: Weights = None, p: int = 1) -> Part:
     """FT's second stage (Kim et al. 2018): Σ_l w_l·‖F̂_S − F̂_T‖_p of factors of length 1; terms `ce`, `ft`.
 
-    F_T is the frozen player `paraphraser`'s, from an earlier stage `paraphrase`; F_S the player `translator`'s (the
-    model `translator`), which moves with the student. Knowledge-Distillation-Zoo's λ is 200 on the last maps, for p =
-    1. The paper has a sum over units. RepDistiller makes attention maps of the factors first, which is another loss; as
-    there, factors of larger sides than the student's are averaged to them.
+    F_T are the factors that the frozen player `paraphraser` makes of T, from an earlier stage `paraphrase`; F_S those
+    that the player `translator` (the model `translator`), which moves with the student, makes of S. F̂ is F scaled to
+    length 1. For p = 1 the norm is a mean over units, where the paper has the sum. Knowledge-Distillation-Zoo's λ is
+    200 on the last maps, for p = 1. RepDistiller makes attention maps of the factors first, which is another loss; as
+    there, where the teacher's factors have larger sides than the student's maps they are averaged.
 
     Args:
       features: of maps, those of the stage `paraphrase`.

@@ -37,9 +37,9 @@ NORMS = {"squared": losses.attention_transfer, "length": losses.attention_distan
 def hint(*, features: Paths = (), weights: Weights = None) -> Part:
     """FitNets' hint (Romero et al. 2015): Σ_l w_l·mean (r(S_l) − T_l)², r the player `adapter`; terms `ce`, `hint`.
 
-    `adapter` is the model `adapter` (a 1×1 convolution), or `regressor` with `bias` and `relu`, as in RepDistiller and
-    mdistiller, which have λ 100 beside `ce`, on the second stage. The paper writes ½‖·‖², n/2 times as much, and trains
-    the layers below the hint by it before all else: a stage of its own with `labels=False`.
+    `adapter` is the model `adapter` (a 1×1 convolution), or `regressor` with `bias` and `relu`, as in RepDistiller
+    and mdistiller, which have λ 100 beside `ce`, on the second stage. The paper writes ½‖·‖², of n units n/2 times as
+    much, and trains the layers below the hint by it before all else: a stage of its own with `labels=False`.
     """
     loss = {"hint": losses.feature_l2}
     return of_layers("hint", features, loss, weights=weights, adapter="adapter")
@@ -49,13 +49,14 @@ def hint(*, features: Paths = (), weights: Weights = None) -> Part:
 def attention(*, features: Paths = (), weights: Weights = None, norm: str = "squared") -> Part:
     """Attention transfer (Zagoruyko & Komodakis 2017): Σ_l w_l·mean (Q_S − Q_T)², Q of length 1; terms `ce`, `attention`.
 
-    Q is the mean of squares over channels, so that widths may differ; where sides do, the larger map is averaged. The paper
-    writes a norm, `norm="length"`; all code, its authors' too, has the mean of squares, with λ 1000 on three layers.
+    Q [h·w] is the mean of squares over channels, scaled to length 1, so that widths may differ; where sides do, the
+    larger map is averaged. The paper writes the norm ‖Q_S − Q_T‖, `norm="length"`. Code, its authors' too, has the
+    mean of (Q_S − Q_T)² over pixels, with λ 1000 on all three stages.
 
     Args:
       features: of maps [b, h, w, c].
       weights: one a layer.
-      norm: "squared", as all code has it; "length": ‖Q_S − Q_T‖₂, as the paper writes it.
+      norm: "squared", as published code has it; "length": ‖Q_S − Q_T‖₂, as the paper writes it.
     """
     loss = one_of("norm", norm, NORMS)
     return of_layers("attention", features, {"attention": loss}, weights=weights, detail=norm)
@@ -65,8 +66,11 @@ def attention(*, features: Paths = (), weights: Weights = None, norm: str = "squ
 def fsp(*, features: Paths = (), weights: Weights = None, pooling: str = "average") -> Part:
     """FSP (Yim et al. 2017): Σ_l w_l·mean (G_l(S) − G_l(T))², G_l products of two layers' channels; terms `ce`, `fsp`.
 
-    As published a student starts by it alone (`labels=False`), and then, in a stage of its own, learns from labels. The
-    paper sums over a matrix and pools by the maximum; torchdistill adds up norms that are not squared.
+    Flow of the solution procedure: G_l [c, d] is the mean over pixels of each of a layer's c channels times each of
+    the d of the next layer. The student must be as wide as its teacher. As published it starts by this alone
+    (`labels=False`), and then, in a stage of its own, learns from labels. The paper sums over the matrix and pools
+    the larger of two maps by its maximum; RepDistiller averages both, as this does; torchdistill adds up norms that
+    are not squared.
 
     Args:
       features: two or more, of maps with the teacher's channels.
@@ -82,8 +86,10 @@ def fsp(*, features: Paths = (), weights: Weights = None, pooling: str = "averag
 def kdsvd(*, features: Paths = (), weights: Weights = None, k: int = 1) -> Part:
     """KD-SVD (Lee et al. 2018): correlations of two layers' first singular vectors; terms `ce`, `kdsvd`.
 
-    Σ_l w_l·‖R_l(S) − R_l(T)‖²_F, R_l radial basis functions of singular vectors of [h·w, c] and of the layer before. It
-    is a sum over channels; mdistiller, whose λ is 1, decomposes [c·h, w], which is another loss.
+    Σ_l w_l·‖R_l(S) − R_l(T)‖²_F, R_l[i, j] = exp(−(v_l[i] − v_{l−1}[j])²/8), v_l [c] the first right singular vector
+    of a layer's [h·w, c], v_{l−1} that of the layer before. A sum over channels, of which the student must have as
+    many as its teacher. RepDistiller has this without a λ; mdistiller, whose λ is 1, decomposes [c·h, w], which is
+    another loss.
 
     Args:
       features: two or more, of maps with the teacher's channels.
@@ -99,8 +105,9 @@ def kdsvd(*, features: Paths = (), weights: Weights = None, k: int = 1) -> Part:
 def nst(*, features: Paths = (), weights: Weights = None) -> Part:
     """NST (Huang & Wang 2017): Σ_l w_l·MMD² of the channels' maps under the kernel (x·y)²; terms `ce`, `nst`.
 
-    Each channel's map has length 1. Widths and sides may differ. RepDistiller and mdistiller have λ 50 on three layers; all
-    published code agrees.
+    MMD², maximum mean discrepancy, is mean K(T, T) + mean K(S, S) − 2·mean K(S, T) over all pairs of channels, with
+    the kernel K(x, y) = (x·y)² of two channels' maps, each scaled to length 1. Widths and sides may differ.
+    RepDistiller and mdistiller have λ 50 on all three stages; published code agrees.
     """
     return of_layers("nst", features, {"nst": similarity.neuron_selectivity}, weights=weights)
 
@@ -109,7 +116,9 @@ def nst(*, features: Paths = (), weights: Weights = None) -> Part:
 def ickd(*, features: Paths = (), weights: Weights = None, adapter: bool = False) -> Part:
     """ICKD (Liu et al. 2021): Σ_l w_l·‖Ĝ_S − Ĝ_T‖²_F / c, how alike channels are; terms `ce`, `ickd`.
 
-    The authors' code for CIFAR-100, with λ 2.5 on the last maps; that for ImageNet divides by the batch twice.
+    Inter-channel correlation: Ĝ [c, c] are products of every two channels' maps, each row scaled to length 1. This is
+    the authors' code for CIFAR-100, with λ 2.5 on the last maps, behind a player `adapter_ickd` (`adapter=True`). The
+    paper divides by c² and scales no rows; their code for ImageNet divides by the batch twice.
 
     Args:
       features: of maps.
@@ -125,9 +134,10 @@ def ickd(*, features: Paths = (), weights: Weights = None, adapter: bool = False
 def vid(*, features: Paths = (), weights: Weights = None) -> Part:
     """VID (Ahn et al. 2019): Σ_l w_l·½·mean ((T_l − μ_l)²/σ_l² + log σ_l²), a Gaussian of T_l; terms `ce`, `vid`.
 
-    The player `adapter_vid` (the model `variational`) gives μ and σ² of the student's features and moves with the
-    student. RepDistiller's λ is 1 on three layers; mdistiller leaves its variances as they start. The paper has a sum
-    over units.
+    −log of the teacher's features under a Gaussian that the student predicts, less a constant: it may be below 0. The
+    player `adapter_vid` (the model `variational`) makes μ of the student's features, has one σ² a channel that it
+    learns, and moves with the student. RepDistiller's λ is 1 on all three stages; mdistiller leaves its variances as
+    they start. The paper has a sum over units, where this is the mean.
     """
 
     def adapt(players: Players, student: Layers, teacher: Layers) -> tuple[Layers, Layers, Layers]:
@@ -140,11 +150,12 @@ def vid(*, features: Paths = (), weights: Weights = None) -> Part:
 
 @as_method
 def ab(*, features: Paths = (), weights: Weights = None, margin: float = 1.0) -> Part:
-    """AB (Heo et al. 2019a): Σ_l w_l·Σ (T > 0 ? (μ − r(S))₊² : (μ + r(S))₊²), before the ReLU; terms `ce`, `ab`.
+    """AB (Heo et al. 2019a): Σ_l w_l·Σ (μ − r(S))₊² where T > 0, (μ + r(S))₊² elsewhere; terms `ce`, `ab`.
 
-    r is the player `adapter_ab` (the model `regressor`), which moves with the student. As published a student starts by
-    it alone (`labels=False`), then learns from labels alone. RepDistiller: λ 3/1000 with weights ¼, ½, 1. A sum over
-    units; Knowledge-Distillation-Zoo has their mean.
+    Activation boundaries: before the ReLU each of the student's units is to be on its teacher's side of 0, by a
+    margin μ. r is the player `adapter_ab` (the model `regressor`), which moves with the student. As published a
+    student starts by it alone (`labels=False`), then learns from labels alone. RepDistiller: λ 3/1000 with weights ¼,
+    ½, 1. A sum over units; Knowledge-Distillation-Zoo has their mean.
 
     Args:
       features: before the ReLU: `stage1/block3/sum` of a resnet.
@@ -159,13 +170,16 @@ def ab(*, features: Paths = (), weights: Weights = None, margin: float = 1.0) ->
 
 @as_method
 def ofd(*, features: Paths = (), norms: Sequence[str] = (), weights: Weights = None) -> Part:
-    """OFD (Heo et al. 2019b): Σ_l w_l·Σ (r(S) − max(T, m))², 0 where r(S) ≤ T ≤ 0, before the ReLU; terms `ce`, `ofd`.
+    """OFD (Heo et al. 2019b): Σ_l w_l·Σ (r(S) − T̃)², T̃ = max(T, m), but 0 where r(S) ≤ T̃ ≤ 0; terms `ce`, `ofd`.
 
-    r is the player `adapter_ofd` (the model `regressor`), which moves with the student. m [c] is the mean of the
-    negative values of a batch norm's output, N(β, γ²): β and γ are the teacher's parameters `bias` and `scale` at
-    `norms`. Where a block adds a shortcut behind its last batch norm, the authors take that norm's as they are. Their λ
-    is 1/1000, with weights 2^(l − n), 1 at the last layer; their teacher's batch norm is in training mode, a frozen
-    player's is not. Knowledge-Distillation-Zoo takes the margin from the batch.
+    Overhaul of feature distillation, before the ReLU: where the teacher is below 0 the student need only be as low as
+    T̃. r is the player `adapter_ofd` (the model `regressor`), which moves with the student. m [c], a margin of at
+    most 0, is the mean of the negative values of a batch norm's output, N(β, γ²): β and γ are the teacher's
+    parameters `bias` and `scale` at `norms`. Where a block adds a shortcut behind its last batch norm, the authors
+    take β and γ of that norm all the same.
+
+    Their λ is 1/1000, with weights 2^(l − n) of layers 1 to n. They leave the teacher's batch norm in training mode;
+    here it is in evaluation mode. Knowledge-Distillation-Zoo takes the margin from the batch.
 
     Args:
       features: before the ReLU: `stage1/block3/sum` of a resnet.
@@ -193,10 +207,11 @@ def ofd(*, features: Paths = (), norms: Sequence[str] = (), weights: Weights = N
 def review(*, features: Paths = (), weights: Weights = None, levels: Sequence[int] = review_losses.LEVELS) -> Part:
     """ReviewKD (Chen et al. 2021): fused features at several resolutions, mean squares; terms `ce`, `review`.
 
-    Σ_l w_l·Σ_i 2^−i·mean (P_i r(S)_l − P_i T_l)² / Σ_i 2^−i, P_i an average to `levels[i − 1]` rows and columns. r is
-    the player `adapter_review` (the model `review_fusion`), which moves with the student and fuses its layers from the
-    deepest to the first. The authors' λ is 5 for ResNet-8×4 (0.6 to 8 for others), from 0 in the first 20 of 240
-    epochs: a schedule. The loss is that of their code.
+    Σ_l w_l·Σ_i 2^−i·mean (P_i r(S)_l − P_i T_l)² / Σ_i 2^−i: P₀ leaves a map as it is, P_i averages it to
+    `levels[i-1]` rows and columns (4, 2, 1). r is the player `adapter_review` (the model `review_fusion`), which
+    moves with the student and fuses its layers from the deepest to the first. The paper has no weights 2^−i; this is
+    the authors' code. Their λ is 5 for ResNet-8×4 (0.6 to 8 for others), and rises from 0 in the first 20 of 240
+    epochs: a schedule.
 
     Args:
       features: from the first layer to the deepest; the authors take three maps and the embedding.
@@ -213,8 +228,10 @@ def review(*, features: Paths = (), weights: Weights = None, levels: Sequence[in
 def srd(*, features: Paths = (), weights: Weights = None, power: float = 4.0) -> Part:
     """SRD (Miles & Mikolajczyk 2024): Σ_l w_l·log Σ |BN(r(S)) − BN(T)|^α, over batch and channels; terms `ce`, `srd`.
 
-    r is the player `adapter_srd` (the model `adapter`), which moves with the student. A statistic of the batch. The
-    authors' code for ImageNet has λ 2 beside λ 1 of `kd` at temperature 1; that for DeiT is another loss.
+    BN scales each channel to mean 0 and variance 1 over the batch (a statistic of the batch); maps are averaged over
+    pixels first; α is 4 (`power`). r is the player `adapter_srd` (the model `adapter`), which moves with the student.
+    The authors' code for ImageNet has λ 2, beside λ 1 of `kd` at temperature 1 (in `combine`); that for DeiT is
+    another loss.
 
     Args:
       features: of vectors, or of maps, which are averaged over their places.

@@ -83,14 +83,19 @@ def show_standardised(detail: str, standardised: bool) -> str:
 def kd(
     *, temperature: Value = 4.0, teacher_temperature: Value | None = None, standardised: bool = False
 ) -> Part:  # fmt: skip
-    """Hinton et al. 2015: w1·CE(y, s) + w2·T²·KL(softmax(t/T) ‖ softmax(s/T)); terms `ce`, `kd`.
+    """Hinton et al. 2015: λ·CE(y, s) + λ'·T²·KL(softmax(t/T) ‖ softmax(s/T)); terms `ce`, `kd`.
 
-    One temperature for both, or `teacher_temperature` for the teacher; each a number or a schedule of the step. Tags are
-    matched by a sigmoid each, numbers by ½‖s − t‖², which a temperature does not change.
+    One temperature for both, or `teacher_temperature` for the teacher, where the factor stays the student's T²; each
+    a number or a schedule of the step. Tags are matched by a sigmoid each, numbers by ½‖s − t‖², which a temperature
+    does not change.
 
-    RepDistiller and mdistiller have T 4 and λ 0.1 and 0.9. Code that averages over the k classes, too (PyTorch's `kl_div`
-    with "mean", Teacher-free KD, ZSKT), has 1/k of this, torchdistill without its `alpha` no T². With `standardised` Sun et
-    al. 2024 have T 2 and λ 0.1 and 9; as in their code the deviation of a z-score has k − 1, not their paper's k.
+    RepDistiller and mdistiller have T = 4 and λ 0.1 of `ce`, 0.9 of `kd`. Code that averages over the k classes, too
+    (PyTorch's `kl_div` with "mean", Teacher-free KD, ZSKT), has 1/k of this; torchdistill's, where its `alpha` is
+    None, has no T².
+
+    With `standardised` z-scores of logits are compared, (x − mean)/deviation over an example's classes (Sun et al.
+    2024): T = 2 (3 for some pairs of networks), λ 0.1 and 9. As in their code the deviation has k − 1, not their
+    paper's k.
     """
     check_temperature("temperature", temperature)
     check_temperature("teacher_temperature", teacher_temperature)
@@ -113,8 +118,8 @@ def kd(
 def logistic(*, standardised: bool = False) -> Part:
     """Per-class sigmoid matching, Σ_c BCE(σ(t_c), σ(s_c)), k times its mean over classes; terms `ce`, `logistic`.
 
-    BCE(p, q) = −p·log q − (1 − p)·log(1 − q), σ the sigmoid: each class is a question of yes or no. Code with
-    `reduction="mean"` has 1/k of it.
+    BCE(p, q) = −p·log q − (1 − p)·log(1 − q), σ the sigmoid: each class is a question of yes or no, as in iCaRL
+    (Rebuffi et al. 2017). It is smallest where s = t, but not 0 there. Code with `reduction="mean"` has 1/k of it.
     """
     terms = lambda seen: {"logistic": losses.sigmoid_matching(*outputs_of(seen, standardised), mask=seen.mask)}
     fields = of_kinds(standardised, ("class", "tags", "tokens"), "numbers have no sigmoid, take kd or mimic")
@@ -134,9 +139,10 @@ def mimic(*, standardised: bool = False) -> Part:
 
 @as_method
 def noisy(*, ratio: float = 0.5, sigma: float = 0.1) -> Part:
-    """Sau & Balasubramanian 2016: mimicry of a teacher whose logits are perturbed; terms `ce`, `mimic` (as `mimic`'s).
+    """Sau & Balasubramanian 2016: mimicry of a teacher whose logits are perturbed; terms `ce`, `mimic`.
 
-    ½‖s − t'‖², t' = (1 + ξ)·t with ξ ~ N(0, σ²) for a share of the examples, else t. KDGAN's code has ratio 0.1, σ 0.1.
+    ½‖s − t'‖². For a share of the examples (`ratio`) t'_c = (1 + ξ_c)·t_c, with ξ_c ~ N(0, σ²) drawn for each logit;
+    else t' = t. KDGAN's code has ratio 0.1, σ 0.1.
 
     Args:
       ratio: share of the examples that are perturbed.

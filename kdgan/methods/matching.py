@@ -25,8 +25,12 @@ from kdgan.methods.taught import Part, Seen, as_method, single_classes
 def dkd(*, temperature: Value = 4.0, standardised: bool = False) -> Part:
     """DKD (Zhao et al. 2022): α·T²·KL of (p_y, 1 − p_y) + β·T²·KL of the others; terms `ce`, `target`, `others`.
 
-    α and β are the λ's of `target` and `others`, 1 and 8 in mdistiller (2 to 8 by the pair), which raises both linearly over
-    the first 20 epochs: λ's may be schedules. It takes logarithms of a softmax, which may be −inf; ours cannot.
+    Decoupled: with p = softmax(t/T) and q = softmax(s/T) `target` compares (p_y, 1 − p_y) with (q_y, 1 − q_y), and
+    `others` the other classes among themselves, p_c/(1 − p_y) with q_c/(1 − q_y), of which there must be two or more.
+
+    α and β are the λ's of `target` and `others`: 1 and 8 in mdistiller (β 2 to 8 by the pair of networks), which
+    raises both linearly over the first 20 epochs; λ's may be schedules. mdistiller takes logarithms of a softmax,
+    which may be −inf; ours cannot.
 
     Args:
       temperature: T, a number or a schedule.
@@ -57,8 +61,10 @@ def dkd(*, temperature: Value = 4.0, standardised: bool = False) -> Part:
 def dist(*, temperature: Value = 1.0, standardised: bool = False) -> Part:
     """DIST (Huang et al. 2022): 1 − ρ of softmaxes, ρ over classes and over the batch; terms `ce`, `inter`, `intra`.
 
-    λ's of 1 each for ImageNet with τ = 1. Its code multiplies both by τ², ours does not: 2 at τ = 4 (CIFAR-100) is 32 here.
-    `intra` is a statistic of the batch, on several devices of each one's share.
+    ρ is Pearson's correlation of softmax(s/τ) and softmax(t/τ): for `inter` over the classes of an example, for
+    `intra` over the examples of a batch, averaged over classes (a statistic of the batch). λ's are 1 each for
+    ImageNet, with τ = 1. Its code multiplies both by τ², its paper and ours do not: 2 at τ = 4 (CIFAR-100) is 2·4² =
+    32 here.
 
     Args:
       temperature: τ, a number or a schedule.
@@ -87,9 +93,12 @@ def dist(*, temperature: Value = 1.0, standardised: bool = False) -> Part:
 def mlkd(*, temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0), standardised: bool = False) -> Part:
     """MLKD (Jin et al. 2023): Σ_T T²·KL, ‖QQᵀ − PPᵀ‖²/b and ‖QᵀQ − PᵀP‖²/k; terms `ce`, `kd`, `batch`, `classes`.
 
-    λ's 0.1 and three times 0.9; each is added up over T. Its code also compares a strongly augmented view, and multiplies
-    the three by the share of examples of which the teacher is sure, where its paper leaves out the others. `batch` and
-    `classes` are statistics of the batch, on several devices of each one's share.
+    Q and P [b, k] are softmax(s/T) and softmax(t/T) of a batch. `kd` compares example by example, `batch` all pairs
+    of examples, `classes` all pairs of classes; the last two are statistics of the batch, without T². Each is added
+    up over five T's.
+
+    λ's: 0.1 of `ce`, 0.9 of each of the others. Its code also compares a strongly augmented view, and multiplies the
+    terms by the share of examples of which the teacher is sure, where its paper leaves out the others.
 
     Args:
       temperatures: T's, over which each term is added up.
@@ -116,10 +125,13 @@ def mlkd(*, temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0), standardi
 def ctkd(*, reversal: Value = 1.0, instance: bool = False, standardised: bool = False) -> Part:
     """CTKD (Li et al. 2023): τ²·KL at a learned temperature, which climbs where the student descends; terms `ce`, `kd`.
 
-    The player `temperature` moves with the student: the model `temperature`, one for all, or with `instance` the model
-    `instance_temperature`, one for each example, of which the published code has none. Its gradient is −λ times its own; in
-    published code the minus stands in the schedule of λ.
-    Published λ's: 0.1 and 0.9, and `reversal=dict(kind="cosine", start=0.0, end=1.0, steps=...)` over 10 epochs.
+    τ is the player `temperature`, which moves with the student: the model `temperature`, one for all, between 1 and
+    21 as in the published code (20 in its paper); or with `instance` the model `instance_temperature`, one for each
+    example, which the published code lacks. The gradient of τ is multiplied by −`reversal`; in published code the
+    minus stands in the schedule.
+
+    Published: λ 0.1 of `ce`, 0.9 of `kd`, and `reversal=dict(kind="cosine", start=0.0, end=1.0, steps=...)` over the
+    first 10 epochs.
 
     Args:
       reversal: λ of the reversed gradient, at least 0; a number or a schedule.

@@ -1,7 +1,8 @@
 """λ's of methods that teach a classifier, of their authors or of who compared them.
 
 They are converted to our terms where those have another constant (the table of `kdgan/losses/__init__.py`), and for the
-layers that are said. No λ is here where no code has our term: `kdsvd` (mdistiller's 1 is of another matrix).
+layers that are said. No λ is here where none is published for our term: `kdsvd` (RepDistiller has the term, and no λ in
+its script; mdistiller's 1 is of another matrix).
 """
 
 from collections.abc import Mapping

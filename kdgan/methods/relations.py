@@ -23,8 +23,10 @@ from kdgan.methods.taught import Part, as_method
 def rkd(*, features: Paths = (), weights: Weights = None) -> Part:
     """RKD (Park et al. 2019): distances and angles between examples; terms `ce`, `rkd_distance`, `rkd_angle`.
 
-    Σ_l w_l·mean_ij huber(d_ij/d̄ of S_l − of T_l), and the same of cosines at i to j and k: means over b² pairs and b³
-    triples, where the paper writes sums. RepDistiller and mdistiller have λ 25 and 50, on the embedding. Memory: b³.
+    Σ_l w_l·mean_ij huber(d_ij(S)/d̄(S) − d_ij(T)/d̄(T)): d_ij the distance of the features of examples i and j, d̄
+    its mean over pairs, huber(x) = x²/2 up to |x| = 1 and |x| − ½ beyond. `rkd_angle` is the same of the cosines of
+    the angles at i between j and k. Statistics of the batch: means over b² pairs and b³ triples, where the paper
+    writes sums. RepDistiller and mdistiller have λ 25 and 50, on the embedding. Memory: b³.
 
     Args:
       features: of any shape [b, ...].
@@ -38,8 +40,10 @@ def rkd(*, features: Paths = (), weights: Weights = None) -> Part:
 def cc(*, features: Paths = (), weights: Weights = None, gamma: float = 0.4, order: int = 2) -> Part:
     """CC (Peng et al. 2019): Σ_l w_l·‖C_S − C_T‖²_F / b², C Gaussian kernels of examples; terms `ce`, `cc`.
 
-    The kernel's Taylor series is cut. Knowledge-Distillation-Zoo's λ is 100, on the embedding. RepDistiller's term of
-    that name multiplies the errors of neighbours in the batch, which is another loss; torchdistill's norm is not squared.
+    C [b, b] is exp(−γ‖x_i − x_j‖²) of the features x of every two examples, scaled to length 1; of its Taylor series
+    the powers up to `order` are kept. A statistic of the batch. Knowledge-Distillation-Zoo's λ is 100, on the
+    embedding. RepDistiller's term of that name multiplies the errors of neighbours in the batch, which is another
+    loss; torchdistill's norm is not squared.
 
     Args:
       features: of any shape [b, ...].
@@ -58,8 +62,8 @@ def cc(*, features: Paths = (), weights: Weights = None, gamma: float = 0.4, ord
 def sp(*, features: Paths = (), weights: Weights = None) -> Part:
     """SP (Tung & Mori 2019): Σ_l w_l·‖G̃_S − G̃_T‖²_F / b², how alike examples are; terms `ce`, `sp`.
 
-    G̃ [b, b] are products of the examples' features, each row of length 1. λ 3000 on the last maps (RepDistiller,
-    mdistiller); torchdistill scales rows by their L1 norm.
+    G̃ [b, b] are the products of the features of every two examples, each row scaled to length 1: a statistic of the
+    batch. λ 3000 on the last maps (RepDistiller, mdistiller); torchdistill scales rows by their L1 norm.
     """
     return of_layers("sp", features, {"sp": similarity.similarity_preserving}, weights=weights)
 
@@ -68,8 +72,9 @@ def sp(*, features: Paths = (), weights: Weights = None) -> Part:
 def pkt(*, features: Paths = (), weights: Weights = None) -> Part:
     """PKT (Passalis & Tefas 2018): Σ_l w_l·mean p·log(p/q), of cosines between examples; terms `ce`, `pkt`.
 
-    p and q are the teacher's and the student's probabilities of each example beside each, of cosines that sum to 1 in a row.
-    λ 30,000 on the embedding, for this mean over b² pairs (RepDistiller); the paper writes a sum.
+    p_ij is 1 + the cosine of the teacher's features of examples i and j, divided by the sum of that over all j; q_ij
+    is the same of the student's. A statistic of the batch. λ 30,000 on the embedding, for this mean over b² pairs
+    (RepDistiller, mdistiller); the paper writes a sum over pairs of two examples.
     """
     return of_layers("pkt", features, {"pkt": similarity.probabilistic_transfer}, weights=weights)
 

@@ -51,9 +51,10 @@ def several(
 ) -> Part:  # fmt: skip
     """Several teachers (You et al. 2017; CA-MKD, Zhang et al. 2022): Σ_i w_i·T²·KL(t_i ‖ s); terms `ce`, `kd`.
 
-    Weights sum to 1 for each example: even; "confidence", CA-MKD's, by how well a teacher does on the label; "entropy",
-    EBKD's (Kwon et al. 2020), by how sure it is. CA-MKD's code divides by the number n of teachers once more, so that its λ
-    is worth λ/n here; EBKD's weights in it sum to n − 1, and are divided by n: λ·(n − 1)/n.
+    Weights w_i sum to 1 for each example: even; "confidence", CA-MKD's, by how well a teacher does on the label;
+    "entropy", EBKD's (Kwon et al. 2020), by how sure it is. CA-MKD's code divides by the number n of teachers once
+    more, so that its λ of 1 is 1/n here, 1/3 with its three teachers; in the same code EBKD's weights sum to n − 1,
+    and are divided by n: λ·(n − 1)/n. CA-MKD also compares features of each teacher, which this does not.
 
     Args:
       teachers: players, each once.
@@ -91,10 +92,11 @@ def meal(
 ) -> Method:  # fmt: skip
     """MEAL (Shen et al. 2019): a student of several teachers, whose outputs a discriminator tells from the student's.
 
-    L_D = −E log D(t_i(x)) − E log(1 − D(s(x))): terms `real`, `fake` of the discriminator. Of the student `kd`,
-    T²·KL(t_i ‖ s), `adv`, −E log D(s(x)), and `ce`, which is published without (λ 0). The discriminator sees logits. With
-    `features` each has a further one, the players `discriminator_1`, `discriminator_2`, ...: terms `real_inner`,
-    `fake_inner` and `adv_inner`, sums over them. The paper's code trains discriminators and student by one loss.
+    L_D = −E log D(t_i(x)) − E log(1 − D(s(x))): terms `real`, `fake` of the discriminator, which sees logits. Of the
+    student: `kd`, T²·KL(t_i ‖ s), i drawn by each move; `adv`, −E log D(s(x)); and `ce`, which is not in the paper (λ
+    0). Each pair of `features` has a discriminator more, the players `discriminator_1`, `discriminator_2`, ...: terms
+    `real_inner`, `fake_inner` and `adv_inner`, sums over them. Here discriminators and student move in turn; the
+    paper's code trains both by one loss, which both make small, so that nothing is adversarial.
 
     Args:
       teachers: players, each once.
@@ -162,9 +164,10 @@ def adversarial_features(
 ) -> Method:  # fmt: skip
     """Adversarial distillation of features (Belagiannis et al. 2018): a discriminator tells whose they are.
 
-    L_D = −E log D(f_t(x)) − E log(1 − D(f_s(x))): terms `real`, `fake` of the discriminator; `adv`, −E log D(f_s(x)), of the
-    student, and `ce`. It sees the features of all pairs side by side, maps as their means over pixels. Published is a pair
-    of the layers before the softmax, beside ½‖s − t‖² of logits, and the discriminator is regularised.
+    L_D = −E log D(f_t(x)) − E log(1 − D(f_s(x))), f the features: terms `real`, `fake` of the discriminator; `adv`,
+    −E log D(f_s(x)), of the student, and `ce`. D sees the features of all pairs side by side, maps as their means
+    over pixels. Published are the layers before the softmax, ½‖s − t‖² of logits in place of labels (`ce` 0), and a
+    discriminator that is regularised; that ½‖s − t‖² is no term here.
 
     Args:
       features: module paths of both, or a mapping of the student's to the teacher's.

@@ -5,10 +5,10 @@ from kdgan.methods.taught import check_kind, on_label
 
 
 def supervised(*, player: str = "student", label_smoothing: float = 0.0, label_kind: str = "class") -> Method:
-    """Training on labels only, CE(y, player(x)): term `ce`, led by `player`.
+    """Training on labels only, CE(y, s): term `ce`, of `player` (the student).
 
     The baseline of a student, and the stage of a teacher. With `label_smoothing` ε labels are (1 − ε)·onehot(y) + ε/k
-    (Szegedy et al. 2016).
+    (Szegedy et al. 2016), tags (1 − ε)·y + ε/2.
     """
     check_kind("supervised", label_kind)
 

@@ -12,6 +12,8 @@ from kdgan.methods.taught import check_kind, kept, on_label, soft
 def joint(*, temperature: Value = 1.0, teacher_follows: bool = False, label_kind: str = "class") -> Method:
     """CE(t, y) + λ·CE(s, y) + λ'·T²·KL(t ‖ s), teacher and student in one move; terms `teacher_ce`, `ce`, `kd`.
 
+    The teacher learns from labels only, unless `teacher_follows`: then `kd` moves it, too.
+
     Args:
       temperature: of the distillation term.
       teacher_follows: whether the distillation term moves the teacher, too; else it moves the student only.
@@ -40,7 +42,8 @@ def mutual(
 ) -> Method:
     """Deep mutual learning (Zhang et al. 2018) and co-distillation (Anil et al. 2018): peers move one after another.
 
-    Each peer i: CE(y, p_i) + λ·mean over the others j of T²·KL(p_j ‖ p_i); terms `ce`, `kd`.
+    Peer i has logits p_i and CE(y, p_i) + λ·mean over the other peers j of T²·KL(p_j ‖ p_i); terms `ce`, `kd`. No
+    gradient passes to the others.
 
     Raises:
       ValueError: fewer than two peers, or one named twice.
