@@ -9,10 +9,10 @@ all three took together.
 assistant (Mirzadeh et al. 2020): ResNet-26 teaches ResNet-14 and that the ResNet-8 of the table, where `direct` is taught by
 ResNet-26 itself.
 
-UCI digits, 200 labels. A stage takes a player of an earlier one by `start`: of another name by `player`. Test accuracy, five
-seeds, last step, nothing tuned: scratch 91.4 ± 3.8 %, long 92.9 ± 1.5, third generation 91.9 ± 2.6; direct 92.2 ± 2.0 %,
-assisted 92.4 ± 1.7. No difference is clear (paired, third generation − long: −1.0 ± 1.6 points). Some two minutes each on two
-busy cores.
+UCI digits, 200 labels. A stage takes a player of an earlier one by `start`: of another name by `player`. Test accuracy,
+five seeds, last step, nothing tuned: scratch 91.4 ± 3.8 %, long 92.9 ± 1.5, third generation 91.9 ± 2.6; direct 92.2 ± 2.0,
+assisted 92.4 ± 1.7. No difference is clear (paired, third generation − long: −1.0 ± 1.6 points). Seven and ten minutes on
+two busy cores.
 """
 
 from kdgan import config as common

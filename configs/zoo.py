@@ -1,4 +1,4 @@
-"""Every way to teach a classifier, in one table: one teacher, one student, equal steps, λ's from the same small search.
+"""The ways to teach a classifier by one teacher, or by none, in one table: equal steps, λ's from the same small search.
 
 python -m kdgan.main --config=configs/zoo.py --workdir=runs/zoo
 python -m kdgan.main --config=configs/zoo.py:methods=kd+dkd+hint --workdir=runs/zoo_some
@@ -8,7 +8,7 @@ A residual network of 14 layers in three stages teaches one of 8 layers, as wide
 set is the UCI digits (no download), `set=mnist` has 1,000 labels. Each row has its published λ's times a factor, that of
 four which was best on the validation split (`:part=search`, then `python -m configs.zoo_rows`; results/zoo_search.json;
 where nothing is recorded it is 1). What each is set to, and its players: configs/zoo_rows.py. The equations:
-docs/reference.md and the docstrings of `kdgan.methods`.
+docs/methods.md.
 
 All students have the same parameters at first, the same batches, and make as many steps. Methods with networks of their own
 cost more in a step: the table has the operations of training, and its time.
