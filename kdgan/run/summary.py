@@ -327,7 +327,7 @@ def _best_on_test(watched: Sequence[Mapping[str, Any]], program: Program, stage:
 def _cost(
     run: Run, several: Sequence[Program], finished: Mapping[str, Any], latencies: Latencies
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Parameters and their bytes, operations per example, and latencies of every player of a stage.
+    """Parameters and their bytes, and operations per example, of every player of a stage; latencies of those measured.
 
     Returns:
       (player -> its cost in the first arm that has it, arm -> player -> its cost where it is another network there).
@@ -344,7 +344,8 @@ def _cost(
             cost = {"parameters": parameters, "bytes": costs.parameter_bytes(program, name), "flops": operations}
             if pixels := costs.output_pixels(program, name):
                 cost["pixels"] = pixels
-            if run.evaluate.latency and variables is not None:
+            # What learns or remembers beside others, as a memory of parameters does, need not be called with examples.
+            if run.evaluate.latency and variables is not None and name in program.evaluators:
                 cost |= latencies.of(program, name, variables)
             if name not in costs_of:
                 costs_of[name] = cost

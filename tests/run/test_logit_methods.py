@@ -21,7 +21,7 @@ BESIDE = {"temperature": "temperature", "memory_average": "moving_parameters", "
 
 def config():
     made = tiny.config(steps=3, validation=0)
-    made.evaluate.every = 3
+    made.evaluate.every, made.evaluate.latency = 3, True
     with made.unlocked():
         for player, model in BESIDE.items():
             made.players[player] = dict(model=model)
@@ -46,8 +46,10 @@ def finished(tmp_path_factory):
 
 
 def test_the_student_is_measured_and_what_stands_beside_it_is_not(finished):
-    players = finished[1]["stages"]["combined"]["arms"]["main"]["players"]
-    assert set(players) == {"student", "teacher"}
+    stage = finished[1]["stages"]["combined"]
+    assert set(stage["arms"]["main"]["players"]) == {"student", "teacher"}
+    assert {name for name, cost in stage["cost"].items() if "latency_ms" in cost} == {"student", "teacher"}
+    assert set(stage["cost"]) > set(BESIDE)  # their parameters are counted
 
 
 def test_the_average_and_the_heads_are_part_of_the_state(finished):
