@@ -171,7 +171,8 @@ def _written(row: str) -> str:
 
 def _example(players: Mapping[str, Any], method: Mapping[str, Any], lambdas: Mapping[str, Any]) -> str:
     """Lines of a config as an indented block."""
-    rounded = {lead: {term: float(f"{value:.4g}") for term, value in terms.items()} for lead, terms in lambdas.items()}
+    short = lambda value: value if isinstance(value, Mapping) else float(f"{value:.4g}")
+    rounded = {lead: {term: short(value) for term, value in terms.items()} for lead, terms in lambdas.items()}
     lines = [f"config.players.{player} = {_call(fields)}" for player, fields in players.items()]
     lines += [f"method={_call(method)},", f"lambdas={_call(rounded)}"]
     whole = [textwrap.fill(line, WIDTH, subsequent_indent="    ", break_on_hyphens=False) for line in lines]

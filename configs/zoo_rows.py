@@ -73,6 +73,9 @@ OWN: Mapping[str, Mapping[str, float]] = {
     "contrastive": dict(ce=1.0, contrastive=1.0),
 }
 
+# Row -> term -> the steps in which its λ rises to its value, where it is published to: there over five epochs.
+RISING: Mapping[str, Mapping[str, int]] = {"mean_teacher": {"consistency": 60}}
+
 # Row -> the argument that a trial's factor scales in place of λ's, and what makes it: these rows have one term to weigh.
 SCALED: Mapping[str, tuple[str, Callable[[float], Any]]] = {
     "smoothing": ("label_smoothing", lambda factor: 0.1 * factor),
@@ -137,13 +140,17 @@ def arm(row: str, factor: float = 1.0, **starts: str) -> dict[str, Any]:
     return dict(method=of_row, lambdas=dict(student=lambdas(row, factor)), start=start)
 
 
-def lambdas(row: str, factor: float = 1.0) -> dict[str, float]:
-    """The student's λ's of a row, those beside `ce` times a factor."""
+def lambdas(row: str, factor: float = 1.0) -> dict[str, Any]:
+    """The student's λ's of a row, those beside `ce` times a factor, from 0 up where they are to rise first."""
     if row in SCALED:
         factor = 1.0
     name = METHODS[row]["name"]
     published = OWN[row] if row in OWN else PUBLISHED[name]["student"]
-    return {term: value if term == "ce" else factor * value for term, value in published.items()}
+    scaled = {term: value if term == "ce" else factor * value for term, value in published.items()}
+    rising = {
+        term: dict(kind="constant", start=scaled[term], warmup=steps) for term, steps in RISING.get(row, {}).items()
+    }
+    return {**scaled, **rising}
 
 
 def chosen(dataset: str) -> dict[str, float]:
