@@ -51,8 +51,10 @@ def get_config(text=None):
             method=dict(name="paraphrase", features=zoo_rows.METHODS["ft"]["features"]),
             lambdas=dict(paraphraser=dict(reconstruction=1.0)), start=dict(teacher="teacher"), steps=of_set["taught"] // 2,
         )  # fmt: skip
+    students = arms(rows, chosen)
+    taught = any("teacher" in student["start"] for student in students.values())
     stages["distill"] = dict(
-        arms=common.named(**arms(rows, chosen)), steps=of_set["steps"], cached=("teacher",), views=8
+        arms=common.named(**students), steps=of_set["steps"], cached=("teacher",) if taught else (), views=8
     )
     config.stages = common.named(**stages)
     config.stage.batch_size = 64

@@ -35,6 +35,8 @@ def test_the_search_has_no_seed_of_the_table_and_all_rows_have_equal_steps():
     assert table.data.validation == search.data.validation == 1000
     (distill,) = [stage for stage in table.stages if stage.name == "distill"]
     assert len({(arm.steps, arm.batch_size, arm.views, str(arm.augment)) for arm in distill.arms}) == 1
+    alone = arms_of("methods=pskd+byot")  # no teacher to keep the outputs of
+    assert {name: tuple(arm.cached) for name, arm in alone.items()} == {"pskd": (), "byot": ()}
 
 
 def test_a_row_takes_the_trial_of_highest_accuracy_and_of_equal_ones_of_lowest_nll(tmp_path, monkeypatch):
