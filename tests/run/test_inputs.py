@@ -278,7 +278,7 @@ def test_a_generator_learns_from_images_without_labels(folder, tmp_path):
     assert report.write(tmp_path / "run").exists()
     made.data.memory_mb = 0
     batch = next(run_batches.batches(load(made), seed=0, stage=0, batch_size=8, start=0, steps=1))
-    assert set(batch) == {"image", "index", "position", "key"}
+    assert set(batch) == {"image", "index", "ordinal", "position", "key"}
 
 
 def unsupervised():
