@@ -215,8 +215,7 @@ def adversarial_features(
         return tuple(jnp.concatenate([side[path] for path in theirs], axis=-1) for side in (mapped, large))
 
     def discriminator(players, batch, key):
-        _, small = of_student(players, batch)
-        fake, real = side_by_side(players, small, of_teacher(players, batch))
+        fake, real = side_by_side(players, of_student(players, batch)[1], of_teacher(players, batch))
         judge = players.discriminator
         return {"real": losses.real_loss(judge(real)), "fake": losses.fake_loss(judge(fake))}
 
@@ -238,6 +237,6 @@ def players_of(field: str, names: Any) -> tuple[str, ...]:
     texts = several_names and all(isinstance(name, str) for name in names)
     if not texts or len(names) < 2 or len(set(names)) != len(names) or "student" in names:
         raise ValueError(
-            f"method.{field} = {names!r}: the names of two players or more, each once and none of them 'student', are accepted"
+            f"method.{field} = {names!r}: the names of two players or more, each once and none 'student', are accepted"
         )
     return tuple(names)

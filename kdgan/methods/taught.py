@@ -195,8 +195,8 @@ def method_of(*parts: Part, labels: bool = True, unlabelled: bool = False, label
       label_kind: kind of the label.
 
     Raises:
-      ValueError: a kind of label that a part is not for, a player that two parts move, or unlabelled inputs where no part looks
-        at them; while shapes are traced, terms of one name.
+      ValueError: a kind of label that a part is not for, a player that two parts move, or unlabelled inputs where no part
+        looks at them; while shapes are traced, terms of one name.
     """
     for part in parts:
         check_kind(part.name, label_kind, part.kinds, part.why)
