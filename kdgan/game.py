@@ -146,8 +146,8 @@ class _Unborn:
         try:
             noting = recorded(self._norms) if (self._train if train is None else train) else nullcontext()
             output, found = self._call(args, kwargs, features, noting)
-        except (TypeError, ValueError, nn.module.errors.FlaxError) as error:
-            shapes = ", ".join(str(tuple(a.shape)) for a in jax.tree.leaves(args))
+        except (TypeError, ValueError, AttributeError, nn.module.errors.FlaxError) as error:
+            shapes = ", ".join(str(tuple(jnp.shape(a))) for a in jax.tree.leaves(args))
             raise ValueError(
                 f"players.{self.name} ({type(self.module).__name__}) cannot take inputs of shape {shapes}: {error}"
             ) from error

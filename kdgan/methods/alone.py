@@ -124,6 +124,8 @@ def cskd(*, temperature: Value = 4.0) -> Part:
 
     def terms(seen: Seen) -> Terms:
         label = single_classes("cskd", seen.batch)
+        if len(label) < 2:
+            raise ValueError("method.name = 'cskd': a batch of 1 example has no partners; 2 or more are accepted")
         s = seen.student[: len(label)]
         place, has_one = partners(label)
         at = value_at(temperature, seen.players.step)
@@ -153,8 +155,8 @@ def byot(
       temperature: T, a number or a schedule.
     """
     inner = paths_of("blocks", blocks)
-    if not inner:
-        raise ValueError(f"method.blocks = {blocks!r}: one module path or more is accepted")
+    if not inner or len(set(inner)) != len(inner):
+        raise ValueError(f"method.blocks = {blocks!r}: one module path or more, each once, is accepted")
     check_temperature("temperature", temperature)
 
     def terms(seen: Seen) -> Terms:

@@ -15,9 +15,15 @@ def held_by(player: Any, examples: int | None) -> int:
       examples: that batches are drawn from; None: it is not known.
 
     Raises:
-      ValueError: another number than batches are drawn from.
+      ValueError: another number than batches are drawn from, or a player that holds nothing of examples.
     """
-    held = innermost(player.module).examples
+    module = innermost(player.module)
+    held = getattr(module, "examples", None)
+    if held is None:
+        raise ValueError(
+            f"players.{player.name}.model: {type(module).__name__} holds nothing of each training example; a model with"
+            " `examples` is accepted, as 'past' of memory_past and 'memory_bank' of memory_bank"
+        )
     if examples is not None and held != examples:
         raise ValueError(
             f"players.{player.name}.model_args.examples = {held}: batches are drawn from {examples}, which is accepted"

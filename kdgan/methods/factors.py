@@ -32,7 +32,7 @@ def paraphrase(*, features: Paths = (), unlabelled: bool = False) -> Method:
     def paraphraser(players, batch, key):
         _, teacher = players.teacher(images(batch, unlabelled), features=paths)
         _, again = players.paraphraser(teacher)
-        return {"reconstruction": compared("paraphrase", feature_l2, in_order(again, teacher), teacher)}
+        return {"reconstruction": compared("paraphrase", feature_l2, in_order(again, teacher, "paraphraser"), teacher)}
 
     return Method(Move("paraphraser", paraphraser, details={"reconstruction": ", ".join(paths)}))
 
@@ -59,7 +59,8 @@ def ft(*, features: Paths = (), weights: Weights = None, p: int = 1) -> Part:
     def adapt(players: Players, student: Layers, teacher: Layers) -> tuple[Layers, Layers]:
         factors, _ = players.paraphraser(teacher)
         factors = {theirs: averaged(factors[theirs], student[mine]) for mine, theirs in pairs.items()}
-        return in_order(players.translator(student, factors), teacher), in_order(factors, teacher)
+        translated = in_order(players.translator(student, factors), teacher, "translator")
+        return translated, in_order(factors, teacher, "paraphraser")
 
     loss = {"ft": partial(factor_transfer, p=p)}
     return of_layers("ft", features, loss, weights=weights, adapter="translator", adapt=adapt, detail=f"p={p}")

@@ -141,8 +141,14 @@ def vid(*, features: Paths = (), weights: Weights = None) -> Part:
     """
 
     def adapt(players: Players, student: Layers, teacher: Layers) -> tuple[Layers, Layers, Layers]:
-        means, variances = players.adapter_vid(student, teacher)
-        return in_order(means, teacher), teacher, in_order(variances, teacher)
+        given = players.adapter_vid(student, teacher)
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise ValueError(
+                f"players.adapter_vid.model gives one {type(given).__name__}; (means, variances) are accepted, as of the"
+                " model 'variational'"
+            )
+        means, variances = (in_order(layers, teacher, "adapter_vid") for layers in given)
+        return means, teacher, variances
 
     loss = {"vid": variational.variational_information}
     return of_layers("vid", features, loss, weights=weights, adapter="adapter_vid", adapt=adapt)
@@ -220,6 +226,8 @@ def review(*, features: Paths = (), weights: Weights = None, levels: Sequence[in
     """
     for level in levels:
         whole_number.check("method.levels", level, unit="rows and columns")
+    if list(levels) != sorted(set(levels), reverse=True):
+        raise ValueError(f"method.levels = {levels!r}: each once, the largest first, is accepted")
     loss = {"review": partial(review_losses.hierarchical_context, levels=tuple(levels))}
     return of_layers("review", features, loss, weights=weights, adapter="adapter_review")
 

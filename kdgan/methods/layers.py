@@ -70,14 +70,24 @@ def through(player: str) -> Adapt:
     """The student's features as an adapter gives them, in the teacher's order, and the teacher's."""
 
     def adapt(players: Players, student: Layers, teacher: Layers) -> tuple[Layers, Layers]:
-        return in_order(players[player](student, teacher), teacher), teacher
+        return in_order(players[player](student, teacher), teacher, player), teacher
 
     return adapt
 
 
-def in_order(layers: Layers, teacher: Layers) -> Layers:
-    """What an adapter gives by the teacher's paths, in the teacher's order."""
-    return {path: layers[path] for path in teacher if path in layers}
+def in_order(layers: Any, teacher: Layers, player: str) -> Layers:
+    """What an adapter gives by the teacher's paths, in the teacher's order.
+
+    Raises:
+      ValueError: it gives something else.
+    """
+    if not isinstance(layers, Mapping) or not set(teacher) <= set(layers):
+        given = f"features {', '.join(map(str, layers))}" if isinstance(layers, Mapping) else type(layers).__name__
+        raise ValueError(
+            f"players.{player}.model gives {given}; a model that gives features by the teacher's paths"
+            f" {', '.join(teacher)}, as the method asks, is accepted"
+        )
+    return {path: layers[path] for path in teacher}
 
 
 def of_layers(
@@ -130,6 +140,8 @@ def check_weights(weights: Weights, layers: int, of: str = "layer") -> None:
     numbers = numbers and all(isinstance(one, int | float) and math.isfinite(one) for one in weights)
     if not numbers or len(weights) != layers:
         raise ValueError(f"method.weights = {weights!r}: one number a {of} is accepted, {layers} here, or None")
+    if min(weights) < 0 or max(weights) == 0:
+        raise ValueError(f"method.weights = {weights!r}: numbers of at least 0, not all of them 0, are accepted")
 
 
 def one_of(field: str, name: str, options: Mapping[str, Any]) -> Any:

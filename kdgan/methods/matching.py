@@ -4,6 +4,7 @@ Each adds its terms to `ce` on the labels, alone or with others in `combine`, an
 of classes is refused for labels of another kind.
 """
 
+import math
 from collections.abc import Sequence
 
 from kdgan.game import Terms
@@ -105,7 +106,8 @@ def mlkd(*, temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0), standardi
       standardised: whether z-scores of the logits are compared.
     """
     several = isinstance(temperatures, Sequence) and not isinstance(temperatures, str)
-    if not several or not temperatures or not all(isinstance(t, int | float) and t > 0 for t in temperatures):
+    number = lambda t: isinstance(t, int | float) and not isinstance(t, bool) and 0 < t < math.inf
+    if not several or not temperatures or not all(map(number, temperatures)):
         raise ValueError(f"method.temperatures = {temperatures!r}: one positive number or more is accepted")
 
     def terms(seen: Seen) -> Terms:

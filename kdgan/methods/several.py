@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kdgan import whole_number
 from kdgan.game import Method, Move, Terms
 from kdgan.losses import adversarial as losses
 from kdgan.methods.examples import pooled
@@ -109,6 +110,7 @@ def meal(
       label_kind: kind of the label; the data's where a run is asked for.
     """
     check_kind("meal", label_kind, ("class", "tags"))
+    whole_number.check("method.discriminator_repeats", discriminator_repeats, unit="moves")
     check_temperature("temperature", temperature)
     names, pairs = players_of("teachers", teachers), pairs_of("features", features)
     if each_step not in EACH_STEP:
@@ -121,7 +123,7 @@ def meal(
         if each_step == "all":
             return several_views
         drawn = jax.random.randint(key, (), 0, len(names))
-        return [tuple(jnp.stack(alike)[drawn] for alike in zip(*several_views, strict=True))]
+        return [tuple(_stacked(names, alike)[drawn] for alike in zip(*several_views, strict=True))]
 
     def discriminator(players, batch, key):
         fake, real = _view(players.student, batch, tuple(pairs)), taught_by(players, batch, key)
@@ -144,6 +146,16 @@ def _view(player: Any, batch: Mapping[str, Any], paths: tuple[str, ...]) -> tupl
     """What discriminators see of a player: its outputs, and the features at these paths as vectors."""
     outputs, found = player(batch["image"], features=paths) if paths else (player(batch["image"]), {})
     return (outputs, *(pooled(found[path]) for path in paths))
+
+
+def _stacked(names: Sequence[str], alike: Sequence[Any]) -> Any:
+    """The same of several teachers, or a ValueError for what differs in shape."""
+    shapes = {name: tuple(x.shape[1:]) for name, x in zip(names, alike, strict=True)}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(
+            f"method.teachers: outputs or features of an example have the shapes {shapes}; equal ones are accepted"
+        )
+    return jnp.stack(alike)
 
 
 def _judged(
@@ -179,6 +191,7 @@ def adversarial_features(
       ValueError: no features; while shapes are traced, widths that differ without an adapter.
     """
     check_kind("adversarial_features", label_kind)
+    whole_number.check("method.discriminator_repeats", discriminator_repeats, unit="moves")
     pairs = pairs_of("features", features)
     if not pairs:
         raise ValueError(f"method.features = {features!r}: one module path or more is accepted")
@@ -205,8 +218,7 @@ def adversarial_features(
         return tuple(jnp.concatenate([side[path] for path in theirs], axis=-1) for side in (mapped, large))
 
     def discriminator(players, batch, key):
-        _, small = of_student(players, batch)
-        fake, real = side_by_side(players, small, of_teacher(players, batch))
+        fake, real = side_by_side(players, of_student(players, batch)[1], of_teacher(players, batch))
         judge = players.discriminator
         return {"real": losses.real_loss(judge(real)), "fake": losses.fake_loss(judge(fake))}
 
@@ -225,6 +237,9 @@ def adversarial_features(
 def players_of(field: str, names: Any) -> tuple[str, ...]:
     """Names of two players or more, each once, or a ValueError for what is none."""
     several_names = isinstance(names, Sequence) and not isinstance(names, str)
-    if not several_names or len(names) < 2 or len(set(names)) != len(names):
-        raise ValueError(f"method.{field} = {names!r}: the names of two players or more, each once, are accepted")
+    texts = several_names and all(isinstance(name, str) for name in names)
+    if not texts or len(names) < 2 or len(set(names)) != len(names) or "student" in names:
+        raise ValueError(
+            f"method.{field} = {names!r}: the names of two players or more, each once and none 'student', are accepted"
+        )
     return tuple(names)

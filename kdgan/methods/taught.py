@@ -195,11 +195,21 @@ def method_of(*parts: Part, labels: bool = True, unlabelled: bool = False, label
       label_kind: kind of the label.
 
     Raises:
-      ValueError: a kind of label that a part is not for, or unlabelled inputs where no part looks at them; while shapes are
-        traced, terms of one name.
+      ValueError: a kind of label that a part is not for, a player that two parts move, or unlabelled inputs where no part
+        looks at them; while shapes are traced, terms of one name.
     """
     for part in parts:
         check_kind(part.name, label_kind, part.kinds, part.why)
+    shared = [
+        (a.name, b.name, mover)
+        for i, b in enumerate(parts)
+        for a in parts[:i]
+        for mover in b.movers
+        if mover in a.movers
+    ]
+    if shared:
+        one, other, mover = shared[0]
+        raise ValueError(f"method.parts: {one} and {other} both move the player {mover!r}; one of them is accepted")
     if unlabelled and all(part.of_labelled for part in parts):
         names = ", ".join(part.name for part in parts)
         raise ValueError(f"method.unlabelled = True: {names} learns from labelled examples alone; leave it out")

@@ -1,5 +1,6 @@
 """Knowledge review (Chen et al. 2021): the student's features, fused from the deepest layer to the first."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
@@ -61,11 +62,10 @@ class ReviewFusion(nn.Module):
     own, which moves together with the student.
 
     Attributes:
-      pairs: the pairs of module paths (student's, teacher's), from the first layer to the deepest. Without them the
-      i-th
+      pairs: the pairs of module paths (student's, teacher's), from the first layer to the deepest. Without them the i-th
         feature of the one is mapped to the i-th of the other. Since JAX hands dicts on in sorted order, positions then
-        have to be those of the sorted paths, and the order that from first to deepest: `embedding` stands before
-        `stage1`.
+        have to be those of the sorted paths. The deeper of two layers is then the smaller, a vector the deepest of all;
+        of equal sides the later in that order.
       width: channels between; 0: those of the student's deepest layer, at most 512, as in the authors' code.
       axis_name: of the devices that split a batch.
     """
@@ -95,7 +95,9 @@ class ReviewFusion(nn.Module):
               sizes
             differ in a pair.
         """
-        pairs = feature_pairs(self, self.pairs, student, teacher)
+        pairs = list(feature_pairs(self, self.pairs, student, teacher))
+        if not self.pairs:
+            pairs.sort(key=lambda pair: (student[pair[0]].ndim == 2, -math.prod(student[pair[0]].shape[1:-1])))
         width = self.width or min(MOST, student[pairs[-1][0]].shape[-1])
         fused: dict[str, Array] = {}
         behind = None

@@ -169,6 +169,17 @@ def test_the_student_is_compared_with_its_average_on_unlabelled_images_too(consi
     assert small.largest_difference(moved, wanted(state.params["student"])) < 1e-6
 
 
+def test_players_of_another_kind_and_what_has_no_term_are_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"^players.memory_past.model: Table holds nothing of each training example"):
+        terms("pskd", players={**STUDENT, "memory_past": tables.table(S)}, alpha=0.5)
+    with pytest.raises(ValueError, match=r"^players.memory_average .Plain. cannot take inputs of shape"):
+        terms("mean_teacher", players={**STUDENT, "memory_average": small.Plain()})
+    with pytest.raises(ValueError, match=r"^method.name = 'cskd': a batch of 1 example has no partners; 2 or more"):
+        terms("cskd", tables.batch([0]))
+    with pytest.raises(ValueError, match=r"^method.blocks = .'a', 'a'.: one module path or more, each once"):
+        methods.build("byot", blocks=("a", "a"))
+
+
 def test_another_consistency_is_refused():
     with pytest.raises(ValueError, match=r"method.consistency = 'l1': accepted are mse, kl"):
         methods.build("mean_teacher", consistency="l1")

@@ -284,6 +284,9 @@ def test_features_are_compared_whatever_the_label(label_kind):
         ("nst", {**BOTH, "weights": (1.0,)}, r"method.weights = \(1.0,\): one number a layer is accepted, 2 here"),
         ("fsp", {**BOTH, "weights": (1.0, 1.0)}, "one number a pair of consecutive layers is accepted, 1 here"),
         ("hint", {**ONE, "weights": (float("nan"),)}, r"method.weights = \(nan,\): one number a layer"),
+        ("sp", {**BOTH, "weights": (1.0, -1.0)}, r"method.weights = \(1.0, -1.0\): numbers of at least 0"),
+        ("vid", {**ONE, "weights": (0.0,)}, r"method.weights = \(0.0,\): numbers of at least 0, not all of them 0"),
+        ("review", {**ONE, "levels": (1, 2)}, r"method.levels = \(1, 2\): each once, the largest first"),
         ("attention", {**ONE, "norm": "l2"}, "method.norm = 'l2': accepted are squared, length"),
         ("fsp", {**BOTH, "pooling": "sum"}, "method.pooling = 'sum': accepted are average, max"),
         ("ab", {**ONE, "margin": 0.0}, "method.margin = 0.0: a number above 0"),
@@ -327,3 +330,21 @@ def test_networks_that_do_not_fit_are_refused_in_one_line_by_layer(name, argumen
     with pytest.raises(ValueError, match=message) as refused:
         game.inspect_method(methods.build(name, **arguments), OF_OTHER_SIDES, one_move.example())
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "player", "model", "given"),
+    [
+        ("vid", "adapter_vid", Adapter(), "one dict; .means, variances."),
+        ("hint", "adapter", Variational(), "tuple; a model"),
+    ],
+)
+def test_an_adapter_of_another_method_is_refused_by_its_player(name, player, model, given):
+    with pytest.raises(ValueError, match=f"players.{player}.model gives {given}"):
+        game.inspect_method(methods.build(name, **BOTH), {**OF_OTHER_SIDES, player: model}, one_move.example())
+
+
+def test_two_parts_do_not_move_one_player():
+    parts = (dict(ONE, name="hint"), dict(name="contrastive", feature="second"))
+    with pytest.raises(ValueError, match=r"method.parts: hint and contrastive both move the player 'adapter'"):
+        methods.build("combine", parts=parts)

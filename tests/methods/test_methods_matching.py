@@ -57,6 +57,15 @@ def test_two_classes_are_refused_by_the_methods_name(name):
         terms(name, tables.batch([0, 1, 1]), two)
 
 
+def test_what_is_no_temperature_is_refused():
+    for value in (float("inf"), True):
+        with pytest.raises(ValueError, match=f"^method.temperatures = .{value},.: one positive number"):
+            methods.build("mlkd", temperatures=(value,))
+    players = {"student": tables.table(S), "teacher": tables.table(T), "temperature": models.InstanceTemperature()}
+    with pytest.raises(ValueError, match=r"^players.temperature .InstanceTemperature. cannot take inputs of shape"):
+        terms("ctkd", players=players)
+
+
 def test_dkd_is_soft_labels_in_two_terms():
     found = terms("dkd", temperature=3.0)
     assert set(found) == {"ce", "target", "others"}

@@ -55,7 +55,7 @@ def test_teachers_count_by_how_sure_they_are():
         methods.build("several", weights="entropy", label_kind="tags")
 
 
-@pytest.mark.parametrize("teachers", [("teacher",), ("teacher", "teacher"), "teacher"])
+@pytest.mark.parametrize("teachers", [("teacher",), ("teacher", "teacher"), "teacher", ("teacher", "student")])
 def test_teachers_are_two_or_more(teachers):
     for name in ("several", "meal"):
         with pytest.raises(ValueError, match=r"method.teachers = .*: the names of two players or more"):
@@ -108,6 +108,15 @@ def test_meals_discriminator_and_student_move_in_turn():
 
 
 INNER = {name: RNG.normal(size=(6, 3)) for name in ("student", *TEACHERS)}
+
+
+def test_meals_teachers_are_alike_and_its_discriminator_moves():
+    players = {**JUDGED, "teacher_b": tables.table(B[:, :2])}
+    with pytest.raises(ValueError, match=r"^method.teachers: outputs or features .* 'teacher_b': .2,.*; equal ones"):
+        terms("meal", players=players)
+    for name in ("meal", "adversarial_features"):
+        with pytest.raises(ValueError, match=r"^method.discriminator_repeats = 0: moves, a whole number of at least 1"):
+            methods.build(name, discriminator_repeats=0)
 
 
 def test_meals_further_discriminators_see_features():

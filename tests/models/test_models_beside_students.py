@@ -79,6 +79,7 @@ def test_heads_of_maps_and_vectors():
     [
         ("past", {"examples": 0}, "Past.examples = 0"),
         ("moving_parameters", {"rate": 1.0}, "MovingParameters.rate = 1.0"),
+        ("moving_parameters", {"rate": 0.0}, "MovingParameters.rate = 0"),
         ("block_heads", {"sides": 0}, "BlockHeads.sides = 0"),
     ],
 )

@@ -93,6 +93,14 @@ def test_an_embedding_is_a_map_of_one_place():
     assert shapes["c"].shape == (2, 7)
 
 
+def test_without_pairs_the_deepest_is_a_vector_and_then_the_smallest_map():
+    student, teacher = {**STUDENT, "embedding": draw(7, 2, 5)}, {**TEACHER, "a": draw(8, 2, 7)}
+    teacher = {"embedding": teacher["a"], "stage1": teacher["block1/sum"], "stage2": teacher["block2"]}
+    shapes = jax.eval_shape(ReviewFusion().init, jax.random.key(0), student, teacher)["params"]
+    assert {path for path, layer in shapes.items() if "attention" not in layer} == {"embedding"}
+    assert shapes["stage2"]["attention"]["kernel"].shape == (1, 1, 10, 2)
+
+
 def test_variances_start_as_told_and_larger_sides_are_averaged():
     large = {"a": draw(9, 2, 4, 4, 3)}
     small, teacher = {"a": large["a"].reshape(2, 2, 2, 2, 2, 3).mean((2, 4))}, {"a": jnp.zeros((2, 2, 2, 6))}
