@@ -177,9 +177,8 @@ def adversarial_features(
     """Adversarial distillation of features (Belagiannis et al. 2018): a discriminator tells whose they are.
 
     L_D = −E log D(f_t(x)) − E log(1 − D(f_s(x))), f the features: terms `real`, `fake` of the discriminator; `adv`,
-    −E log D(f_s(x)), of the student, and `ce`. D sees the features of all pairs side by side, maps as their means
-    over pixels. Published are the layers before the softmax, ½‖s − t‖² of logits in place of labels (`ce` 0), and a
-    discriminator that is regularised; that ½‖s − t‖² is no term here.
+    −E log D(f_s(x)), of the student, and `ce`. D sees the features of all pairs side by side, maps as means over pixels.
+    Published are the layers before the softmax, ½‖s − t‖² of logits (no term here) for labels, and a regularised D.
 
     Args:
       features: module paths of both, or a mapping of the student's to the teacher's.
@@ -218,9 +217,9 @@ def adversarial_features(
         return tuple(jnp.concatenate([side[path] for path in theirs], axis=-1) for side in (mapped, large))
 
     def discriminator(players, batch, key):
-        fake, real = side_by_side(players, of_student(players, batch)[1], of_teacher(players, batch))
-        judge = players.discriminator
-        return {"real": losses.real_loss(judge(real)), "fake": losses.fake_loss(judge(fake))}
+        sides = side_by_side(players, of_student(players, batch)[1], of_teacher(players, batch))
+        fake, real = map(players.discriminator, sides)
+        return {"real": losses.real_loss(real), "fake": losses.fake_loss(fake)}
 
     def student(players, batch, key):
         outputs, small = of_student(players, batch)
