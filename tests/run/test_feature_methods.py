@@ -103,7 +103,7 @@ def test_a_run_that_was_stopped_goes_on_bitwise(finished, tmp_path):
     [
         (dict(name="hint"), r"combined: method.features = \(\): paths of modules"),
         (
-            dict(name="attention", features={"stage1": "stage2"}),
+            dict(name="attention", features={"stage1": "embedding"}),
             "combined: method.features: attention: .*'stage1'",
         ),
         (dict(name="hint", features=("stage4",)), "combined: .*no module at path 'stage4'"),
