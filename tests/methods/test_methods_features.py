@@ -258,8 +258,10 @@ def test_a_part_from_outside_stands_beside_them_by_its_dotted_path():
     terms, gradients = one_move.evaluated(method, modules, state, batch)
     assert terms.keys() == {"ce", "angle", "hint"}
     assert all(one_move.largest(gradient) > 1e-6 for gradient in gradients.values())
-    with pytest.raises(ValueError, match=r"method.parts: aligned has the term 'angle', which stands there already"):
-        game.inspect_method(methods.build("combine", parts=parts), modules, batch)
+    with pytest.raises(ValueError, match=r"method.parts: aligned and aligned both move the player 'adapter_aligned'"):
+        methods.build("combine", parts=parts)
+    with pytest.raises(ValueError, match=r"method.parts: kd has the term 'kd', which stands there already"):
+        game.inspect_method(methods.build("combine", parts=("kd", "kd")), modules, batch)
 
 
 # Refused
