@@ -91,9 +91,8 @@ def markdown(of_set: Mapping[str, Any]) -> str:
     for row in rows:
         if row == AGAINST:
             continue
-        per_operation = (
-            "" if row == BASELINE else f"{100 * gained[row]['mean'] / (rows[row]['operations'] / 1e12):+.2f}"
-        )
+        gain = 0.0 if row == BASELINE else 100 * gained[row]["mean"] / (rows[row]["operations"] / 1e12)
+        per_operation = f"{gain:+.2f}".replace("-", "−") if gain else ""
         cells = [
             _signed(accuracy[row], 100, 2),
             _p(accuracy[row]),

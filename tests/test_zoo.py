@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from configs import zoo, zoo_rows, zoo_table
+from kdgan import files
 from kdgan.run.config import resolve
 
 RNG = np.random.default_rng(0)
@@ -96,7 +97,13 @@ def test_rows_of_two_workdirs_are_compared_by_seed(tmp_path):
     assert table.splitlines()[2].startswith(f"| {best} | {100 * VALUES[best].mean():.2f} ± 1.00 |")
     gain = 100 * np.mean(VALUES["hint"] - VALUES["scratch"]) / 2
     (line,) = [line for line in table.splitlines()[7:] if line.startswith("| hint |")]
-    assert line.endswith(f"| {gain:+.2f} |")
+    assert line.endswith(f"| {gain:+.2f} |".replace("-", "−"))
+
+
+def test_the_page_of_results_has_the_recorded_numbers():
+    of_set = files.read_json(zoo_table.FILE)["mnist"]
+    assert set(of_set["rows"]) == set(zoo_rows.METHODS)
+    assert zoo_table.markdown(of_set) in zoo_table.FILE.with_suffix(".md").read_text()
 
 
 def test_workdirs_that_are_not_of_one_comparison_are_refused(tmp_path):
