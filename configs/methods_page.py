@@ -8,18 +8,16 @@ where that file has them.
 """
 
 import inspect
-import json
-import pathlib
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from configs import zoo_rows
-from kdgan import methods
+from configs import zoo_rows, zoo_table
+from kdgan import files, methods
 from kdgan.methods.published import PUBLISHED
 
-FILE = pathlib.Path(__file__).parent.parent / "results" / "zoo.json"
+FILE = zoo_table.FILE
 WIDTH = 112  # of a line of code
 SHOWN = {
     "accuracy": 4,
@@ -124,7 +122,7 @@ labels learn in one game, whose results stand there. Its equation is in `kdgan/m
 
 def markdown() -> str:
     """The page, as one Markdown text."""
-    results = json.loads(FILE.read_text()) if FILE.is_file() else {}
+    results = files.read_json(FILE) if FILE.is_file() else {}
     return "\n".join([HEAD, *_families(results), TAIL])
 
 

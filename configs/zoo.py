@@ -31,16 +31,15 @@ def get_config(text=None):
     config = common.get_config()
     config.data.name = chosen["set"]
     config.data.labelled, config.data.validation = of_set["labelled"], of_set["validation"]
-    cosine = dict(schedule="cosine")
     config.data.augment.affine = dict(rotate=10.0, shift=0.1, zoom=0.1)
     width = of_set["width"]
     widths = dict(stem=width, features=(width, 2 * width, 4 * width), stem_stride=of_set["stride"])
     config.players = common.named(
-        teacher=dict(model="resnet14", model_args=widths, optimizer=dict(learning_rate=5e-3, **cosine)),
-        student=dict(model="resnet8", model_args=widths, optimizer=dict(learning_rate=5e-3, **cosine)),
+        teacher=dict(model="resnet14", model_args=widths),
+        student=dict(model="resnet8", model_args=widths),
         **zoo_rows.beside(rows),
     )
-    config.player.optimizer = dict(learning_rate=5e-3, **cosine)
+    config.player.optimizer = dict(learning_rate=5e-3, schedule="cosine")
     stages = dict(
         teacher=dict(
             method=dict(name="supervised", player="teacher"), lambdas=dict(teacher=dict(ce=1.0)), steps=of_set["taught"]
@@ -51,10 +50,8 @@ def get_config(text=None):
             method=dict(name="paraphrase", features=zoo_rows.METHODS["ft"]["features"]),
             lambdas=dict(paraphraser=dict(reconstruction=1.0)), start=dict(teacher="teacher"), steps=of_set["taught"] // 2,
         )  # fmt: skip
-    students = arms(rows, chosen)
-    taught = any("teacher" in student["start"] for student in students.values())
     stages["distill"] = dict(
-        arms=common.named(**students), steps=of_set["steps"], cached=("teacher",) if taught else (), views=8
+        arms=common.named(**arms(rows, chosen)), steps=of_set["steps"], cached=zoo_rows.cached(rows), views=8
     )
     config.stages = common.named(**stages)
     config.stage.batch_size = 64

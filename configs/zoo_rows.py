@@ -132,12 +132,16 @@ def beside(rows: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     return {name: fields for row in rows for name, fields in BESIDE.get(row, {}).items()}
 
 
+def cached(rows: Sequence[str]) -> tuple[str, ...]:
+    """The players whose outputs a stage of these rows keeps: the teacher, where any row calls it."""
+    return ("teacher",) if any(METHODS[row]["name"] not in WITHOUT_TEACHER for row in rows) else ()
+
+
 def arm(row: str, factor: float = 1.0, **starts: str) -> dict[str, Any]:
     """The fields of a row's arm; `starts` are the stages from which frozen players come, of those that it calls."""
-    of_row = method(row, factor)
-    called = () if of_row["name"] in WITHOUT_TEACHER else ("teacher", *(("paraphraser",) if row == "ft" else ()))
+    called = (*cached([row]), *(("paraphraser",) if row == "ft" else ()))
     start = {player: stage for player, stage in starts.items() if player in called}
-    return dict(method=of_row, lambdas=dict(student=lambdas(row, factor)), start=start)
+    return dict(method=method(row, factor), lambdas=dict(student=lambdas(row, factor)), start=start)
 
 
 def lambdas(row: str, factor: float = 1.0) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs import zoo, zoo_rows, zoo_table
+from configs import zoo, zoo_cifar10, zoo_rows, zoo_table
 from kdgan import files
 from kdgan.run.config import resolve
 
@@ -38,6 +38,7 @@ def test_the_search_has_no_seed_of_the_table_and_all_rows_have_equal_steps():
     assert len({(arm.steps, arm.batch_size, arm.views, str(arm.augment)) for arm in distill.arms}) == 1
     alone = arms_of("methods=pskd+byot")  # no teacher to keep the outputs of
     assert {name: tuple(arm.cached) for name, arm in alone.items()} == {"pskd": (), "byot": ()}
+    assert zoo_cifar10.get_config("methods=scratch").stages.distill.cached == ()
 
 
 def test_a_row_takes_the_trial_of_highest_accuracy_and_of_equal_ones_of_lowest_nll(tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def cskd(*, temperature: Value = 4.0) -> Part:
     """CS-KD (Yun et al. 2020): T²·KL(softmax(r/T) ‖ softmax(s/T)), r of another image of x's class; terms `ce`, `partner`.
 
     The partner is the next example of the same class in the batch, whose gradient is stopped; an example without one
-    counts 0. That most have one, batches should be several times as large as there are classes. Published is a second
+    counts 0. Batches should be several times as large as there are classes, for most to have one. Published is a second
     batch of partners, one for each example, which are run without a gradient and without `ce`, and λ 1. On several
     devices partners are of each one's share.
 
