@@ -2,7 +2,7 @@
 
 import optax
 
-import outside
+import outside_method
 import players as small
 from kdgan import models
 from kdgan.models import Adapter, Paraphraser, Regressor, ReviewFusion, Translator, Variational
@@ -39,10 +39,10 @@ CASES = {
                 "kd",
                 {"name": "hint", **ONE},
                 {"name": "attention", **BOTH},
-                {"name": "outside.aligned", "power": 2.0},
+                {"name": "outside_method.aligned", "power": 2.0},
             )
         },
-        {**MAPS, "adapter": Adapter(), "adapter_aligned": outside.Projection()},
+        {**MAPS, "adapter": Adapter(), "adapter_aligned": outside_method.Projection()},
     ),
     "hint": (ONE, {**MAPS, "adapter": Adapter()}),
     "attention": ({**BOTH, "norm": "length"}, MAPS),
@@ -146,6 +146,6 @@ CASES = {
     ),
     "crd": ({"feature": "hidden", "negatives": 5}, {**CLASSIFIERS, "memory_bank": models.MemoryBank(16, 4)}),
     "contrastive": ({"feature": "hidden"}, {**CLASSIFIERS, "adapter": Adapter()}),
-    "outside.aligned": ({"feature": "second"}, {**MAPS, "adapter_aligned": outside.Projection()}),
+    "outside_method.aligned": ({"feature": "second"}, {**MAPS, "adapter_aligned": outside_method.Projection()}),
 }
-OUTSIDE = {"outside.aligned": outside.aligned}
+OUTSIDE = {"outside_method.aligned": outside_method.aligned}

@@ -11,7 +11,7 @@ from flax import linen as nn
 from scipy.stats import truncnorm
 
 import one_move
-import outside
+import outside_method
 import players as small
 from kdgan import game, methods
 from kdgan.losses import boundaries, factors, features, flow, logits, similarity
@@ -247,11 +247,16 @@ def test_features_that_no_term_reads_change_no_program():
 
 def test_a_part_from_outside_stands_beside_them_by_its_dotted_path():
     parts = (
-        "outside.aligned",
+        "outside_method.aligned",
         dict(ONE, name="hint"),
-        dict(name="outside.aligned", feature="second"),
+        dict(name="outside_method.aligned", feature="second"),
     )
-    modules = {"student": STUDENT, "teacher": TEACHER, "adapter": Adapter(), "adapter_aligned": outside.Projection()}
+    modules = {
+        "student": STUDENT,
+        "teacher": TEACHER,
+        "adapter": Adapter(),
+        "adapter_aligned": outside_method.Projection(),
+    }
     method, batch = methods.build("combine", parts=parts[:2]), one_move.example()
     assert method.trained == ("student", "adapter_aligned", "adapter")
     state = small.make_state(method, modules, example=batch)

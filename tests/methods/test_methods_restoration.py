@@ -174,7 +174,7 @@ def test_a_cached_teacher_serves_the_terms_of_its_pixels():
         variables = MODULES["student"].init(jax.random.key(0), BATCH["image"])
         players = game.bind(
             {"student": MODULES["student"]}, {"student": variables["params"]}, {}, step=0, key=jax.random.key(1),
-            trained=("student",), moving=(), cached=cached_players(given, MODULES, ("student",)),
+            trained=("student",), moving=(), cached=cached_players(given, MODULES, ("student",), {}),
         )  # fmt: skip
         (move,) = method.moves
         made = players.student({"labelled": BATCH["image"], "others": BATCH["unlabelled"]["image"], "all": ALL}[on])

@@ -9,7 +9,7 @@ from configs import common
 from kdgan.run import build, stage_data, train, trained
 from kdgan.run.config import ConfigError, resolve
 
-OURS = dict(name="outside.aligned", feature="dense1")
+OURS = dict(name="outside_method.aligned", feature="dense1")
 TERMS = {"alone": ("ce", "angle"), "combined": ("ce", "kd", "angle")}
 
 
@@ -17,7 +17,7 @@ def config(cached=("teacher",), **change):
     made = tiny.config(steps=3, validation=0)
     made.evaluate.every, made.data.unlabelled_batch_size = 3, 4
     with made.unlocked():
-        made.players.adapter_aligned = dict(model="outside.Projection")
+        made.players.adapter_aligned = dict(model="outside_method.Projection")
     methods_of = {"alone": OURS | change, "combined": dict(name="combine", parts=("kd", OURS | change))}
     arms = {
         name: dict(method=dict(method, unlabelled=True), lambdas=dict(student=dict.fromkeys(TERMS[name], 0.5)))
@@ -64,8 +64,8 @@ def test_the_run_with_its_teacher_running_is_the_same(finished, tmp_path):
     [
         (dict(feature="stage1"), "no module at path 'stage1'"),
         (dict(power="2"), "power"),
-        (dict(width=3), "width: outside.aligned takes no such hyper-parameter; accepted are feature, teacher_feature"),
-        (dict(name="outside.alined"), "outside.alined' cannot be imported"),
+        (dict(width=3), "outside_method.aligned takes no such hyper-parameter; accepted are feature, teacher_feature"),
+        (dict(name="outside_method.alined"), "outside_method.alined' cannot be imported"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_one_line_before_anything_compiles(change, message, monkeypatch):
