@@ -44,7 +44,7 @@ def get_config(text=None):
             data=dict(labelled=None),
         )  # fmt: skip
     arms = common.named(**{row: zoo_rows.arm(row, **starts) for row in rows})
-    stages["distill"] = dict(arms=arms, steps=1_500, cached=zoo_rows.cached(rows), views=4)
+    stages["distill"] = dict(arms=arms, steps=1_000, cached=zoo_rows.cached(rows), views=4)
     config.stages = common.named(**stages)
     config.stage.batch_size = 64
     config.evaluate.every = 500
