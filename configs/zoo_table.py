@@ -4,8 +4,8 @@
     python -m configs.zoo_table mnist runs/zoo_a runs/zoo_b      # rows in two workdirs, of the same seeds
 
 Rows of several workdirs are compared by seed: they have to have the same seeds, and of each a teacher of the same test
-accuracy. Students of the last step; of each measure the mean with its 95 % interval. Differences to `kd` are paired by seed,
-with intervals that hold all at once, and Holm's p among all rows.
+accuracy. Students of the last step; of each measure the mean with its 95 % interval. Differences to `kd` and to `scratch`
+are paired by seed, with intervals that hold for all rows at once, and Holm's p among them.
 """
 
 import pathlib
@@ -69,7 +69,7 @@ def differences(rows: Mapping[str, Mapping[str, Any]], measure: str, against: st
 
 
 def markdown(of_set: Mapping[str, Any]) -> str:
-    """Two tables: what each row reaches and costs, best accuracy first; and its differences to `kd`."""
+    """Two tables: what each row reaches and costs, best accuracy first; and its differences to `kd` and `scratch`."""
     rows = dict(sorted(of_set["rows"].items(), key=lambda item: -item[1]["accuracy"][0]))
     lines = [
         "| | accuracy, % | NLL | ECE, % | agreement, % | training, GFLOP | seconds |",
@@ -85,21 +85,17 @@ def markdown(of_set: Mapping[str, Any]) -> str:
     gained = differences(of_set["rows"], "accuracy", BASELINE)
     lines += [
         "",
-        f"| | accuracy − {AGAINST}, points | Holm's p | NLL − {AGAINST} | Holm's p | points over {BASELINE} per TFLOP |",
-        "|:--|--:|--:|--:|--:|--:|",
+        f"| | accuracy − {AGAINST}, points | Holm's p | NLL − {AGAINST} | Holm's p"
+        f" | accuracy − {BASELINE}, points | Holm's p | points over {BASELINE} per TFLOP |",
+        "|:--|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
-        if row == AGAINST:
-            continue
-        gain = 0.0 if row == BASELINE else 100 * gained[row]["mean"] / (rows[row]["operations"] / 1e12)
-        per_operation = f"{gain:+.2f}".replace("-", "−") if gain else ""
         cells = [
-            _signed(accuracy[row], 100, 2),
-            _p(accuracy[row]),
-            _signed(nll[row], 1, 4),
-            _p(nll[row]),
-            per_operation,
+            *([""] * 4 if row == AGAINST else _compared(accuracy[row], 100, 2) + _compared(nll[row], 1, 4)),
+            *([""] * 3 if row == BASELINE else _compared(gained[row], 100, 2)),
         ]
+        if row != BASELINE:
+            cells.append(_number(100 * gained[row]["mean"] / (rows[row]["operations"] / 1e12), 2))
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -111,10 +107,15 @@ def _mean(row: Mapping[str, Any], measure: str, scale: float, digits: int) -> st
     return f"{scale * mean:.{digits}f}" + (f" ± {scale * half:.{digits}f}" if half is not None else "")
 
 
-def _signed(difference: Mapping[str, Any], scale: float, digits: int) -> str:
+def _compared(difference: Mapping[str, Any], scale: float, digits: int) -> list[str]:
+    """Difference with its interval, and Holm's p."""
     half = difference["ci95"]
-    mean = f"{scale * difference['mean']:+.{digits}f}".replace("-", "−")
-    return mean + (f" ± {scale * half:.{digits}f}" if half is not None else "")
+    mean = _number(scale * difference["mean"], digits)
+    return [mean + (f" ± {scale * half:.{digits}f}" if half is not None else ""), _p(difference)]
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _p(difference: Mapping[str, Any]) -> str:
