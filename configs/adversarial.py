@@ -56,6 +56,7 @@ def get_config(text=None):
         ),
         distill=dict(
             start=dict(teacher="teacher"),
+            cached=("teacher",),
             arms=common.named(
                 scratch=dict(lambdas=dict(student=ce)),
                 kd=dict(method=dict(name="kd", temperature=4.0), lambdas=dict(student=kd)),

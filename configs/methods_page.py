@@ -19,11 +19,8 @@ from kdgan.methods.published import PUBLISHED
 
 FILE = zoo_table.FILE
 WIDTH = 112  # of a line of code
-SHOWN = {
-    "accuracy": 4,
-    "nll": 4,
-    "ece": 4,
-}  # measures of a row that stand in a line, and their digits; the first is needed
+# Measures of a row that stand in a line: head, what is shown of 1, digits, unit; the first is needed.
+SHOWN = {"accuracy": ("accuracy", 100, 2, " %"), "nll": ("NLL", 1, 4, ""), "ece": ("ECE", 100, 2, " %")}
 
 HEAD = """# Ways to teach a classifier
 
@@ -55,7 +52,9 @@ a section says that they move.
 | b | images of a batch; "a statistic of the batch" is one number of all, on several devices of each one's share |
 
 What stands indented goes into a config: `method` and `lambdas` into a stage or an arm. The layers named (`features`) are
-those of the zoo's residual networks; `--mode=explain` lists the paths of yours.
+those of the zoo's residual networks; `--mode=explain` lists the paths of yours. Published λ's were chosen for large networks
+and long trainings. In a short one they can drown the labels: on MNIST the search took a tenth of them for nine rows of the
+table. Each row says by what its λ's were multiplied; try your own times 0.1 to 3 on the validation split.
 Several methods at once: `method=dict(name="combine", parts=("kd", dict(name="hint", features=("stage2",))))`, with the λ's
 of all their terms.
 """
@@ -108,16 +107,47 @@ EXAMPLES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, 
         {"student": {"ce": 1.0, "kd": 1.0}, "peer": {"ce": 1.0, "kd": 1.0}},
     ),
 }
-TAIL = """## Teachers one after another
+TAIL = '''## Teachers one after another
 
 Born-again networks (Furlanello et al. 2018), each taught by the one before, and a teacher's assistant (Mirzadeh et al. 2020)
 are stages of `kd`: [configs/generations.py](../configs/generations.py).
+
+## One of your own
+
+A way of teaching is a function that returns a `Part`: its name, its terms [b], and the features that it reads of student and
+teacher. In `my_project/methods.py`:
+
+```python
+import jax.numpy as jnp
+
+from kdgan.methods.taught import Part, Seen, as_method
+
+
+@as_method
+def cosine(*, feature: str = "embedding", power: float = 1.0) -> Part:
+    """1 − cos of the angle between the student's and the teacher's feature, to a power; term `cosine`."""
+
+    def terms(seen: Seen):
+        s, t = seen.features[feature], seen.targets[feature]
+        length = lambda x: jnp.sqrt(jnp.sum(x**2, axis=-1) + 1e-12)
+        return {"cosine": (1 - jnp.sum(s * t, axis=-1) / (length(s) * length(t))) ** power}
+
+    return Part("cosine", terms, features=(feature,), targets=(feature,))
+```
+
+It stands alone, or beside others in one move, and takes cached teachers, unlabelled images and any kind of label as they do:
+
+    method=dict(name="combine", parts=("kd", dict(name="my_project.methods.cosine", feature="embedding"))),
+    lambdas=dict(student=dict(ce=0.1, kd=0.9, cosine=1.0))
+
+`seen.student` and `seen.teacher` are the outputs of both; a part with an adapter names it in `movers` and calls it as
+`seen.players.NAME`. Moves of a discriminator, or of several players, are a method of their own: `kdgan.Method`, in README.
 
 ## Games
 
 [KDGAN](../results/kdgan.md) (Wang et al. 2018), the method `kdgan`, has all three: student, teacher and a discriminator of
 labels learn in one game, whose results stand there. Its equation is in `kdgan/methods/kdgan.py`.
-"""
+'''
 
 
 def markdown() -> str:
@@ -184,17 +214,34 @@ def _call(fields: Mapping[str, Any]) -> str:
 
 
 def _numbers(dataset: str, of_set: Mapping[str, Any], rows: Sequence[str]) -> str:
-    """A line of a method's rows in results/zoo.json; empty where it has none."""
-    found = {row: of_set["rows"][row] for row in rows if "accuracy" in of_set["rows"].get(row, {})}
+    """A line of a method's rows in results/zoo.json, and of labels alone beside them; empty where it has none."""
+    known = {row: of_set["rows"][row] for row in rows if "accuracy" in of_set["rows"].get(row, {})}
+    if not known:
+        return ""
+    several = len(rows) > 1
     texts = []
-    for row, measured in found.items():
-        numbers = [
-            f"{measure} {measured[measure][0]:.{digits}f} ± {measured[measure][1]:.{digits}f}"
-            for measure, digits in SHOWN.items()
-            if measure in measured
-        ]
-        texts.append((f"`{row}` " if len(rows) > 1 else "") + ", ".join(numbers))
-    return f"On {dataset}: {'; '.join(texts)}." if texts else ""
+    for row, measured in known.items():
+        numbers = ", ".join(_shown(measured, measure) for measure in SHOWN if measure in measured)
+        texts.append(
+            (f"`{row}` " if several else "") + numbers + _changed(row, (of_set.get("factors") or {}).get(row, 1.0))
+        )
+    alone = of_set["rows"].get(zoo_table.BASELINE)
+    beside = f"; labels alone: {_shown(alone, 'accuracy')}" if alone and zoo_table.BASELINE not in rows else ""
+    return f"On {dataset} ([the table](../results/zoo.md)): {'; '.join(texts)}{beside}."
+
+
+def _shown(measured: Mapping[str, Any], measure: str) -> str:
+    head, scale, digits, unit = SHOWN[measure]
+    mean, half = measured[measure]
+    return f"{head} {scale * mean:.{digits}f} ± {scale * half:.{digits}f}{unit}"
+
+
+def _changed(row: str, factor: float) -> str:
+    """What a row of the table has other than what is written above."""
+    if factor == 1.0:
+        return ""
+    what = f"`{zoo_rows.SCALED[row][0]}`" if row in zoo_rows.SCALED else "the λ's beside `ce`"
+    return f" with {what} times {factor:g}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs import zoo_rows
 from kdgan import files
 from kdgan.metrics.intervals import holm, mean_ci, paired_difference
 
@@ -71,15 +72,17 @@ def differences(rows: Mapping[str, Mapping[str, Any]], measure: str, against: st
 def markdown(of_set: Mapping[str, Any]) -> str:
     """Two tables: what each row reaches and costs, best accuracy first; and its differences to `kd` and `scratch`."""
     rows = dict(sorted(of_set["rows"].items(), key=lambda item: -item[1]["accuracy"][0]))
+    factors = of_set.get("factors") or {}
     lines = [
-        "| | accuracy, % | NLL | ECE, % | agreement, % | training, GFLOP | seconds |",
-        "|:--|--:|--:|--:|--:|--:|--:|",
+        "| |" + " λ × |" * bool(factors) + " accuracy, % | NLL | ECE, % | agreement, % | training, GFLOP | seconds |",
+        "|:--|" + "--:|" * bool(factors) + "--:|--:|--:|--:|--:|--:|",
     ]
     for row, made in rows.items():
         cells = [
             _mean(made, "accuracy", 100, 2), _mean(made, "nll", 1, 4), _mean(made, "ece", 100, 2),
             _mean(made, "agreement", 100, 2), f"{made['operations'] / 1e9:,.0f}", f"{made['seconds']:.0f}",
         ]  # fmt: skip
+        cells = [f"{factors[row]:g}" if row in factors else "", *cells] if factors else cells
         lines.append(f"| {row} | {' | '.join(cells)} |")
     accuracy, nll = (differences(of_set["rows"], measure) for measure in ("accuracy", "nll"))
     gained = differences(of_set["rows"], "accuracy", BASELINE)
@@ -115,7 +118,7 @@ def _compared(difference: Mapping[str, Any], scale: float, digits: int) -> list[
 
 
 def _number(value: float, digits: int) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return f"{value:+z.{digits}f}".replace("-", "−")
 
 
 def _p(difference: Mapping[str, Any]) -> str:
@@ -126,6 +129,9 @@ def main(arguments: Sequence[str]) -> None:
     dataset, *workdirs = arguments
     everything = files.read_json(FILE) if FILE.is_file() else {}
     everything[dataset] = read(workdirs)
+    everything[dataset]["factors"] = {
+        row: factor for row, factor in zoo_rows.chosen(dataset).items() if row != BASELINE
+    }
     files.write_json(FILE, everything)
     of_set = everything[dataset]
     teacher = mean_ci(of_set["teacher"])

@@ -205,9 +205,15 @@ def _part(spec: Any) -> Part:
         raise ValueError(f"method.parts: {spec!r}: the name of a method, or dict(name=..., arguments), is accepted")
     function = getattr(_function(name), "part", None)
     if function is None:
+        if name not in BY_NAME:
+            raise ValueError(
+                f"method.parts: {name} is no part of a move; a function that returns a kdgan.methods.taught.Part, under"
+                " kdgan.methods.taught.as_method, is accepted"
+            )
         parts = [known for known, method in BY_NAME.items() if hasattr(method, "part")]
         raise ValueError(
-            f"method.parts: {name} is no part of a move; accepted are {', '.join(parts)}, or a dotted path"
+            f"method.parts: {name} is no part of a move; accepted are {', '.join(parts)}, or the dotted path of a function"
+            " under kdgan.methods.taught.as_method"
         )
     _check_names(name, function, fields)
     return annotated.called(function, fields, "method.parts: ")

@@ -256,7 +256,8 @@ def _others(compares: Comparison, arms: Sequence[str]) -> str:
     better = sum(difference.is_improvement for difference in clear)
     counts = {"better": better, "worse": len(clear) - better, "not clearly different": len(rest) - len(clear)}
     said = [f"{count} {word}" for word, count in counts.items() if count]
-    return f"{numbers.plural(len(rest), 'further arm')} against {compares.baseline}: {', '.join(said)}; report.html has all"
+    counted = f"{numbers.plural(len(rest), 'further arm')} against {compares.baseline}: {', '.join(said)}"
+    return f"{counted}; all of them: report.html, Differences of every arm"
 
 
 def _notes(compares: Comparison, with_p: bool) -> tuple[str, ...]:

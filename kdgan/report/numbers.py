@@ -50,7 +50,7 @@ def with_interval(mean: Any, half: Any, places: int, *, unit: str = "", signed: 
     """As "93.42 ± 0.31 %"; without "± ..." where the half width is unknown; "–" where the mean is."""
     if not is_number(mean):
         return MISSING
-    shown = f"{mean:{'+' if signed else ''}.{places}f}".replace("-", MINUS)
+    shown = f"{mean:{'+' if signed else ''}z.{places}f}".replace("-", MINUS)  # z: no sign of a zero
     if is_number(half):
         shown += f" ± {half:.{places}f}"
     return f"{shown} {unit}" if unit else shown
