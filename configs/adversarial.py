@@ -13,9 +13,18 @@ adv         the discriminator alone: no label is used
 adv_ce      the discriminator and labels, as much of each
 adv_image   the same, and the discriminator is given the image beside the output
 
-On the digits, with a quarter of the units, 2,000 steps of 64 and five seeds (test accuracy, %): teacher 93.2 ± 0.6, scratch
-90.8 ± 0.7, kd 89.9 ± 1.4, adv 10.1 ± 0.2, adv_ce 89.0 ± 2.2, adv_image 81.8 ± 6.5. A discriminator of outputs alone never
-asks whose image an output is of: without labels the student is at chance. MNIST was not run yet.
+MNIST, 55,000 labels, 6,000 steps of 64, five seeds (test accuracy, %, mean ± 95 % interval). One core, x86, jax 0.10.2: 29
+to 59 s a run, 18 minutes in all; before, the five teachers, 19 minutes beside other work.
+
+    teacher           scratch            kd              adv        adv_ce     adv_image
+    98.93 ± 0.11   97.48 ± 0.17   97.81 ± 0.08   9.5 ± 3.7   97.14 ± 0.08   96.75 ± 0.32
+
+Paired, and simultaneous over the ten pairs: kd is better than scratch by 0.33 ± 0.25 points; adv_ce is worse by 0.34 ± 0.27,
+adv_image by 0.73 ± 0.41. A discriminator of outputs alone never asks whose image an output is of: without labels the student
+is at chance. That it sees the image did not help here, with labels beside it.
+
+On the digits, a quarter of the units, 2,000 steps: teacher 93.2 ± 0.6, scratch 90.8 ± 0.7, kd 89.9 ± 1.4, adv 10.1 ± 0.2,
+adv_ce 89.0 ± 2.2, adv_image 81.8 ± 6.5.
 
 MNIST must be prepared in TFDS's ArrayRecord form below --config.data.data_dir or $KDGAN_DATA_DIR; if it is not, the message
 says how.
