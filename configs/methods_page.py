@@ -20,7 +20,7 @@ from kdgan.methods.published import PUBLISHED
 FILE = zoo_table.FILE
 WIDTH = 112  # of a line of code
 # Measures of a row that stand in a line: head, what is shown of 1, digits, unit; the first is needed.
-SHOWN = {"accuracy": ("accuracy", 100, 2, " %"), "nll": ("NLL", 1, 4, ""), "ece": ("ECE", 100, 2, " %")}
+SHOWN = {"accuracy": ("accuracy", 100, 2, "%"), "nll": ("NLL", 1, 4, ""), "ece": ("ECE", 100, 2, "%")}
 
 HEAD = """# Ways to teach a classifier
 
@@ -232,8 +232,7 @@ def _numbers(dataset: str, of_set: Mapping[str, Any], rows: Sequence[str]) -> st
 
 def _shown(measured: Mapping[str, Any], measure: str) -> str:
     head, scale, digits, unit = SHOWN[measure]
-    mean, half = measured[measure]
-    return f"{head} {scale * mean:.{digits}f} ± {scale * half:.{digits}f}{unit}"
+    return f"{head} {zoo_table.shown(measured[measure], scale, digits, unit=unit)}"
 
 
 def _changed(row: str, factor: float) -> str:

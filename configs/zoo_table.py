@@ -16,6 +16,7 @@ from typing import Any
 from configs import zoo_rows
 from kdgan import files
 from kdgan.metrics.intervals import holm, mean_ci, paired_difference
+from kdgan.report import numbers
 
 FILE = pathlib.Path(__file__).parent.parent / "results" / "zoo.json"
 MEASURES = ("accuracy", "nll", "ece", "agreement")
@@ -98,31 +99,29 @@ def markdown(of_set: Mapping[str, Any]) -> str:
             *([""] * 3 if row == BASELINE else _compared(gained[row], 100, 2)),
         ]
         if row != BASELINE:
-            cells.append(_number(100 * gained[row]["mean"] / (rows[row]["operations"] / 1e12), 2))
+            points = 100 * gained[row]["mean"] / (rows[row]["operations"] / 1e12)
+            cells.append(numbers.with_interval(points, None, 2, signed=True))
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
+def shown(record: Sequence[float | None], scale: float, digits: int, **how: Any) -> str:
+    """A mean and half its interval, times a scale; "–" where there is none. `how`: as of `numbers.with_interval`."""
+    mean, half = (None if value is None else scale * value for value in record)
+    return numbers.with_interval(mean, half, digits, **how)
+
+
 def _mean(row: Mapping[str, Any], measure: str, scale: float, digits: int) -> str:
-    if measure not in row:
-        return "–"
-    mean, half = row[measure]
-    return f"{scale * mean:.{digits}f}" + (f" ± {scale * half:.{digits}f}" if half is not None else "")
+    return shown(row.get(measure, (None, None)), scale, digits)
 
 
 def _compared(difference: Mapping[str, Any], scale: float, digits: int) -> list[str]:
     """Difference with its interval, and Holm's p."""
-    half = difference["ci95"]
-    mean = _number(scale * difference["mean"], digits)
-    return [mean + (f" ± {scale * half:.{digits}f}" if half is not None else ""), _p(difference)]
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:+z.{digits}f}".replace("-", "−")
+    return [shown((difference["mean"], difference["ci95"]), scale, digits, signed=True), _p(difference)]
 
 
 def _p(difference: Mapping[str, Any]) -> str:
-    return "–" if difference["holm"] is None else f"{difference['holm']:.2g}"
+    return numbers.MISSING if difference["holm"] is None else f"{difference['holm']:.2g}"
 
 
 def main(arguments: Sequence[str]) -> None:
