@@ -88,7 +88,7 @@ BESIDE: Mapping[str, Mapping[str, Any]] = {
     "pskd": dict(memory_past=dict(model="past")),
     "byot": dict(adapter_heads=dict(model="block_heads")),
     "mean_teacher": dict(memory_average=dict(model="moving_parameters", model_args=dict(rate=0.97))),
-    "hint": dict(adapter=dict(model="adapter")),
+    "hint": dict(adapter=dict(model="regressor", model_args=dict(bias=True, relu=True))),
     "vid": dict(adapter_vid=dict(model="variational")),
     "ab": dict(adapter_ab=dict(model="regressor")),
     "ofd": dict(adapter_ofd=dict(model="regressor")),
