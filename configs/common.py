@@ -12,6 +12,6 @@
 Everything here stands in the package, so that a config outside of this repository needs nothing of this folder.
 """
 
-from kdgan.config import ConfigDict, anything, arguments, get_config, named
+from kdgan.config import ConfigDict, anything, arguments, get_config, named, several
 
-__all__ = ["ConfigDict", "anything", "arguments", "get_config", "named"]
+__all__ = ["ConfigDict", "anything", "arguments", "get_config", "named", "several"]

@@ -1,32 +1,62 @@
-"""Generators distilled on the UCI digits: the small twin of mnist_gan_distill, with students of a quarter of the width.
+"""Generators distilled on the UCI digits: a DCGAN teaches a student of half its width that has 20 images, in eight arms.
 
-python -m kdgan.main --config=configs/digits_gan_distill.py --workdir=runs/digits_gan_distill      # 3 min on busy cores
-FD-cnn of 1,000 images, last step, 3 seeds, 95 % intervals (teacher 29 ± 24; features of a CNN that the first stage trains):
+python -m kdgan.main --config=configs/digits_gan_distill.py --workdir=runs/digits_gan_distill
 
-    scratch      mse    adversarial      fused    fused_init    scratch_matched
-    60 ± 63  45 ± 12        44 ± 51    26 ± 12        16 ±  9            22 ± 10
-
-A demonstration, in few steps: the intervals are wide. `scratch_matched` trains from scratch for as many floating-point
-operations as the fused arms take (730 steps, not 200): that alone closes the gap to fused. results/gan_distill.md has MNIST.
+The teacher has seen all 1,097 training images; the students' discriminators see 20 of them. All arms have the same batches
+and learning rates, and those with a discriminator the same; what they are: configs/gan_arms.py. FD-cnn is the Fréchet
+distance of features of a CNN that the first stage trains. With all images a student needs no teacher:
+results/gan_distill.md has the distances over widths, images and steps.
 """
 
-from configs import mnist_gan_distill
+from configs import gan_arms
+from kdgan import config as common
+
+SHARE, IMAGES, STEPS = 2, 20, 1_000
+# Operations of a step of the fused game over those of a GAN of the student alone, by the teacher's width over the student's.
+MATCHED = {2: 3.06, 4: 3.54, 8: 3.75, 16: 3.81}
 
 
 def get_config():
-    config = mnist_gan_distill.get_config()
+    config = base()
+    config.stages.student = stage(gan_arms.arms(SHARE, STEPS, MATCHED[SHARE]))
+    return config
+
+
+def stage(arms, *, share=SHARE, width=gan_arms.WIDTH, steps=STEPS, images=IMAGES):
+    """A stage of students of one part of so many of the teacher's width. `images`: how many they learn from, None: all."""
+    fields = dict(
+        start=dict(teacher="teacher"), steps=steps, players=gan_arms.student(share, width), arms=common.named(**arms)
+    )
+    return common.named(**fields, **({} if images is None else dict(data=dict(labelled=images))))
+
+
+def base(players=None, **game):
+    """The data, the players, the CNN whose features measure images, and the teacher.
+
+    Args:
+      players: of the game; those of `gan_arms` by default.
+      **game: fields of the teacher's method beside the penalty.
+    """
+    config = common.get_config()
     config.data.name, config.data.validation = "digits", 200
-    config.players = mnist_gan_distill.players(image_size=8)
+    config.data.mean = config.data.std = 0.5  # tanh makes images in [-1, 1]
+    config.players = gan_arms.players(image_size=8) if players is None else players
     config.players.extractor = dict(
         model="cnn", model_args=dict(features=(8, 16), dense=32), optimizer=dict(schedule="cosine", learning_rate=2e-3)
     )
-    del config.stages["half"]
-    config.stage.batch_size = 32
-    config.stages.extractor.steps, config.stages.teacher.steps, config.stages.quarter.steps = 300, 600, 200
-    config.stages.teacher.optimizers = dict(teacher=dict(learning_rate=1e-3), discriminator=dict(learning_rate=1e-3))
-    # As many floating-point operations of training as the fused arm takes in its 200 steps.
-    arms = config.stages.quarter.arms
-    arms.scratch_matched = dict(arms.scratch, steps=730)
-    config.evaluate.every = 300
+    config.stages = common.named(
+        extractor=dict(
+            method=dict(name="supervised", player="extractor"),
+            lambdas=dict(extractor=dict(ce=1.0)),
+            steps=300,
+            batch_size=32,
+        ),
+        teacher=dict(gan_arms.gan("teacher", **game), steps=3_000),
+    )
+    config.stage.batch_size = 64
+    config.population.seeds = 5
+    config.parallel.convolutions = "patches"
+    config.evaluate.every = 500
     config.evaluate.samples, config.evaluate.validation_samples = 1_000, 500
+    config.evaluate.extractor.stage = "extractor"
     return config

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kdgan import config as common
 from kdgan import files
-from kdgan.config import ConfigError
 from kdgan.methods.published import PUBLISHED
 
 FILE = pathlib.Path(__file__).parent.parent / "results" / "zoo_search.json"
@@ -118,13 +118,7 @@ def named(text: str, rows: Sequence[str] = tuple(METHODS)) -> tuple[str, ...]:
     Raises:
       ConfigError: a row that there is not.
     """
-    asked = tuple(rows) if text == "all" else tuple(text.split("+"))
-    if unknown := [row for row in asked if row not in rows]:
-        raise ConfigError(
-            f"--config=...:methods={text}: there is no {unknown[0]!r}; accepted are all, or with + between them"
-            f" {', '.join(rows)}"
-        )
-    return asked
+    return common.several("methods", text, rows)
 
 
 def beside(rows: Sequence[str]) -> dict[str, Mapping[str, Any]]:

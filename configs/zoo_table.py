@@ -95,8 +95,8 @@ def markdown(of_set: Mapping[str, Any]) -> str:
     ]
     for row in rows:
         cells = [
-            *([""] * 4 if row == AGAINST else _compared(accuracy[row], 100, 2) + _compared(nll[row], 1, 4)),
-            *([""] * 3 if row == BASELINE else _compared(gained[row], 100, 2)),
+            *([""] * 4 if row == AGAINST else compared(accuracy[row], 100, 2) + compared(nll[row], 1, 4)),
+            *([""] * 3 if row == BASELINE else compared(gained[row], 100, 2)),
         ]
         if row != BASELINE:
             points = 100 * gained[row]["mean"] / (rows[row]["operations"] / 1e12)
@@ -115,8 +115,8 @@ def _mean(row: Mapping[str, Any], measure: str, scale: float, digits: int) -> st
     return shown(row.get(measure, (None, None)), scale, digits)
 
 
-def _compared(difference: Mapping[str, Any], scale: float, digits: int) -> list[str]:
-    """Difference with its interval, and Holm's p."""
+def compared(difference: Mapping[str, Any], scale: float, digits: int) -> list[str]:
+    """A difference with its interval, and Holm's p, as they are shown."""
     return [shown((difference["mean"], difference["ci95"]), scale, digits, signed=True), _p(difference)]
 
 

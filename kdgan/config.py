@@ -19,7 +19,7 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
@@ -92,6 +92,21 @@ def arguments(text: str | None, **accepted) -> dict:
         if given[name] is None:
             raise ConfigError(f"--config=...:{pair}: accepted are {', '.join(map(str, values))}")
     return given
+
+
+def several(name: str, text: str, accepted: Sequence[str]) -> tuple[str, ...]:
+    """What `--config=configs/x.py:name=a+b` names: all that is accepted where the text is "all".
+
+    Raises:
+      ConfigError: one that is not accepted.
+    """
+    asked = tuple(accepted) if text == "all" else tuple(text.split("+"))
+    if unknown := [one for one in asked if one not in accepted]:
+        raise ConfigError(
+            f"--config=...:{name}={text}: there is no {unknown[0]!r}; accepted are all, or with + between them"
+            f" {', '.join(accepted)}"
+        )
+    return asked
 
 
 def describe() -> str:

@@ -61,12 +61,17 @@ class Move:
       terms: pure function `(players, batch, key) -> {term: scalar or [b]}`; each term is averaged over the batch.
       repeats: how many times per step the move is made, on the same batch with fresh random numbers.
       details: what an explanation prints behind a term, e.g. `{"kd": "T=4"}`.
+      every: term -> k, of terms that are computed at each k-th step alone: counts of operations are means over k steps.
+      undecided: of a discriminator: `() -> {term: its value where it scores all alike, as well as it can}`, by which a
+        report says whether it learned nothing, or has won; None: nothing is said.
     """
 
     players: tuple[str, ...]
     terms: Callable[["Players", Batch, Any], Terms]
     repeats: int = 1
     details: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    every: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    undecided: Callable[[], Mapping[str, float]] | None = None
 
     def __init__(
         self,
@@ -75,6 +80,8 @@ class Move:
         *,
         repeats: int = 1,
         details: Mapping[str, str] | None = None,
+        every: Mapping[str, int] | None = None,
+        undecided: Callable[[], Mapping[str, float]] | None = None,
     ):
         names = (players,) if isinstance(players, str) else tuple(players)
         if not names or len(set(names)) != len(names):
@@ -85,6 +92,8 @@ class Move:
         object.__setattr__(self, "terms", terms)
         object.__setattr__(self, "repeats", int(repeats))
         object.__setattr__(self, "details", dict(details or {}))
+        object.__setattr__(self, "every", dict(every or {}))
+        object.__setattr__(self, "undecided", undecided)
 
     @property
     def lead(self) -> str:

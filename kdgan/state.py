@@ -33,6 +33,7 @@ class TrainState:
       model_state: player -> mutable collections (batch statistics); players without any are absent.
       opt_state: trained player -> state of its optax chain. Its keys are the trained players.
       ema: player -> exponential moving average of its parameters, where asked for.
+      ema_state: player -> the same of its mutable collections: batch statistics that fit the averaged parameters.
       lambdas: leading player -> term -> float32 scalar.
     """
 
@@ -42,6 +43,7 @@ class TrainState:
     model_state: dict[str, Tree]
     opt_state: dict[str, Tree]
     ema: dict[str, Tree]
+    ema_state: dict[str, Tree]
     lambdas: dict[str, dict[str, Any]]
 
     @classmethod
@@ -71,7 +73,7 @@ class TrainState:
           lambdas: leading player -> term -> λ.
           params: player -> parameters to start from. A frozen player needs them, unless it is a function without any.
           model_state: player -> mutable collections to start from.
-          ema: names of the players whose parameters are averaged.
+          ema: names of the players whose parameters, and mutable collections, are averaged.
           inspection: what `game.inspect_method` found of the same method, modules, batch and inputs, where it is known.
           inputs: player -> the fields that it is given, as in `make_train_step`.
 
@@ -107,13 +109,15 @@ class TrainState:
             all_params[name] = variables.pop("params", {})
             if variables:
                 all_state[name] = variables
+        averaged = [name for name in ema if all_params[name]]  # a memory has no parameters
         return cls(
             step=jnp.zeros((), jnp.int32),
             key=key,
             params=all_params,
             model_state=all_state,
             opt_state={name: optimizers[name].init(all_params[name]) for name in method.trained},
-            ema={name: jax.tree.map(jnp.copy, all_params[name]) for name in ema},
+            ema={name: jax.tree.map(jnp.copy, all_params[name]) for name in averaged},
+            ema_state={name: jax.tree.map(jnp.copy, all_state[name]) for name in averaged if name in all_state},
             lambdas={p: {t: jnp.float32(value) for t, value in terms.items()} for p, terms in lambdas.items()},
         )
 

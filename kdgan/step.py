@@ -40,7 +40,8 @@ def make_train_step(
       optimizers: trained player -> optax chain.
       schedules: leading player -> term -> optax schedule of the step; multiplies that term's λ.
       ema: player -> decay of its moving average, `ema ← decay·ema + (1−decay)·params`, with the usual start-up
-        min(decay, (1+n)/(10+n)) so that the first steps are not remembered for long.
+        min(decay, (1+n)/(10+n)) so that the first steps are not remembered for long. Its mutable collections (batch
+        statistics) are averaged alike: those of the last step are of other parameters. Whole numbers are the last step's.
       compute_dtype: e.g. `jnp.bfloat16`: players compute in it on float32 parameters; losses stay float32.
       axis_name: name of the mapped device axis under pmap: gradients, metrics and mutable collections are averaged
         over it, and random numbers differ by device.
@@ -113,10 +114,17 @@ def make_train_step(
                 measured = gradients and repeat == move.repeats - 1  # earlier repetitions' metrics are not kept
                 state, found = make_move(move, state, lambdas, given, cached, move_key, measured)
                 metrics |= mean_over_devices(found)
-        averages = {
-            name: _moving_average(start.ema[name], state.params[name], decay, start.step) for name, decay in ema.items()
+        averaged = lambda before, now: {
+            name: _moving_average(before[name], now[name], decay, start.step)
+            for name, decay in ema.items()
+            if name in before
         }
-        return dataclasses.replace(state, step=start.step + 1, ema={**start.ema, **averages}), metrics
+        return dataclasses.replace(
+            state,
+            step=start.step + 1,
+            ema={**start.ema, **averaged(start.ema, state.params)},
+            ema_state={**start.ema_state, **averaged(start.ema_state, state.model_state)},
+        ), metrics
 
     return train_step
 
@@ -158,7 +166,13 @@ def scheduled(lambdas, schedules, step) -> tuple[dict, Metrics]:
 
 def _moving_average(average, params, decay: float, step):
     rate = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda a, p: rate * a + (1.0 - rate) * p, average, params)
+
+    def mixed(mean, value):
+        if not jnp.issubdtype(value.dtype, jnp.inexact):
+            return value
+        return (rate * mean + (1.0 - rate) * value).astype(value.dtype)
+
+    return jax.tree.map(mixed, average, params)
 
 
 def make_eval_step(

@@ -39,6 +39,15 @@ def fails() -> Function:
     return Function(ask, host=True)
 
 
+def grey(split, *, side=28):
+    """Images of this side in ten classes, of one grey each."""
+    from kdgan.data import from_fields
+
+    count = 300 if split == "train" else 100
+    label = np.arange(count) % 10
+    return from_fields({"image": np.full((count, side, side, 1), 20, np.uint8), "label": label}, name="grey")
+
+
 def photographs(split, *, side=24):
     """Eight images of two sizes for training, two for testing: smooth, as photographs are."""
     from kdgan.data import from_fields

@@ -11,14 +11,14 @@ import pytest
 from flax import serialization
 
 import tiny
-from configs import zoo_cifar10, zoo_rows
+from configs import gan_arms, gan_curves, zoo_cifar10, zoo_rows
 from kdgan import models
 from kdgan.run import prepare, train
 from kdgan.run.config import resolve
 
 PARTS_OF_CONFIGS = {
-    *("common", "cifar100_published", "kdgan_rows", "kdgan_search", "methods_page", "quickstart_search", "sets"),
-    *("zoo_rows", "zoo_table"),
+    *("common", "cifar100_published", "gan_arms", "gan_table", "headlines", "kdgan_rows", "kdgan_search"),
+    *("methods_page", "quickstart_search", "sets", "zoo_rows", "zoo_table"),
 }  # fmt: skip
 OWN_DATA = {"diabetes", "privileged", "tags", "text", "transfer", "wine"}  # of no download, and not as digits are
 OF_IMAGES = {"denoise", "super_resolution", "style"}  # windows of photographs
@@ -31,12 +31,22 @@ SLOW = ("resnet", "kdgan_lenet", "lenet", "cnn")  # classifiers that take long t
 # Of the zoo's rows those that the tests of methods run as they are.
 ZOO = tuple(row for row in zoo_rows.METHODS if row not in ("pskd", "ofd", "ft"))
 
+# Ways to train a generator.
+GENERATORS = tuple(gan_arms.arms(share=2, steps=2, matched=1.0))
+
 # What a config is run with. tests/test_cifar100_zoo.py traces the other rows on their networks; methods' tests run them.
 ARGUMENTS = {"cifar100_zoo": "methods=kd"}
 
 # config -> stage -> arms that compile once more what another config or stage has (none: the whole stage).
 REPEATED = {
-    "digits_gan_distill": {"quarter": ("scratch", "scratch_matched", "mse", "adversarial", "fused")},
+    "digits_gan_distill": {"student": [arm for arm in GENERATORS if arm not in ("scratch_matched", "fused_init")]},
+    "digits_conditional_gan": {"student": [arm for arm in GENERATORS if arm not in ("adversarial", "fused_held")]},
+    "digits_sngan": {"student": [arm for arm in GENERATORS if arm not in ("weights", "adversarial")]},
+    "gan_curves": {
+        **{point: () for point in gan_curves.POINTS if point not in ("width_16", "lambdas")},
+        "width_16": [arm for arm in GENERATORS if arm not in ("weights", "mse")],
+        "lambdas": ("all", "without_1", "without_2", "without_3", "without_4"),
+    },
     "digits_vae_distill": {"distill": ("scratch", "scratch_long", "decoder_only")},
     "privileged": {"distill": ("scratch", "kd")},
     "tags": {"distill": ("scratch", "kd")},
@@ -59,7 +69,7 @@ REPEATED = {
         "distill": ("scratch", "kd", "robust_ce", "rslad"),
     },
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
-    "mnist_gan_distill": {"quarter": (), "half": ("scratch", "adversarial", "fused", "fused_init")},
+    "mnist_gan_distill": {"quarter": (), "half": [arm for arm in GENERATORS if arm != "mse"]},
     "mnist_weights": {"full": ()},
     "incremental": {"step_2": ("finetune", "lwf"), "joint": ()},
     "data_free": {"real": ("labels",), "free": ("gan",)},

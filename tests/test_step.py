@@ -119,6 +119,25 @@ def test_moving_average_follows_its_recursion():
         decay = min(0.5, (1 + n) / (10 + n))
         average = decay * average + (1 - decay) * w
     np.testing.assert_allclose(state.ema["student"]["w"], average, rtol=1e-5)
+    assert state.ema_state == {}
+
+
+def test_the_moving_average_has_batch_statistics_of_its_own():
+    modules = {"student": small.Net(dropout=0.0)}
+    method = Method(
+        Move("student", lambda players, batch, key: {"square": players.student(batch["image"]).sum(1) ** 2})
+    )
+    optimizers = {"student": optax.sgd(0.01)}
+    state = small.make_state(method, modules, optimizers=optimizers, example=small.batch(), ema=("student",))
+    step = jax.jit(make_train_step(method, modules, optimizers, ema={"student": 0.5}))
+    average = state.model_state["student"]
+    for n in range(3):
+        state, _ = step(state, small.batch())
+        decay = min(0.5, (1 + n) / (10 + n))
+        mixed = lambda a, b, decay=decay: decay * a + (1 - decay) * b
+        average = jax.tree.map(mixed, average, state.model_state["student"])
+    assert small.largest_difference(average, state.model_state["student"]) > 1e-4
+    assert small.largest_difference(average, state.ema_state["student"]) < 1e-6
 
 
 def test_eval_step_runs_in_evaluation_mode():

@@ -92,7 +92,22 @@ def load(path: pathlib.Path, template: Tree) -> tuple[Tree, dict[str, Any]]:
         if [list(array.shape), array.dtype.name, leaves.checksum(array)] != [shape, dtype, record["arrays"][name]]:
             raise DamagedCheckpointError(f"{name} is not what was written")
         arrays[name] = array
+    _add_averaged_state(arrays, record)
     return leaves.rebuild(arrays, record, template, f"checkpoint {path}"), record["metadata"]
+
+
+def _add_averaged_state(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+    """Give moving averages the last step's mutable collections, where a version before averaged parameters alone."""
+    if any("/ema_state/" in name for name in arrays):
+        return
+    player_of = lambda name, part: (name.partition(part)[0], name.partition(part)[2].split("/")[0])
+    averaged = {player_of(name, "/ema/") for name in arrays if "/ema/" in name}
+    for name in [name for name in arrays if "/model_state/" in name]:
+        before, _, after = name.partition("/model_state/")
+        if player_of(name, "/model_state/") in averaged:
+            for by_name in (arrays, record["leaves"], record["stored"], record["keys"]):
+                if name in by_name:
+                    by_name[f"{before}/ema_state/{after}"] = by_name[name]
 
 
 def read_record(path: pathlib.Path) -> dict[str, Any]:

@@ -154,7 +154,11 @@ def _variables(tree: Any, part: str, holder: Mapping[str, Any]) -> dict[str, Var
     state = lambda name: states.get(name, {}) if isinstance(states, Mapping) else {}
     entries = {name: {"params": params, "model_state": state(name)} for name, params in holder["params"].items()}
     averages = holder.get("ema") or {}
-    entries |= {name + AVERAGE: {"params": params, "model_state": state(name)} for name, params in averages.items()}
+    of_averages = holder.get("ema_state") or {}
+    entries |= {
+        name + AVERAGE: {"params": params, "model_state": of_averages.get(name, {})}
+        for name, params in averages.items()
+    }
     above = tree
     for name in part.split("/")[:-1]:
         above = above[name]

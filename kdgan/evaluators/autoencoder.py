@@ -12,7 +12,7 @@ from kdgan import parallel
 from kdgan.data.batches import normalise
 from kdgan.evaluators.evaluator import Evaluator, Judged, Measure, Setting
 from kdgan.evaluators.figures import Figure, grid
-from kdgan.evaluators.generator import MEASURES, NOISE_SEED, about, distances, heads, notes, pictures, shown
+from kdgan.evaluators.generator import MEASURES, NOISE_SEED, about, distances, heads, notes, pictures, remarks, shown
 from kdgan.game import call_module
 from kdgan.methods.vae import elbo_terms
 
@@ -42,6 +42,7 @@ def autoencoder() -> Evaluator:
         watch=functools.partial(shown, draws=drawn_from),
         pictures=pictured,
         notes=notes,
+        remarks=remarks,
         heads=heads,
         about=about,
         gives="images",

@@ -182,7 +182,9 @@ class Evaluator:
         split, one of each seed.
       advise: `(outputs, targets, judged) -> sentences`: what looks wrong about a frozen player's outputs [n, ...].
       notes: `(setting) -> {text: names of the measures that it is about}`: what must not be left out beside the numbers.
-      heads: `(setting) -> {measure: head}`, where a head depends on the setting.
+      remarks: `{measure: number} of one seed's test split -> sentences about the player`: what must be said before any
+        number, as "has collapsed, ..."; a report says of which seeds.
+      heads: `(setting) -> {measure: head}`, or in place of a head {"head", "scale"}, where they depend on the setting.
       about: `(setting) -> {...}`: with what it measured, kept in summary.json.
       differentiates: whether `sums` differentiates the player, which no exported file can be: it is not measured of files.
       gives: what an exported file gives of the player's output: "values", as it is; "probabilities", its softmax; "tags",
@@ -208,7 +210,8 @@ class Evaluator:
     of_seeds: Callable[[Setting, str, Sequence[Any]], Sequence[Figure]] | None
     advise: Callable[[np.ndarray, np.ndarray, Judged], Sequence[str]] | None
     notes: Callable[[Setting], Mapping[str, Sequence[str]]] | None
-    heads: Callable[[Setting], Mapping[str, str]] | None
+    remarks: Callable[[Mapping[str, float]], Sequence[str]] | None
+    heads: Callable[[Setting], Mapping[str, str | Mapping[str, Any]]] | None
     about: Callable[[Setting], Mapping[str, Any]] | None
     gives: str
     differentiates: bool
@@ -234,6 +237,7 @@ class Evaluator:
         of_seeds: Callable | None = None,
         advise: Callable | None = None,
         notes: Callable | None = None,
+        remarks: Callable | None = None,
         heads: Callable | None = None,
         about: Callable | None = None,
         gives: str = "values",

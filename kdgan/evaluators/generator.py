@@ -23,6 +23,7 @@ INTERPOLATIONS, INTERPOLATION_STEPS = 6, 10
 NEIGHBOURS, NEIGHBOURS_OF = 4, 8
 NEIGHBOURS_AMONG = 10_000  # training images among which a made one's neighbours are looked for
 PRECISION_K, DENSITY_K = 3, 5
+COLLAPSED = 0.1  # recall below which a generator has
 MANIFOLD = 5_000  # images of either side that precision, recall, density and coverage compare
 
 Draws = Callable[[tuple, Any], Mapping[str, Any]]  # as `Evaluator.draws`
@@ -30,7 +31,7 @@ Draws = Callable[[tuple, Any], Mapping[str, Any]]  # as `Evaluator.draws`
 SHARE = (3, 2, 3, 1)
 MEASURES = (
     Measure("fd", "FD", higher_is_better=False, digits=2, bounds=(0.0, None)),
-    Measure("kid", "KID ×10³", scale=1e3, higher_is_better=False, digits=2),
+    Measure("kid", "KID", higher_is_better=False, digits=2),
     Measure("precision", "precision", digits=SHARE, bounds=(0.0, 1.0)),
     Measure("recall", "recall", digits=SHARE, bounds=(0.0, 1.0)),
     Measure("density", "density", digits=SHARE, bounds=(0.0, None)),  # no share: it may exceed 1
@@ -50,6 +51,7 @@ def generator() -> Evaluator:
         watch=functools.partial(shown, draws=drawn_from),
         pictures=functools.partial(pictures, draws=drawn_from),
         notes=notes,
+        remarks=remarks,
         heads=heads,
         about=about,
         gives="images",
@@ -122,9 +124,21 @@ def about(setting: Setting) -> dict[str, Any]:
     }
 
 
-def heads(setting: Setting) -> dict[str, str]:
+def remarks(numbers: Mapping[str, float]) -> list[str]:
+    """Whether it makes few of the kinds of images that the data have, as one that has collapsed does."""
+    if not numbers.get("recall", 1.0) < COLLAPSED:
+        return []
+    return [f"has collapsed, or is far from the data: its recall is under {COLLAPSED:g}"]
+
+
+def heads(setting: Setting) -> dict[str, str | Mapping[str, Any]]:
     """A Fréchet distance is named by its features, since no two extractors' numbers compare."""
-    return {"fd": setting.extractor.label}
+    return heads_of(setting.extractor.label)
+
+
+def heads_of(label: str) -> dict[str, str | Mapping[str, Any]]:
+    """Of distances by these features; KID is shown times a thousand where they are Inception's, as publications have it."""
+    return {"fd": label, **({"kid": {"head": "KID ×10³", "scale": 1e3}} if label == "FID" else {})}
 
 
 def shown(setting: Setting, judged: Judged, *, draws: Draws) -> Figure:

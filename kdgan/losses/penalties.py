@@ -82,7 +82,7 @@ def lazy(every: int, step: int | Integer[Array, ""], penalty: Callable[[], Array
     """Lazy regularisation (Karras et al. 2020): `every`·penalty() on the steps that `every` divides, else zeros.
 
     Its mean over `every` consecutive steps is the ordinary penalty at 1/every of the cost, with λ unchanged. (StyleGAN2
-    also lowers Adam's learning rate and β's to match; here they stay as configured.) The step decides inside the
+    also lowers Adam's learning rate and β's to match; here they stay as configured.) A traced step decides inside the
     compiled program (`lax.cond`): one compilation, and the skipped steps pay nothing. Under `vmap` that holds where the
     members share the step; a mapped step computes both sides.
 
@@ -106,6 +106,8 @@ def lazy(every: int, step: int | Integer[Array, ""], penalty: Callable[[], Array
     if every == 1:
         return penalty()
     shape = jax.eval_shape(penalty)
+    if isinstance(step, int):
+        return jnp.zeros(shape.shape, shape.dtype) if step % every else every * penalty()
     return jax.lax.cond(
         jnp.asarray(step) % every == 0, lambda: every * penalty(), lambda: jnp.zeros(shape.shape, shape.dtype)
     )

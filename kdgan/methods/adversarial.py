@@ -8,6 +8,7 @@ import jax
 
 from kdgan.game import Method, Move
 from kdgan.losses import adversarial as losses
+from kdgan.methods.gan import logistic
 from kdgan.methods.kdgan import LABEL_KINDS, drawn_labels, verdicts
 from kdgan.methods.logits import Value, check_temperature
 from kdgan.methods.taught import check_kind, on_label
@@ -58,7 +59,7 @@ def adversarial(
         }
 
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats),
+        Move("discriminator", discriminator, repeats=discriminator_repeats, undecided=logistic(real=1, fake=1)),
         Move("student", student),
     )
 
@@ -91,6 +92,11 @@ def nagan(
         return {"ce": on_label(label_kind, outputs, batch), "adv": of_drawn(generator_loss, drawn)}
 
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats),
+        Move(
+            "discriminator",
+            discriminator,
+            repeats=discriminator_repeats,
+            undecided=None if label_kind == "tags" else logistic(real=1, student=1),
+        ),
         Move("student", student, repeats=student_repeats),
     )

@@ -6,6 +6,7 @@ move; a batch that holds "noise" [b, d] is taken at its word (equality tests, fi
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -147,9 +148,25 @@ class Adversary:
         }
         return {self.penalty: penalties.lazy(self.penalty_every, players.step, taken[self.penalty])}
 
-    def details(self) -> Mapping[str, str]:
-        every = f"every {self.penalty_every}" if self.penalty_every > 1 else ""
-        return {self.penalty: every} if self.penalty and every else {}
+    def move(
+        self, terms: Callable[..., Terms], *, repeats: int, guessed: Callable[[float, float], Mapping[str, float]]
+    ) -> Move:
+        """The discriminator's move of these terms, its penalty among them.
+
+        Args:
+          terms: as of `Move`.
+          repeats: moves per step.
+          guessed: (value of real images, of made ones) -> {term: value}, at the score that is best for all images alike.
+        """
+        every = {} if self.penalty is None or self.penalty_every == 1 else {self.penalty: self.penalty_every}
+        return Move(
+            "discriminator",
+            terms,
+            repeats=repeats,
+            details={term: f"every {k}" for term, k in every.items()},
+            every=every,
+            undecided=lambda: guessed(*self.losses.undecided()),
+        )
 
 
 def of_image(values: jax.Array) -> jax.Array:
@@ -205,7 +222,7 @@ def gan(
         return {"adv": fooling(adversary, players, fake, batch, key)}
 
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats, details=adversary.details()),
+        adversary.move(discriminator, repeats=discriminator_repeats, guessed=real_and_fake),
         Move(generator, generator_terms, details={"adv": loss}),
     )
 
@@ -228,6 +245,16 @@ def fooling(
         shown = batch["image"] if real is None else real
         beside = adversary.score(players, shown, batch, fold_in_name(key, "real"))
     return of_image(adversary.losses.generator(scores, beside))
+
+
+def real_and_fake(real: float, fake: float) -> Mapping[str, float]:
+    """The terms of a discriminator that has these two, for `Adversary.move`."""
+    return {"real": real, "fake": fake}
+
+
+def logistic(**terms: int) -> Callable[[], Mapping[str, float]]:
+    """For `Move.undecided`: terms of the logistic loss, log 2 at a score of 0; of how many scores each is a sum."""
+    return lambda: {term: count * math.log(2) for term, count in terms.items()}
 
 
 def check_latent(name: str, latent: int) -> None:

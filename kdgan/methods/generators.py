@@ -159,6 +159,11 @@ def generator_distill(
             **adversary.penalty_terms(players, batch["image"], image, batch, key),
         }
 
+    def guessed(real, fake):
+        if adversary.losses.reads_real:
+            return {"real": real + fake, "teacher": real + fake, "fake": 0.0}
+        return {"real": real, "teacher": real, "fake": fake}
+
     def student(players, batch, key):
         image, target, terms = pair.run(players, batch, key)
         terms = {"adv": fooling(adversary, players, image, batch, key), **terms}
@@ -167,7 +172,7 @@ def generator_distill(
         return terms
 
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats, details=adversary.details()),
+        adversary.move(discriminator, repeats=discriminator_repeats, guessed=guessed),
         Move(pair.movers, student, details={"pixel": pixel, "adv": loss}),
     )
 
@@ -253,6 +258,9 @@ def fused(
         penalty_terms = adversary.penalty_terms(players, image, distilled, batch, key)
         return {"real": real, "fake": fake, "fake_student": of_student, **penalty_terms}
 
+    def guessed(real, fake):
+        return {"real": real, "fake": fake, "fake_student": real + fake if adversary.losses.reads_real else fake}
+
     def generator(players, batch, key):
         image = made(players, "generator", batch, key)
         target = batch["image"] if reference == "batch" else made(players, "teacher", batch, key)
@@ -271,7 +279,7 @@ def fused(
         return terms
 
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats, details=adversary.details()),
+        adversary.move(discriminator, repeats=discriminator_repeats, guessed=guessed),
         Move("generator", generator, details={"mse": pixel, "adv": loss}),
         Move("student", student, details={"match": pixel, "adv": loss}),
     )

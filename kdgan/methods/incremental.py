@@ -188,7 +188,9 @@ def gan_replay(
             image = jnp.concatenate([made[:count], batch["image"][count:]])
             return move.terms(players, {**batch, "image": image}, key)
 
-        return Move(move.players, terms, repeats=move.repeats, details=move.details)
+        return Move(
+            move.players, terms, repeats=move.repeats, details=move.details, every=move.every, undecided=move.undecided
+        )
 
     return Method(*(remembering(move) for move in game.moves))
 

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from kdgan.game import Method, Move
 from kdgan.losses import adversarial as losses
 from kdgan.losses import concrete
+from kdgan.methods.gan import logistic
 from kdgan.methods.logits import Value, check_temperature, distance, show, value_at
 from kdgan.methods.taught import check_kind, images, numbers, on_label
 
@@ -168,7 +169,12 @@ def kdgan(
     }
     of_teacher = against_discriminator("teacher", "student")
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats),
+        Move(
+            "discriminator",
+            discriminator,
+            repeats=discriminator_repeats,
+            undecided=None if label_kind == "tags" else logistic(real=1, student=1, teacher=1),
+        ),
         *([Move("teacher", of_teacher, repeats=teacher_repeats, details=details)] if teacher_repeats else []),
         Move("student", against_discriminator("student", "teacher"), repeats=student_repeats, details=details),
     )

@@ -18,7 +18,7 @@ from kdgan.game import Batch, Method, Move, Players, Terms, fold_in_name
 from kdgan.losses import affinity as relation_losses
 from kdgan.losses import features as feature_losses
 from kdgan.losses import images as image_losses
-from kdgan.methods.gan import Adversary, fooling, of_image
+from kdgan.methods.gan import Adversary, fooling, of_image, real_and_fake
 from kdgan.methods.generators import Paths, pairs_of, paths_of
 
 TARGETS = ("clean", "again", "half")
@@ -162,7 +162,8 @@ def restore_distill(
     if adversary is None:
         return Method(learns)
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats, details=adversary.details()), learns
+        adversary.move(discriminator, repeats=discriminator_repeats, guessed=real_and_fake),
+        learns,
     )
 
 

@@ -15,6 +15,7 @@ from kdgan import whole_number
 from kdgan.game import Method, Move, Terms
 from kdgan.losses import adversarial as losses
 from kdgan.methods.examples import pooled
+from kdgan.methods.gan import logistic
 from kdgan.methods.generators import Paths, pairs_of
 from kdgan.methods.logits import Value, check_temperature, show, value_at
 from kdgan.methods.taught import KINDS, Part, Seen, as_method, check_kind, on_label, soft
@@ -137,7 +138,15 @@ def meal(
         return {"ce": on_label(label_kind, view[0], batch), **_mean(apart), **adv}
 
     return Method(
-        Move(judges, discriminator, repeats=discriminator_repeats, details={"real": each_step}),
+        Move(
+            judges,
+            discriminator,
+            repeats=discriminator_repeats,
+            details={"real": each_step},
+            undecided=logistic(
+                real=1, fake=1, **({"real_inner": len(pairs), "fake_inner": len(pairs)} if pairs else {})
+            ),
+        ),
         Move("student", student, details={"kd": f"{show('T', temperature)}, {each_step}"}),
     )
 
@@ -228,7 +237,7 @@ def adversarial_features(
         return {"ce": on_label(label_kind, outputs, batch), "adv": adv}
 
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats),
+        Move("discriminator", discriminator, repeats=discriminator_repeats, undecided=logistic(real=1, fake=1)),
         Move(("student", "adapter") if adapter else "student", student),
     )
 

@@ -11,7 +11,7 @@ from kdgan.game import Batch, Method, Move, Players, fold_in_name
 from kdgan.losses import features as feature_losses
 from kdgan.losses import images as image_losses
 from kdgan.losses import style as style_losses
-from kdgan.methods.gan import fooling
+from kdgan.methods.gan import fooling, real_and_fake
 from kdgan.methods.generators import paths_of
 from kdgan.methods.restoration import check_size, distance_of, game, of_restorer, perceived, seen_by
 
@@ -106,7 +106,8 @@ def style(
     if adversary is None:
         return Method(learns)
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats, details=adversary.details()), learns
+        adversary.move(discriminator, repeats=discriminator_repeats, guessed=real_and_fake),
+        learns,
     )
 
 

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from kdgan.models.transposed import TransposedConv
+
 
 def convolve(
     image: Array, kernel: Array, window_strides: Sequence[int], padding: str | Sequence[tuple[int, int]], **options: Any
@@ -76,11 +78,11 @@ def _channels_last(numbers: Any, ndim: int) -> bool:
 
 
 def convolved_by(step: Callable, convolution: Callable = convolve) -> Callable:
-    """`step` with every `nn.Conv` inside computed by `convolution`; a layer that brings its own keeps it."""
+    """`step` with each `nn.Conv` and `TransposedConv` inside computed by `convolution`, unless the layer brings its own."""
 
     def replace(call: Callable, args: tuple, kwargs: dict[str, Any], context: nn.module.InterceptorContext) -> Any:
         layer = context.module
-        if isinstance(layer, nn.Conv) and layer.conv_general_dilated is None:
+        if isinstance(layer, nn.Conv | TransposedConv) and layer.conv_general_dilated is None:
             object.__setattr__(layer, "conv_general_dilated", convolution)  # of this call's copy of the layer
         return call(*args, **kwargs)
 

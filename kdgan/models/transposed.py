@@ -18,13 +18,19 @@ from jaxtyping import Float
 
 
 def transposed_convolution(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "m n c d"], *, stride: int, before: int | None = None
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "m n c d"],
+    *,
+    stride: int,
+    before: int | None = None,
+    convolution: Callable = jax.lax.conv_general_dilated,
 ) -> Float[Array, "b i j d"]:
     """The values of `jax.lax.conv_transpose(x, kernel, (stride, stride), "SAME")`: [b, h, w, c] -> [b, s·h, s·w, d].
 
     out[s·j + p] = Σ_i x[i] · kernel[s·(i − j) + a − p] along each axis, with a the zeros that `conv_transpose` puts
     before the first pixel: the offsets i − j and the phases p of one kernel make a kernel of stride 1. `before` gives
     another a: PyTorch's layer of padding p has k − 1 − p, and as many pixels where its output_padding is s + 2p − k.
+    `convolution` computes that of stride 1.
     """
     b, h, w, _ = x.shape
     features = kernel.shape[-1]
@@ -32,9 +38,7 @@ def transposed_convolution(
     kernel, columns = _split(kernel, 2, stride, before)  # the first axis is two by now
     m, _, n, _, c, _ = kernel.shape
     kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(m, n, c, stride * stride * features)
-    phases = jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), (rows, columns), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    phases = convolution(x, kernel, (1, 1), (rows, columns), dimension_numbers=("NHWC", "HWIO", "NHWC"))
     phases = phases.reshape(b, h, w, stride, stride, features)
     return phases.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * stride, w * stride, features)
 
@@ -64,6 +68,7 @@ class TransposedConv(nn.Module):
       use_bias: whether a bias is added.
       before: zeros before the first pixel of the image spread out; None: as "SAME" has it.
       kernel_init: initialiser of the kernel.
+      conv_general_dilated: what computes it; None: `jax.lax.conv_general_dilated`.
     """
 
     features: int
@@ -72,6 +77,7 @@ class TransposedConv(nn.Module):
     use_bias: bool = True
     before: int | None = None
     kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
+    conv_general_dilated: Callable | None = None
 
     is_transposed = True  # its kernel is a transposed convolution's, [h, w, in, out]
 
@@ -81,5 +87,6 @@ class TransposedConv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias)
-        y = transposed_convolution(x, kernel, stride=self.stride, before=self.before)
+        convolution = self.conv_general_dilated or jax.lax.conv_general_dilated
+        y = transposed_convolution(x, kernel, stride=self.stride, before=self.before, convolution=convolution)
         return y if bias is None else y + bias[None, None, None, :]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from kdgan import files, older
-from kdgan.report.entries import arm_records
+from kdgan.report.entries import ALONE, arm_records
 from kdgan.report.measured import Measured, described
+from kdgan.report.numbers import plural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Results:
 
     @property
     def measures(self) -> Mapping[str, Measured]:
-        """Name -> measure: as the summary and measures.json describe them, or by name in a run of an older version."""
-        records = {**(self.summary.get("measures") or {}), **(self.recorded.get("measures") or {})}
+        """Name -> measure: as measures.json and, of a finished run, the summary describe them; by name where it is older."""
+        records = {**(self.recorded.get("measures") or {}), **(self.summary.get("measures") or {})}
         return described(records or older.MEASURES)
 
     def measured(self, stage: str) -> dict[str, list[str]]:
@@ -63,7 +64,20 @@ class Results:
             notes.append(f"What the run is made from changed while it was under way: {'; '.join(map(str, changed))}.")
         if replaced := self.summary.get("data", {}).get("replaced"):
             notes.append(_of_replaced(replaced))
-        return notes
+        return notes + _remarks(self.summary.get("remarks") or [])
+
+
+def _remarks(remarks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each that is said of a player of a stage, with the arms and seeds of which it is."""
+    places: dict[tuple[str, str, str], list[str]] = {}
+    for remark in remarks:
+        seeds, of = remark["seeds"], remark["of"]
+        arm = "" if remark["arm"] in ("", ALONE) else f"arm {remark['arm']}"
+        which = f"{plural(len(seeds), 'seed')} of {of}" if len(seeds) < of else f"all {of} seeds" if of > 1 else ""
+        place = ", ".join(part for part in (arm, which) if part)
+        places.setdefault((remark["stage"], remark["player"], remark["text"]), []).append(place)
+    bracketed = {key: f" ({'; '.join(where)})" if any(where) else "" for key, where in places.items()}
+    return [f"Stage {key[0]}: {key[1]}{where} {key[2]}." for key, where in bracketed.items()]
 
 
 def _of_replaced(replaced: Mapping[str, Any]) -> str:

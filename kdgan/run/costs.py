@@ -1,6 +1,8 @@
 """What programs cost, known before anything is compiled: operations and memory of players, of steps, of whole stages."""
 
+import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -113,9 +115,32 @@ def _step_cost(program: Program, compute: str, devices: int, *, gradients: bool 
         program.step_example,
     )
     sizes = cost.size(moving), cost.size(frozen)
-    whole = None if on_host.waits(program) else cost.flops(halves, moving, frozen, share)
+    whole = None if on_host.waits(program) else _mean_flops(program, halves, moving, frozen, share)
     working = cost.peak_memory(halves, moving, frozen, share) - sum(sizes)
     return StepCost(None if whole is None else whole * devices, *sizes, working)
+
+
+def _mean_flops(program: Program, step: Callable, moving: TrainState, *given: Any) -> float | None:
+    """Operations of `step(moving, *given)`: the mean over steps, where some terms are not due at each (`Move.every`)."""
+    every = [k for move in program.method.moves for k in move.every.values()]
+    if not every:
+        return cost.flops(step, moving, *given)
+    numbers: dict[tuple[bool, ...], list[int]] = {}  # which terms are due -> at which steps of a period
+    for number in range(math.lcm(*every)):
+        numbers.setdefault(tuple(number % k == 0 for k in every), []).append(number)
+
+    def at(number: int) -> float | None:
+        # A step that is known when it is traced leaves out what is not due; XLA counts a conditional by its dearer side.
+        known = lambda moving, *given: step(dataclasses.replace(moving, step=number), *given)
+        return cost.flops(known, moving, *given)
+
+    total = 0.0
+    for alike in numbers.values():
+        operations = at(alike[0])
+        if operations is None:
+            return None
+        total += len(alike) * operations
+    return total / math.lcm(*every)
 
 
 def frozen_share(run: Run, program: Program) -> float:

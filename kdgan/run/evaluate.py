@@ -32,7 +32,11 @@ OfArm = Callable[[str], Variables]  # name of a player of an arm -> its variable
 def entries_of(state: TrainState, players) -> dict[str, Variables]:
     """The evaluated entries of a state: `players`, and the moving averages among them."""
     entries = {name: variables_of(state, name) for name in players}
-    averages = {name + AVERAGE: {**entries[name], "params": state.ema[name]} for name in players if name in state.ema}
+    averages = {
+        name + AVERAGE: {"params": state.ema[name], "model_state": state.ema_state.get(name, {})}
+        for name in players
+        if name in state.ema
+    }
     return {**entries, **averages}
 
 

@@ -35,7 +35,7 @@ def records(programs: Programs, evaluation: Evaluation | None) -> dict[str, dict
     for evaluator, program in several:
         if evaluation is not None and evaluator.heads is not None:
             for name, head in evaluator.heads(evaluation.on(program).setting).items():
-                known[name] = {**known[name], "head": head}
+                known[name] |= {"head": head} if isinstance(head, str) else head
     return known
 
 

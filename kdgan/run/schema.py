@@ -123,7 +123,8 @@ class Player:
     model: str = "mlp"
     model_args: Mapping = empty()  # fields of the module; num_classes is set from the data
     optimizer: Optimizer = Optimizer()
-    ema: float | None = None  # decay of a moving average of the parameters, evaluated beside them; None: none
+    # decay of a moving average of parameters and batch statistics, evaluated beside them; None: none
+    ema: float | None = None
     sync_batch_norm: bool = False  # batch norm over all devices' examples (models with an axis_name field)
     # fields of the data that it is given, ("image", "text"), where a method passes batch["image"]; (): those of the data
     inputs: Sequence[str] = ()

@@ -13,7 +13,7 @@ import numpy as np
 import kdgan
 from kdgan import files
 from kdgan.metrics.intervals import mean_ci
-from kdgan.run import costs, figures, measures, origins
+from kdgan.run import costs, figures, measures, origins, remarks
 from kdgan.run.evaluate import Evaluation, OnData, Outputs, Result, measured_players
 from kdgan.run.figures import TEACHER, Figures
 from kdgan.run.inputs import Inputs
@@ -136,6 +136,7 @@ def summarise(
         "notes": measures.notes(programs, evaluation),
         "evaluators": measures.about(programs, evaluation),
         "stages": results,
+        "remarks": remarks.of_run(run, programs, results, lines),
         "figures": pictures.records,
         # Of a player that differs between stages, the first stage's.
         "cost": {name: cost for stage in reversed(results.values()) for name, cost in stage["cost"].items()},

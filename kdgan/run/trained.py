@@ -321,8 +321,8 @@ def _of_today(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def last_of(state: Mapping[str, Any], player: str, average: bool) -> Variables:
     averaged = average and player in state.get("ema", {})
-    params = state["ema"][player] if averaged else state["params"][player]
-    return {"params": params, "model_state": state.get("model_state", {}).get(player, {})}
+    params, held = ("ema", "ema_state") if averaged else ("params", "model_state")
+    return {"params": state[params][player], "model_state": state.get(held, {}).get(player, {})}
 
 
 def best_of(saved: Mapping[str, Any], player: str, average: bool) -> Variables:

@@ -63,6 +63,20 @@ def test_members_of_a_model_side_by_side_need_no_convolution():
     assert count(forward) > 0  # and the model itself is as it was
 
 
+def test_transposed_convolutions_are_computed_by_it_too():
+    """A DCGAN's generator: its values and gradients are the same, and no convolution is left of it."""
+    module, noise = models.DCGANGenerator(image_size=8, channels=1, width=1 / 64), jnp.ones((2, 3))
+    variables = module.init(jax.random.key(0), noise)
+    forward = lambda variables, noise: module.apply(variables, noise)
+    loss = lambda apply: jax.grad(lambda variables: (apply(variables, noise) ** 2).sum())(variables)["params"]
+    np.testing.assert_allclose(convolved_by(forward)(variables, noise), forward(variables, noise), atol=1e-5)
+    for a, b in zip(*map(jax.tree.leaves, (loss(convolved_by(forward)), loss(forward))), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    text = lambda function: jax.jit(function).lower(variables, noise).as_text()
+    assert "stablehlo.convolution" in text(forward)
+    assert "stablehlo.convolution" not in text(convolved_by(forward))
+
+
 @pytest.mark.parametrize(
     ("width", "channels", "features", "by_rows"),
     [

@@ -181,3 +181,21 @@ def test_kills_leave_a_consistent_state(tmp_path):
         assert all((array == step).all() for array in tree.values())
         checkpoints.save(step + 1, tree)
     assert len(os.listdir(tmp_path)) == 2  # what the killed saves left is gone
+
+
+def test_averages_of_before_have_the_last_steps_statistics(tmp_path):
+    """A version before averaged parameters alone: such a checkpoint goes on, and one of now stays as it is."""
+    state = {
+        "params": {"student": {"w": np.ones(3)}, "teacher": {"w": np.ones(2)}},
+        "model_state": {"student": {"batch_stats": {"mean": np.arange(3.0)}}, "teacher": {"batch_stats": np.zeros(2)}},
+        "ema": {"student": {"w": np.full(3, 0.5)}},
+    }
+    averaged = {"student": {"batch_stats": {"mean": np.full(3, 7.0)}}}
+    with Checkpoints(tmp_path / "before") as before, Checkpoints(tmp_path / "now") as now:
+        before.save(1, {"main": {"state": state}})
+        now.save(1, {"main": {"state": {**state, "ema_state": averaged}}})
+        template = {"main": {"state": {**state, "ema_state": averaged}}}
+        restored = before.restore_latest(template).tree["main"]["state"]["ema_state"]
+        np.testing.assert_array_equal(restored["student"]["batch_stats"]["mean"], np.arange(3.0))
+        assert_same(now.restore_latest(template).tree, template)
+        assert before.restore_latest().tree["main"]["state"]["ema_state"].keys() == {"student"}

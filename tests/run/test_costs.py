@@ -181,6 +181,29 @@ def test_a_step_s_operations_are_those_of_its_products(mapped):
     np.testing.assert_allclose(whole, 2 * found)
 
 
+def test_what_is_not_due_at_each_step_is_counted_as_often_as_it_is():
+    """R1 at every fourth step costs a quarter of R1 at every step; the step without it is that of a game without it."""
+
+    def operations(**penalty):
+        config = tiny.config(steps=2)
+        config.data.mean = config.data.std = 0.5
+        image = dict(image_size=8, channels=1, width=1 / 64)
+        config.players = common.named(
+            generator=dict(model="dcgan_generator", model_args=image, evaluate="nothing"),
+            discriminator=dict(model="dcgan_discriminator", model_args=dict(width=1 / 64)),
+        )
+        lambdas = dict(
+            discriminator=dict(real=1.0, fake=1.0, **({"r1": 1.0} if penalty else {})), generator=dict(adv=1.0)
+        )
+        config.stages = common.named(game=dict(method=dict(name="gan", latent=3, **penalty), lambdas=lambdas))
+        run, _, programs = prepared(config)
+        return costs.step_cost(run, programs["game"][0]).flops
+
+    without, each, fourth = operations(), operations(penalty="r1"), operations(penalty="r1", penalty_every=4)
+    assert fourth - without == pytest.approx((each - without) / 4, rel=0.01)
+    assert each - without > 0.1 * without
+
+
 def test_players_of_any_inputs_are_timed_for_one_example_and_for_many():
     """A teacher by position, and a discriminator of a pair, one of which is named: both are arguments of the call."""
     config = tiny.config(arms=common.named(adversarial=dict(

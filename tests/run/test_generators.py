@@ -13,8 +13,9 @@ import kdgan
 import same
 import tiny
 from configs import common
+from kdgan import report
 from kdgan.evaluators.drawing import maker
-from kdgan.evaluators.generator import spherical
+from kdgan.evaluators.generator import heads_of, spherical
 from kdgan.metrics import generative
 from kdgan.run import build, modes, sampling, shown, train
 from kdgan.run import inputs as run_inputs
@@ -28,11 +29,11 @@ def config():
     """An extractor, a teacher and two ways to train a student of half its width, a few steps each."""
     config = tiny.config(optimizer="adam", seeds=2)
     config.data.labelled, config.data.mean, config.data.std = None, 0.5, 0.5
-    generator = lambda width: dict(model="dcgan_generator", model_args=dict(image_size=8, channels=1, width=width))
+    dcgan = lambda width: dict(model="dcgan_generator", model_args=dict(image_size=8, channels=1, width=width))
     config.players = common.named(
         extractor=dict(model="mlp", model_args=dict(hidden=(6,))),
-        teacher=generator(1 / 32),
-        student=dict(generator(1 / 64), ema=0.5),
+        teacher=dcgan(1 / 32),
+        student=dict(dcgan(1 / 64), ema=0.5),
         discriminator=dict(model="dcgan_discriminator", model_args=dict(width=1 / 32)),
     )
     gan = lambda player: dict(
@@ -88,6 +89,29 @@ def test_generators_are_measured_by_the_extractors_features(finished):
     assert "accuracy" in summary["stages"]["extractor"]["arms"]["main"]["players"]["extractor"]
 
 
+def test_a_kernel_distance_is_shown_in_thousandths_of_inceptions_features_alone(finished):
+    shown = finished[1]["measures"]["kid"]
+    assert (shown["head"], shown["scale"]) == ("KID", 1.0)
+    assert heads_of("FID")["kid"] == {"head": "KID ×10³", "scale": 1e3}
+
+
+def test_the_report_says_first_which_generators_collapsed(finished):
+    workdir, summary = finished
+    told = {(r["stage"], r["arm"], r["player"]): r["seeds"] for r in summary["remarks"] if "collapsed" in r["text"]}
+    for stage, arms in (("teacher", ("main",)), ("distill", ("scratch", "mse", "init"))):
+        player = "teacher" if stage == "teacher" else "student"
+        for arm in arms:
+            recall = summary["stages"][stage]["arms"][arm]["players"][player]["recall"]["values"]
+            low = [seed for seed, value in enumerate(recall) if value < 0.1]
+            assert told.get((stage, arm, player), []) == low
+    assert told  # two steps are not enough for any
+    assert not {place for place in told if place[0] == "distill" and place[2] == "teacher"}  # said where it was trained
+    first = report.text(workdir).splitlines()[0]
+    assert re.match(
+        r"Stage teacher: teacher( \(.*\))? has collapsed, or is far from the data: its recall is under 0.1", first
+    )
+
+
 def test_numbers_are_those_of_before_there_were_evaluators(finished):
     same.as_before(finished[1], "generators")
 
@@ -105,13 +129,14 @@ def test_what_was_trained_has_its_distances_on_validation_from_the_last_step(fin
     assert summary["evaluators"]["generator"]["validation_samples"] == 20
 
 
-def test_the_distance_is_that_of_images_drawn_from_the_saved_player(finished):
+@pytest.mark.parametrize("entry", ["student", "student (moving average)"])
+def test_the_distance_is_that_of_images_drawn_from_the_saved_player(finished, entry):
     """Recomputed from the workdir alone: draws of `sampling.load`'s generator, the extractor's features, SciPy-free."""
     workdir, summary = finished
     run = resolve(json.loads((workdir / "config.json").read_text()))
     inputs = run_inputs.load(run)
     programs = build.all_programs(run, inputs)
-    draw = sampling.load(workdir, stage="distill", arm="scratch", average=False)
+    draw = sampling.load(workdir, stage="distill", arm="scratch", average=entry != "student")
     made = draw(jax.random.key(2), 40)
     extractor = Checkpoints(workdir / "checkpoints" / "extractor").restore_latest().tree["main"]["state"]
     params = jax.tree.map(lambda leaf: leaf[0], extractor["params"]["extractor"])
@@ -124,7 +149,7 @@ def test_the_distance_is_that_of_images_drawn_from_the_saved_player(finished):
 
     assert module.hidden == (6,)
     expected = generative.frechet_distance(features(made), features(inputs.test.image))
-    found = summary["stages"]["distill"]["arms"]["scratch"]["players"]["student"]["fd"]["values"][0]
+    found = summary["stages"]["distill"]["arms"]["scratch"]["players"][entry]["fd"]["values"][0]
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
@@ -135,6 +160,14 @@ def test_a_frozen_teacher_has_the_numbers_of_the_stage_that_trained_it(finished)
     # An arm whose λ is 0 leaves the student at its start: the selected weights of the teacher.
     player = summary["stages"]["distill"]["arms"]["init"]["players"]["student"]
     assert player["fd"]["values"] != own["fd"]["values"]
+
+
+def test_a_moving_average_has_batch_statistics_of_its_own(finished):
+    folder = finished[0] / "checkpoints" / "distill"
+    state = Checkpoints(folder).restore_latest().tree["scratch"]["state"]
+    assert state["ema_state"].keys() == {"student"}
+    averaged, last = state["ema_state"]["student"], state["model_state"]["student"]
+    assert max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (averaged, last)), strict=True)) > 1e-5
 
 
 def arrays_of(workdir, summary, title):
@@ -199,7 +232,7 @@ def test_the_readmes_lines_draw_images_without_the_data(finished, monkeypatch):
     readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
     code = re.search(r"```python\n(draw = .*?)```", readme, flags=re.S)[1]
     names = {"jax": jax, "kdgan": kdgan}
-    exec(code.replace('"runs/digits_gan_distill"', repr(str(finished[0]))).replace("fused", "mse"), names)
+    exec(code.replace('"runs/digits_gan_distill"', repr(str(finished[0]))).replace("adversarial", "mse"), names)
     assert names["images"].shape == (64, 8, 8, 1)
     assert names["images"].dtype == np.uint8
 
