@@ -101,9 +101,10 @@ def test_rows_of_two_workdirs_are_compared_by_seed(tmp_path):
     assert line.endswith(f"| {gain:+.2f} |".replace("-", "−"))
 
 
-def test_the_page_of_results_has_the_recorded_numbers():
-    of_set = files.read_json(zoo_table.FILE)["mnist"]
-    assert set(of_set["rows"]) == set(zoo_rows.METHODS)
+@pytest.mark.parametrize(("dataset", "rows"), [("mnist", zoo_rows.METHODS), ("cifar10", zoo_cifar10.ROWS)])
+def test_the_page_of_results_has_the_recorded_numbers(dataset, rows):
+    of_set = files.read_json(zoo_table.FILE)[dataset]
+    assert set(of_set["rows"]) == set(rows)
     assert zoo_table.markdown(of_set) in zoo_table.FILE.with_suffix(".md").read_text()
 
 
