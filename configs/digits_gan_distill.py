@@ -4,8 +4,7 @@ python -m kdgan.main --config=configs/digits_gan_distill.py --workdir=runs/digit
 
 The teacher has seen all 1,097 training images; the students' discriminators see 20 of them. All arms have the same batches
 and learning rates, and those with a discriminator the same; what they are: configs/gan_arms.py. FD-cnn is the Fréchet
-distance of features of a CNN that the first stage trains. With all images a student needs no teacher:
-results/gan_distill.md has the distances over widths, images and steps.
+distance of features of a CNN that the first stage trains. Over widths, images and steps: configs/gan_curves.py.
 """
 
 from configs import gan_arms
@@ -18,16 +17,8 @@ MATCHED = {2: 3.06, 4: 3.54, 8: 3.75, 16: 3.81}
 
 def get_config():
     config = base()
-    config.stages.student = stage(gan_arms.arms(SHARE, STEPS, MATCHED[SHARE]))
+    config.stages.student = gan_arms.stage(gan_arms.arms(SHARE, STEPS, MATCHED[SHARE]), SHARE, STEPS, IMAGES)
     return config
-
-
-def stage(arms, *, share=SHARE, width=gan_arms.WIDTH, steps=STEPS, images=IMAGES):
-    """A stage of students of one part of so many of the teacher's width. `images`: how many they learn from, None: all."""
-    fields = dict(
-        start=dict(teacher="teacher"), steps=steps, players=gan_arms.student(share, width), arms=common.named(**arms)
-    )
-    return common.named(**fields, **({} if images is None else dict(data=dict(labelled=images))))
 
 
 def base(players=None, **game):

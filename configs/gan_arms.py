@@ -35,6 +35,14 @@ def student(share: int, width: float = WIDTH) -> Fields:
     return dict(student=dict(model_args=dict(width=width / share)))
 
 
+def stage(
+    arms: Mapping[str, Fields], share: int, steps: int, images: int | None = None, *, width: float = WIDTH
+) -> common.ConfigDict:
+    """A stage of students of one part of so many of the teacher's width. `images`: how many they learn from; None: all."""
+    fields = dict(start=dict(teacher="teacher"), steps=steps, players=student(share, width), arms=common.named(**arms))
+    return common.named(**fields, **({} if images is None else dict(data=dict(labelled=images))))
+
+
 def gan(generator: str, **game: Any) -> Fields:
     """A GAN of this generator; `game`: fields of its method beside the penalty."""
     return dict(

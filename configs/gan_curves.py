@@ -16,8 +16,7 @@ fused_held       the same game, the generator held to the teacher and the studen
 
 Points over widths have all images; points over images a student of half the teacher's width; points over steps a student
 of an eighth and all images. `lambdas` has `fused_held` with each of the five λ's at zero, where there are 20 images: without
-λ4 R1 on real images is left, without λ5 the comparison of the discriminator's features. What came out:
-results/gan_distill.md.
+λ4 R1 on real images is left, without λ5 the comparison of the discriminator's features. Not measured yet.
 """
 
 from configs import digits_gan_distill, gan_arms
@@ -45,7 +44,7 @@ def point(name, width=2, images=None, steps=STEPS):
     """The stage of one point."""
     matched = digits_gan_distill.MATCHED[width]
     arms = without_each() if name == "lambdas" else gan_arms.arms(width, steps, matched)
-    return digits_gan_distill.stage(arms, share=width, steps=steps, images=images)
+    return gan_arms.stage(arms, width, steps, images)
 
 
 def without_each():

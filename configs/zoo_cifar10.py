@@ -8,7 +8,7 @@ parameters, images normalised as for ImageNet. It has seen the labels of all 50,
 worth knowing of a strong teacher where labels are few. Without a file a stage trains one, which is for an accelerator.
 
 Three seeds, test accuracy, %: ReviewKD 70.4 ± 1.1, hint 67.0 ± 0.5, kd 58.6 ± 3.5, labels alone 56.2 ± 1.7; the first two
-are clearly better than labels alone. All rows: results/zoo.md. Half an hour to an hour of a core for a row.
+are clearly better than labels alone. All rows: results/zoo.md. A row is 20 minutes to an hour of a core.
 
 Its outputs and features are computed once for each of four views of an image. Each row has its published λ's and is set as
 in configs/zoo_rows.py; nothing is tuned here. SGD, batch 64, as the comparisons on CIFAR-100 train, cosine in place of

@@ -16,14 +16,10 @@ from kdgan import models
 from kdgan.run import prepare, train
 from kdgan.run.config import resolve
 
-PARTS_OF_CONFIGS = {
-    *("common", "cifar100_published", "gan_arms", "gan_table", "headlines", "kdgan_rows", "kdgan_search"),
-    *("methods_page", "quickstart_search", "sets", "zoo_rows", "zoo_table"),
-}  # fmt: skip
 OWN_DATA = {"diabetes", "privileged", "tags", "text", "transfer", "wine"}  # of no download, and not as digits are
 OF_IMAGES = {"denoise", "super_resolution", "style"}  # windows of photographs
 CONFIGS = sorted(
-    {path.stem for path in (pathlib.Path(__file__).parent.parent / "configs").glob("*.py")} - PARTS_OF_CONFIGS
+    {path.stem for path in (pathlib.Path(__file__).parent.parent / "configs").glob("*.py")} - tiny.PARTS_OF_CONFIGS
 )
 
 SLOW = ("resnet", "kdgan_lenet", "lenet", "cnn")  # classifiers that take long to trace and to compile

@@ -63,13 +63,13 @@ RNG = np.random.default_rng(0)
 DISTANCES = {arm: 2 + RNG.random(4) for arm in ("scratch", "scratch_matched", "fused")}
 
 
-def workdir(path, stages, distances=None):
+def workdir(path, stages):
     """A finished run with these stages, all of the same arms."""
     numbers = lambda values: {"mean": float(np.mean(values)), "ci95": 0.25, "values": list(map(float, values))}
     shares = {name: numbers(np.full(4, 0.75)) for name in ("precision", "recall", "coverage")}
     arms = {
         arm: {"players": {"student": {"fd": numbers(fd), **shares}}, "train_flops": 5e12, "train_seconds": 12.0}
-        for arm, fd in (distances or DISTANCES).items()
+        for arm, fd in DISTANCES.items()
     }
     teacher = {"main": {"players": {"teacher": {"fd": numbers([0.5, 0.5, 1.5, 1.5]), **shares}}}}
     summary = {

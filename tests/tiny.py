@@ -10,6 +10,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from configs import common
 from kdgan.run import interrupt, train
 
+# Files of configs/ that are no config.
+PARTS_OF_CONFIGS = {
+    *("common", "cifar100_published", "gan_arms", "gan_table", "headlines", "kdgan_rows", "kdgan_search"),
+    *("methods_page", "quickstart_search", "sets", "zoo_rows", "zoo_table"),
+}  # fmt: skip
+
 
 def config(*, steps=4, seeds=2, arms=None, optimizer="sgd", validation=20):
     """Teacher, then students from scratch and by soft labels; everything an engine must get right, in seconds."""

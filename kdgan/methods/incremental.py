@@ -7,6 +7,7 @@ trained on some of them, `old` names these.
 `gan_replay` is how a generator that remembers goes on when its classes, too, come in portions.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -188,9 +189,7 @@ def gan_replay(
             image = jnp.concatenate([made[:count], batch["image"][count:]])
             return move.terms(players, {**batch, "image": image}, key)
 
-        return Move(
-            move.players, terms, repeats=move.repeats, details=move.details, every=move.every, undecided=move.undecided
-        )
+        return dataclasses.replace(move, terms=terms)
 
     return Method(*(remembering(move) for move in game.moves))
 
