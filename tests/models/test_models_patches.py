@@ -42,6 +42,32 @@ def test_values_and_gradients_are_those_of_the_convolution(convolve, sides, stri
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("sides", "strides", "padding"),
+    [
+        ((3, 3), (1, 1), "SAME"),
+        ((5, 5), (2, 2), "SAME"),
+        ((3, 4), (2, 3), ((2, 2), (3, 1))),
+        ((3, 3), (1, 2), ((1, 1), (2, 0))),
+    ],
+)
+def test_images_of_fewer_pixels_than_the_kernel_are_read_whole(sides, strides, padding):
+    keys = jax.random.split(jax.random.key(0), 3)
+    image, kernel = jax.random.normal(keys[0], (5, 2, 3, 3)), jax.random.normal(keys[1], (*sides, 3, 4))
+    by = lambda convolve: jax.vjp(lambda x, w: convolve(x, w, strides, padding, dimension_numbers=LINEN), image, kernel)
+    (expected, pull), (convolved, pull_whole) = by(jax.lax.conv_general_dilated), by(patches.convolve)
+    np.testing.assert_allclose(convolved, expected, atol=1e-5)
+    gradient = jax.random.normal(keys[2], expected.shape)
+    for a, b in zip(pull_whole(gradient), pull(gradient), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    text = (
+        jax.jit(lambda x, w: patches.convolve(x, w, strides, padding, dimension_numbers=LINEN))
+        .lower(image, kernel)
+        .as_text()
+    )
+    assert text.count("stablehlo.slice") <= expected.shape[1] * expected.shape[2]  # a part of the kernel for each pixel
+
+
 @BOTH
 @pytest.mark.parametrize("options", [{"rhs_dilation": (2, 2)}, {"feature_group_count": 3}])
 def test_what_they_cannot_do_is_left_to_the_convolution(convolve, options):
