@@ -15,5 +15,7 @@ MATCHED = 3.07
 def get_config():
     players = gan_arms.players(image_size=8, classes=10)
     config = digits_gan_distill.base(players, conditional=True)
-    config.stages.student = gan_arms.stage(gan_arms.arms(SHARE, STEPS, MATCHED, conditional=True), SHARE, STEPS, IMAGES)
+    config.stages.student = gan_arms.stage(
+        gan_arms.short(SHARE, STEPS, MATCHED, conditional=True), SHARE, STEPS, IMAGES
+    )
     return config

@@ -13,6 +13,7 @@ LATENT = 64
 WIDTH = 1 / 4  # of the DCGAN's 256-128-64 channels: the teacher's, and the discriminator's
 SEEN = ("stage1", "stage2")  # paths of the discriminator's features that two images are compared by
 R1 = dict(penalty="r1", penalty_every=4)  # of a method; its λ is 1
+SHORT = ("scratch", "scratch_matched", "mse", "adversarial", "fused_held")  # of the arms, for tables of one point
 
 Fields = dict[str, Any]
 
@@ -86,6 +87,12 @@ def from_teacher(arm: Mapping[str, Any], share: int) -> Fields:
     """The same arm, its student made of every so many-th unit of the teacher's layers."""
     units = dict(stage="teacher", player="teacher", transfer="uniform", scale=0.5)
     return dict(arm, start=dict(arm.get("start", {}), student=units))
+
+
+def short(share: int, steps: int, matched: float, **game: Any) -> dict[str, Fields]:
+    """Those of `arms` in SHORT."""
+    every = arms(share, steps, matched, **game)
+    return {name: every[name] for name in SHORT}
 
 
 def arms(share: int, steps: int, matched: float, **game: Any) -> dict[str, Fields]:

@@ -4,8 +4,9 @@
 
 A stage with arms is a point: of each arm the distance, precision, recall and coverage of the last step's student, the mean
 with its 95 % interval, and differences of the distance, paired by seed, to a GAN of the student alone at equal operations
-(`scratch_matched`), with intervals that hold for all arms of the point at once, and Holm's p. Points of gan_curves keep
-their names; others are named by their workdir, and by their stage where it has several.
+(`scratch_matched`), with intervals that hold for all arms of the point at once, and Holm's p. Before them these differences
+of all points stand in one table. Points of gan_curves keep their names; others are named by their workdir, and by their
+stage where it has several.
 """
 
 import pathlib
@@ -98,6 +99,24 @@ def markdown(of_point: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def overview(points: Mapping[str, Any]) -> str:
+    """A row for each point that has `scratch_matched`: its distance, and each arm's difference to it; bold: clear ones."""
+    of_points = {name: point["rows"] for name, point in points.items() if AGAINST in point["rows"]}
+    arms = list(dict.fromkeys(arm for rows in of_points.values() for arm in rows if arm != AGAINST))
+    lines = [f"| | {AGAINST} | {' | '.join(arms)} |", f"|:--|{'--:|' * (1 + len(arms))}"]
+    for name, rows in of_points.items():
+        apart = differences(rows, "fd", AGAINST)
+        cells = [_apart(apart[arm]) if arm in apart else "" for arm in arms]
+        lines.append(f"| {name} | {shown(rows[AGAINST]['fd'], 1, MEASURES['fd'])} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _apart(difference: Mapping[str, Any]) -> str:
+    text, _ = compared(difference, 1, MEASURES["fd"])
+    clear = difference["ci95"] is not None and abs(difference["mean"]) > difference["ci95"]
+    return f"**{text}**" if clear else text
+
+
 def draw(points: Mapping[str, Any], path: pathlib.Path) -> None:
     """FD over width, images and steps, a line for each arm, with the intervals of the means."""
     import matplotlib
@@ -130,6 +149,7 @@ def main(workdirs: Sequence[str]) -> None:
     points = read(workdirs)
     files.write_json(FILE, points)
     draw(points, FILE.with_suffix(".png"))
+    print(overview(points))
     for name, of_point in points.items():
         print(f"### {name}\n\n{markdown(of_point)}")
 

@@ -29,15 +29,16 @@ ZOO = tuple(row for row in zoo_rows.METHODS if row not in ("pskd", "ofd", "ft"))
 
 # Ways to train a generator.
 GENERATORS = tuple(gan_arms.arms(share=2, steps=2, matched=1.0))
+SHORT = gan_arms.SHORT
 
 # What a config is run with. tests/test_cifar100_zoo.py traces the other rows on their networks; methods' tests run them.
 ARGUMENTS = {"cifar100_zoo": "methods=kd"}
 
 # config -> stage -> arms that compile once more what another config or stage has (none: the whole stage).
 REPEATED = {
-    "digits_gan_distill": {"student": [arm for arm in GENERATORS if arm not in ("scratch_matched", "fused_init")]},
-    "digits_conditional_gan": {"student": [arm for arm in GENERATORS if arm not in ("adversarial", "fused_held")]},
-    "digits_sngan": {"student": [arm for arm in GENERATORS if arm not in ("weights", "adversarial")]},
+    "digits_gan_distill": {"student": [arm for arm in SHORT if arm != "scratch_matched"]},
+    "digits_conditional_gan": {"student": [arm for arm in SHORT if arm not in ("adversarial", "fused_held")]},
+    "digits_sngan": {"student": [arm for arm in SHORT if arm not in ("scratch", "adversarial")]},
     "gan_curves": {
         **{point: () for point in gan_curves.POINTS if point not in ("width_16", "lambdas")},
         "width_16": [arm for arm in GENERATORS if arm not in ("weights", "mse")],
@@ -65,7 +66,7 @@ REPEATED = {
         "distill": ("scratch", "kd", "robust_ce", "rslad"),
     },
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
-    "mnist_gan_distill": {"quarter": (), "half": [arm for arm in GENERATORS if arm != "mse"]},
+    "mnist_gan_distill": {"quarter": (), "half": [arm for arm in SHORT if arm != "mse"]},
     "mnist_weights": {"full": ()},
     "incremental": {"step_2": ("finetune", "lwf"), "joint": ()},
     "data_free": {"real": ("labels",), "free": ("gan",)},

@@ -29,7 +29,7 @@ def test_a_student_alone_at_equal_operations_has_those_of_the_fused_game(name, s
     for other in set(config.stages) - {"extractor", "teacher", stage}:
         del config.stages[other]
     arms = config.stages[stage].arms
-    for arm in set(arms) - {"scratch_matched", "fused"}:
+    for arm in set(arms) - {"scratch_matched", "fused_held"}:
         del arms[arm]
     run = resolve(config)
     steps = {arm.name: arm.steps for one in run.stages for arm in one.arms}
@@ -38,7 +38,7 @@ def test_a_student_alone_at_equal_operations_has_those_of_the_fused_game(name, s
         for program in prepare.prepare(config, None).programs[stage]
         for arm in program.arms
     }
-    assert spent["scratch_matched"] == pytest.approx(spent["fused"], rel=0.01)
+    assert spent["scratch_matched"] == pytest.approx(spent["fused_held"], rel=0.01)
 
 
 def test_each_lambda_of_the_three_equations_is_at_zero_once():
@@ -93,6 +93,21 @@ def test_a_points_differences_are_paired_and_hold_for_all_of_its_arms_at_once(tm
     apart = np.mean(DISTANCES["fused"] - DISTANCES["scratch_matched"])
     assert f"| {apart:+.2f} ± {(half.high - half.low) / 2:.2f} |".replace("-", "−") in fused
     assert "| 5,000 |" in fused
+
+
+def test_an_overview_has_a_row_for_each_point_and_clear_differences_in_bold(tmp_path, monkeypatch):
+    monkeypatch.setitem(DISTANCES, "fused", DISTANCES["scratch_matched"] - 3 + 0.1 * RNG.random(4))
+    monkeypatch.setitem(DISTANCES, "scratch", DISTANCES["scratch_matched"] + [0.1, -0.1, 0.1, -0.1])
+    points = gan_table.read([workdir(tmp_path / "curves", ["width_8", "width_4"])])
+    del points["width_4"]["rows"]["fused"]
+    head, _, *rows = gan_table.overview(points).splitlines()
+    assert head == "| | scratch_matched | scratch | fused |"
+    name, _, scratch, fused = rows[0].strip("| ").split(" | ")
+    half = stats.ttest_rel(DISTANCES["fused"], DISTANCES["scratch_matched"]).confidence_interval(1 - 0.05 / 2)
+    apart = np.mean(DISTANCES["fused"] - DISTANCES["scratch_matched"])
+    assert (name, fused) == ("width_8", f"**{apart:+.2f} ± {(half.high - half.low) / 2:.2f}**".replace("-", "−"))
+    assert scratch.startswith("+0.00 ± 0.")
+    assert rows[1].endswith("|  |")
 
 
 def test_points_of_other_runs_are_named_by_their_workdir(tmp_path):
