@@ -5,7 +5,7 @@ player is the same in all.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kdgan.game import Move
@@ -32,26 +32,19 @@ def of_run(
     """
     steps = _steps(lines)
     remarks: list[dict[str, Any]] = []
-    told: set[Any] = set()
+    told: set[Any] = set()  # of frozen players: a teacher is that of the stage before
     for stage in run.stages:
         for arm in stage.arms:
             program = program_of(programs[stage.name], arm.name)
-            place = {"stage": stage.name, "arm": arm.name}
-            for player, text, seeds, values in _of_players(program, results[stage.name]["arms"][arm.name]["players"]):
-                trained = player_of(player) in program.method.trained
-                if trained or (player, text, values) not in told:  # a frozen teacher is that of the stage before
-                    told.add((player, text, values))
-                    where = place if trained else {**place, "arm": ""}
-                    remarks.append({**where, "player": player, "seeds": _named(run, seeds, values), "text": text})
-            for move in program.method.moves:
-                found: dict[str, list[int]] = {}
-                lambdas = program.lambdas[arm.name].get(move.lead, {})
-                for seed in run.seeds:
-                    for text in of_move(move, lambdas, steps.get((stage.name, arm.name, seed), {})):
-                        found.setdefault(text, []).append(seed)
-                remarks += [
-                    {**place, "player": move.lead, "seeds": seeds, "text": text} for text, seeds in found.items()
-                ]
+            for remark in _of_players(run, program, results[stage.name]["arms"][arm.name]["players"]):
+                values = (remark["player"], remark["text"], remark.pop("values"))
+                trained = player_of(remark["player"]) in program.method.trained
+                if trained or values not in told:
+                    told.add(values)
+                    remarks.append({"stage": stage.name, "arm": arm.name if trained else "", **remark})
+            of_arm = {seed: steps.get((stage.name, arm.name, seed), {}) for seed in run.seeds}
+            said = _of_moves(program, arm.name, of_arm)
+            remarks += [{"stage": stage.name, "arm": arm.name, **remark} for remark in said]
     return [{**remark, "of": len(run.seeds)} for remark in remarks]
 
 
@@ -76,21 +69,39 @@ def of_move(move: Move, lambdas: Mapping[str, float], steps: Mapping[int, Mappin
     return []
 
 
-def _of_players(program: Program, players: Mapping[str, Any]) -> Iterator[tuple[str, str, list[int], tuple]]:
-    """(player, remark, places of the seeds, all values) of what evaluators say of the last step's players."""
+def _of_moves(
+    program: Program, arm: str, steps: Mapping[int, Mapping[int, Mapping[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """{player, seeds, text} of what is said of each move, whose metrics are given as seed -> step -> metrics."""
+    for move in program.method.moves:
+        lambdas = program.lambdas[arm].get(move.lead, {})
+        said = _by_text({seed: of_move(move, lambdas, of_seed) for seed, of_seed in steps.items()})
+        yield from ({"player": move.lead, "seeds": seeds, "text": text} for text, seeds in said.items())
+
+
+def _of_players(run: Run, program: Program, players: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """{player, seeds, text, values} of what evaluators say of the last step's players; values: all that was measured."""
     entries = [(name + of, evaluators) for name, evaluators in program.evaluators.items() for of in ("", AVERAGE)]
     for name, evaluators in entries:
         measures = {measure: record["values"] for measure, record in players.get(name, {}).items()}
         values = tuple((measure, tuple(of_seeds)) for measure, of_seeds in measures.items())
-        for evaluator in evaluators:
-            if evaluator.remarks is None or not measures:
-                continue
-            found: dict[str, list[int]] = {}
-            for place in range(max(map(len, measures.values()))):
-                numbers = {m: of_seeds[place] for m, of_seeds in measures.items() if place < len(of_seeds)}
-                for text in evaluator.remarks(numbers):
-                    found.setdefault(text, []).append(place)
-            yield from ((name, text, places, values) for text, places in found.items())
+        of_places = [
+            {measure: of_seeds[place] for measure, of_seeds in measures.items() if place < len(of_seeds)}
+            for place in range(max(map(len, measures.values()), default=0))
+        ]
+        for remarks in (evaluator.remarks for evaluator in evaluators if evaluator.remarks is not None):
+            said = _by_text({place: remarks(numbers) for place, numbers in enumerate(of_places)})
+            for text, places in said.items():
+                yield {"player": name, "seeds": _named(run, places, values), "text": text, "values": values}
+
+
+def _by_text(said: Mapping[int, Iterable[str]]) -> dict[str, list[int]]:
+    """Text -> of which seeds, or places of seeds, it is said."""
+    by_text: dict[str, list[int]] = {}
+    for number, texts in said.items():
+        for text in texts:
+            by_text.setdefault(text, []).append(number)
+    return by_text
 
 
 def _named(run: Run, places: Sequence[int], values: tuple) -> list[int]:
