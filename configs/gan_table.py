@@ -6,7 +6,7 @@ A stage with arms is a point: of each arm the distance, precision, recall and co
 with its 95 % interval, and differences of the distance, paired by seed, to a GAN of the student alone at equal operations
 (`scratch_matched`), with intervals that hold for all arms of the point at once, and Holm's p. Before them these differences
 of all points stand in one table. Points of gan_curves keep their names; others are named by their workdir, and by their
-stage where it has several.
+stage where it has several. Points that results/gan_curves.json has of other runs stay.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs import gan_curves
-from configs.zoo_table import compared, differences, shown
+from configs.tables import compared, differences, origin, shown
 from kdgan import files
 from kdgan.metrics.intervals import mean_ci
 from kdgan.report import numbers
@@ -46,7 +46,6 @@ def read(workdirs: Sequence[str | pathlib.Path]) -> dict[str, Any]:
         summary = files.read_json(workdir / "summary.json")
         stages = {name: stage for name, stage in summary["stages"].items() if len(stage["arms"]) > 1}
         teacher = _measured(summary["stages"]["teacher"]["arms"]["main"]["players"]["teacher"])
-        first, count = summary["config"]["seed"], summary["config"]["population"]["seeds"]
         for stage, of_stage in stages.items():
             alone = workdir.name if len(stages) == 1 else f"{workdir.name} {stage}"
             name = stage if stage in gan_curves.POINTS else alone
@@ -54,11 +53,10 @@ def read(workdirs: Sequence[str | pathlib.Path]) -> dict[str, Any]:
                 raise ValueError(f"{workdir}: the point {name!r} stands in a workdir before it")
             points[name] = {
                 "distance": summary["measures"]["fd"]["head"],
-                "seeds": list(range(first, first + count)),
+                **origin(summary),
                 "steps": of_stage["steps"],
                 "teacher": teacher,
                 "rows": {arm: _arm(record) for arm, record in of_stage["arms"].items()},
-                **{key: summary["environment"][key] for key in ("device", "jax")},
             }
     return points
 
@@ -146,7 +144,7 @@ def draw(points: Mapping[str, Any], path: pathlib.Path) -> None:
 
 
 def main(workdirs: Sequence[str]) -> None:
-    points = read(workdirs)
+    points = {**(files.read_json(FILE) if FILE.is_file() else {}), **read(workdirs)}
     files.write_json(FILE, points)
     draw(points, FILE.with_suffix(".png"))
     print(overview(points))

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs import tables
 from kdgan import files
 from kdgan.metrics.intervals import paired_difference
 from kdgan.report import numbers
@@ -89,13 +90,7 @@ def main(arguments: Sequence[str]) -> None:
     against = next((text.removeprefix("against=") for text in rest if text.startswith("against=")), "")
     summary = files.read_json(pathlib.Path(workdir) / "summary.json")
     table = lines(summary, [text for text in rest if "=" not in text], against)
-    first, count = summary["config"]["seed"], summary["config"]["population"]["seeds"]
-    environment = summary["environment"]
-    record = {
-        "seeds": list(range(first, first + count)),
-        **{key: environment[key] for key in ("date", "device", "jax")},
-        "lines": table,
-    }
+    record = {**tables.origin(summary), "date": summary["environment"]["date"], "lines": table}
     everything = files.read_json(FILE) if FILE.is_file() else {}
     files.write_json(FILE, {**everything, name: record})
     print("\n".join(table))

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from configs import zoo_rows, zoo_table
+from configs import tables, zoo_rows, zoo_table
 from kdgan import files, methods
 from kdgan.methods.published import PUBLISHED
 
@@ -232,7 +232,7 @@ def _numbers(dataset: str, of_set: Mapping[str, Any], rows: Sequence[str]) -> st
 
 def _shown(measured: Mapping[str, Any], measure: str) -> str:
     head, scale, digits, unit = SHOWN[measure]
-    return f"{head} {zoo_table.shown(measured[measure], scale, digits, unit=unit)}"
+    return f"{head} {tables.shown(measured[measure], scale, digits, unit=unit)}"
 
 
 def _changed(row: str, factor: float) -> str:

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs import zoo_rows
+from configs.tables import compared, differences, origin, shown
 from kdgan import files
-from kdgan.metrics.intervals import holm, mean_ci, paired_difference
+from kdgan.metrics.intervals import mean_ci
 from kdgan.report import numbers
 
 FILE = pathlib.Path(__file__).parent.parent / "results" / "zoo.json"
@@ -35,16 +36,12 @@ def read(workdirs: Sequence[str | pathlib.Path]) -> dict[str, Any]:
     for workdir in workdirs:
         summary = files.read_json(pathlib.Path(workdir) / "summary.json")
         stage = summary["stages"]["distill"]
-        seeds = summary["config"]["seed"], summary["config"]["population"]["seeds"]
         teachers = [
             arm["players"]["teacher"]["accuracy"]["values"]
             for arm in stage["arms"].values()
             if "teacher" in arm["players"]
         ]
-        common = {
-            "seeds": list(range(seeds[0], seeds[0] + seeds[1])), "steps": stage["steps"], "teacher": teachers[0],
-            "device": summary["environment"]["device"], "jax": summary["environment"]["jax"],
-        }  # fmt: skip
+        common = {**origin(summary), "steps": stage["steps"], "teacher": teachers[0]}
         if made and made != common:
             raise ValueError(f"{workdir}: {common}; the workdirs before it have {made}, which is accepted")
         made = common
@@ -59,15 +56,6 @@ def _row(arm: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: measured[name]["values"] for name in MEASURES if name in measured}
     means = {name: [measured[name]["mean"], measured[name]["ci95"]] for name in values}
     return {**means, "values": values, "operations": arm["train_flops"], "seconds": arm["train_seconds"]}
-
-
-def differences(rows: Mapping[str, Mapping[str, Any]], measure: str, against: str = AGAINST) -> dict[str, Any]:
-    """Row -> its difference to another by seed, with an interval that holds for all rows at once and Holm's p."""
-    others = [row for row in rows if row != against]
-    of = lambda row: rows[row]["values"][measure]
-    each = {row: paired_difference(of(row), of(against), comparisons=len(others)) for row in others}
-    adjusted = holm([one["p"] for one in each.values()])
-    return {row: {**one, "holm": p} for (row, one), p in zip(each.items(), adjusted, strict=True)}
 
 
 def markdown(of_set: Mapping[str, Any]) -> str:
@@ -85,7 +73,7 @@ def markdown(of_set: Mapping[str, Any]) -> str:
         ]  # fmt: skip
         cells = [f"{factors[row]:g}" if row in factors else "", *cells] if factors else cells
         lines.append(f"| {row} | {' | '.join(cells)} |")
-    accuracy, nll = (differences(of_set["rows"], measure) for measure in ("accuracy", "nll"))
+    accuracy, nll = (differences(of_set["rows"], measure, AGAINST) for measure in ("accuracy", "nll"))
     gained = differences(of_set["rows"], "accuracy", BASELINE)
     lines += [
         "",
@@ -105,23 +93,8 @@ def markdown(of_set: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def shown(record: Sequence[float | None], scale: float, digits: int, **how: Any) -> str:
-    """A mean and half its interval, times a scale; "–" where there is none. `how`: as of `numbers.with_interval`."""
-    mean, half = (None if value is None else scale * value for value in record)
-    return numbers.with_interval(mean, half, digits, **how)
-
-
 def _mean(row: Mapping[str, Any], measure: str, scale: float, digits: int) -> str:
     return shown(row.get(measure, (None, None)), scale, digits)
-
-
-def compared(difference: Mapping[str, Any], scale: float, digits: int) -> list[str]:
-    """A difference with its interval, and Holm's p, as they are shown."""
-    return [shown((difference["mean"], difference["ci95"]), scale, digits, signed=True), _p(difference)]
-
-
-def _p(difference: Mapping[str, Any]) -> str:
-    return numbers.MISSING if difference["holm"] is None else f"{difference['holm']:.2g}"
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs import zoo, zoo_cifar10, zoo_rows, zoo_table
+from configs import tables, zoo, zoo_cifar10, zoo_rows, zoo_table
 from kdgan import files
 from kdgan.run.config import resolve
 
@@ -84,7 +84,7 @@ def test_rows_of_two_workdirs_are_compared_by_seed(tmp_path):
     second = workdir(tmp_path / "b", {row: VALUES[row] for row in ("hint", "crd")})
     made = zoo_table.read([first, second])
     assert made["seeds"] == [10, 11, 12, 13]
-    found = zoo_table.differences(made["rows"], "accuracy")
+    found = tables.differences(made["rows"], "accuracy", "kd")
     tests = {row: stats.ttest_rel(VALUES[row], VALUES["kd"]) for row in ("scratch", "hint", "crd")}
     for row, test in tests.items():
         assert found[row]["mean"] == pytest.approx(np.mean(VALUES[row] - VALUES["kd"]))

@@ -13,7 +13,7 @@ from kdgan.run import interrupt, train
 # Files of configs/ that are no config.
 PARTS_OF_CONFIGS = {
     *("common", "cifar100_published", "gan_arms", "gan_table", "headlines", "kdgan_rows", "kdgan_search"),
-    *("methods_page", "quickstart_search", "sets", "zoo_rows", "zoo_table"),
+    *("methods_page", "quickstart_search", "sets", "tables", "zoo_rows", "zoo_table"),
 }  # fmt: skip
 
 
