@@ -19,11 +19,17 @@ Fields = dict[str, Any]
 
 
 def players(
-    image_size: int, *, model: str = "dcgan", width: float = WIDTH, rate: float = 1e-3, **model_args: Any
+    image_size: int,
+    *,
+    channels: int = 1,
+    model: str = "dcgan",
+    width: float = WIDTH,
+    rate: float = 1e-3,
+    **model_args: Any,
 ) -> common.ConfigDict:
-    """Teacher, its continuation in the fused game, student and discriminator, of grey images of this side in pixels."""
+    """Teacher, its continuation in the fused game, student and discriminator, of images of this side in pixels."""
     optimizer = dict(learning_rate=rate, b1=0.0, schedule="cosine")
-    args = dict(image_size=image_size, channels=1, width=width, **model_args)
+    args = dict(image_size=image_size, channels=channels, width=width, **model_args)
     generator = dict(model=f"{model}_generator", model_args=args, optimizer=optimizer)
     judge = dict(model=f"{model}_discriminator", model_args=dict(width=width, **model_args), optimizer=optimizer)
     return common.named(
