@@ -34,11 +34,21 @@ __all__ = ["ConfigDict", "anything", "arguments", "get_config", "named"]
 def named(**entries) -> ConfigDict:
     """Players, stages or arms by name, in the order written (a plain ConfigDict would sort them).
 
+    A dict that stands in several places is copied to each: what is set in one of them, here or on the command line, is not
+    set in the others.
+
     Raises:
       ConfigError: a name with a dot, a slash, a space or a bracket.
     """
     check_labels(entries, "players, config.stages, config.stages.<stage>.arms")
-    return ConfigDict(entries, sort_keys=False)
+    return ConfigDict(_copied(entries), sort_keys=False)
+
+
+def _copied(value: Any) -> Any:
+    """Dicts anew, in lists and tuples, too; of a dict that it meets twice a ConfigDict would make one object."""
+    if type(value) is dict:
+        return {key: _copied(entry) for key, entry in value.items()}
+    return type(value)(map(_copied, value)) if type(value) in (list, tuple) else value
 
 
 def anything(default) -> FieldReference:

@@ -2,7 +2,7 @@
 
 `vmap` over members turns a convolution into a grouped one, which XLA computes several times more slowly than the members
 in turn would take on a CPU (benchmarks/README.md). Patches times a matrix become a batched product, which it computes well.
-An image of fewer pixels than the kernel is its own only patch: most of what a patch would hold is padding.
+An image of fewer pixels than the kernel is its own only patch: much of what a patch would hold is padding.
 """
 
 import functools
@@ -33,6 +33,10 @@ def convolve(
     if not is_plain(image, options):
         return jax.lax.conv_general_dilated(image, kernel, window_strides, padding, **options)
     sides, pads = kernel.shape[:2], pads_of(image, kernel, window_strides, padding)
+    # Of each axis how many pixels there are, padded, beyond a kernel's.
+    rest = [size + sum(pad) - side for size, pad, side in zip(image.shape[1:3], pads, sides, strict=True)]
+    if min(rest) < 0:  # a result without pixels
+        return jax.lax.conv_general_dilated(image, kernel, window_strides, padding, **options)
     if math.prod(image.shape[1:3]) < math.prod(sides):
         return _of_whole_images(image, kernel, window_strides, pads, **options)
     padded = jnp.pad(image, ((0, 0), *pads, (0, 0)))
@@ -58,23 +62,27 @@ def _of_whole_images(
     image: Array, kernel: Array, window_strides: Sequence[int], pads: Sequence[tuple[int, int]], **options: Any
 ) -> Array:
     """The convolution as one product: images [b, h·w·c] times, for each pixel of the result, the kernel where it lies."""
-    axes = zip(image.shape[1:3], kernel.shape[:2], window_strides, pads, strict=True)
-    (rows, above), (columns, left) = (_parts(*axis) for axis in axes)
-    height, width = image.shape[1:3]
-    spread = jnp.pad(kernel, (above, left, (0, 0), (0, 0)))
+    examples, height, width, channels = image.shape
+    axes = zip((height, width), kernel.shape[:2], window_strides, pads, strict=True)
+    (rows, row_zeros), (columns, column_zeros) = (_places(*axis) for axis in axes)
+    spread = jnp.pad(kernel, (row_zeros, column_zeros, (0, 0), (0, 0)))
     matrix = jnp.stack([spread[i : i + height, j : j + width] for i in rows for j in columns], axis=3)
     convolved = jax.lax.dot_general(
-        image.reshape(len(image), -1), matrix.reshape(height * width * kernel.shape[2], -1), (((1,), (0,)), ((), ())),
+        image.reshape(examples, height * width * channels), matrix.reshape(height * width * channels, -1),
+        (((1,), (0,)), ((), ())),
         precision=options.get("precision"), preferred_element_type=options.get("preferred_element_type"),
     )  # fmt: skip
-    return convolved.reshape(-1, len(rows), len(columns), kernel.shape[3])
+    return convolved.reshape(examples, len(rows), len(columns), kernel.shape[3])
 
 
-def _parts(size: int, side: int, stride: int, pad: tuple[int, int]) -> tuple[list[int], tuple[int, int]]:
-    """Along one axis: where the image begins in a kernel with zeros about it, for each pixel of the result; and how many."""
+def _places(size: int, side: int, stride: int, pad: tuple[int, int]) -> tuple[list[int], tuple[int, int]]:
+    """Along one axis: where the image begins in a kernel with zeros about it, for each pixel of the result; and these zeros.
+
+    `size` and `side`: pixels of the image and of the kernel. The zeros: how many stand before the kernel, and behind it.
+    """
     starts = [i * stride - pad[0] for i in range((size + sum(pad) - side) // stride + 1)]
-    before, after = max(0, *starts), max(0, size - side - min(starts))
-    return [before - start for start in starts], (before, after)
+    before, behind = max(0, *starts), max(0, size - side - min(starts))
+    return [before - start for start in starts], (before, behind)
 
 
 def pads_of(

@@ -42,6 +42,12 @@ def test_values_and_gradients_are_those_of_the_convolution(convolve, sides, stri
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@BOTH
+def test_an_image_smaller_than_the_kernel_has_a_result_without_pixels(convolve):
+    image, kernel = jnp.ones((2, 2, 6, 1)), jnp.ones((3, 3, 1, 4))
+    assert convolve(image, kernel, (1, 1), "VALID", dimension_numbers=LINEN).shape == (2, 0, 4, 4)
+
+
 @pytest.mark.parametrize(
     ("sides", "strides", "padding"),
     [
@@ -49,6 +55,9 @@ def test_values_and_gradients_are_those_of_the_convolution(convolve, sides, stri
         ((5, 5), (2, 2), "SAME"),
         ((3, 4), (2, 3), ((2, 2), (3, 1))),
         ((3, 3), (1, 2), ((1, 1), (2, 0))),
+        ((4, 2), (1, 1), ((2, 1), (0, 0))),
+        ((3, 3), (1, 1), ((2, 2), (-1, 3))),
+        ((3, 3), (1, 1), "VALID"),
     ],
 )
 def test_images_of_fewer_pixels_than_the_kernel_are_read_whole(sides, strides, padding):
@@ -56,6 +65,7 @@ def test_images_of_fewer_pixels_than_the_kernel_are_read_whole(sides, strides, p
     image, kernel = jax.random.normal(keys[0], (5, 2, 3, 3)), jax.random.normal(keys[1], (*sides, 3, 4))
     by = lambda convolve: jax.vjp(lambda x, w: convolve(x, w, strides, padding, dimension_numbers=LINEN), image, kernel)
     (expected, pull), (convolved, pull_whole) = by(jax.lax.conv_general_dilated), by(patches.convolve)
+    assert convolved.shape == expected.shape
     np.testing.assert_allclose(convolved, expected, atol=1e-5)
     gradient = jax.random.normal(keys[2], expected.shape)
     for a, b in zip(pull_whole(gradient), pull(gradient), strict=True):

@@ -115,6 +115,22 @@ def test_a_field_left_out_has_its_default():
     assert (run.data.mean, run.log, run.players["student"].ema) == (0.0, schema.Log(), None)
 
 
+def test_a_dict_that_stands_in_two_places_is_changed_in_one_alone():
+    config = tiny.config()
+    network = dict(model="mlp", model_args=dict(hidden=(4,)), optimizer=dict(learning_rate=0.1))
+    config.players = named(teacher=network, student=network)
+    arm = dict(lambdas=dict(student=dict(ce=1.0)))
+    config.stages.distill.arms = named(short=arm, long=dict(arm, steps=9))
+    config.players.student.ema = 0.9
+    config.players.student.optimizer.learning_rate = 0.2
+    config.stages.distill.arms.long.lambdas.student.ce = 2.0
+    run = resolve(config)
+    of = lambda name: (run.players[name].ema, run.players[name].optimizer.learning_rate)
+    assert (of("teacher"), of("student")) == ((None, 0.1), (0.9, 0.2))
+    short, long = run.stages[-1].arms
+    assert (short.lambdas["student"]["ce"], long.lambdas["student"]["ce"]) == (1.0, 2.0)
+
+
 def test_a_name_with_a_dot_is_refused_where_it_is_written():
     with pytest.raises(ConfigError, match=r"config.players.*: the name 'kd.1' cannot be used"):
         named(**{"kd.1": {}})
