@@ -16,6 +16,6 @@ def get_config():
     players = gan_arms.players(image_size=8, classes=10)
     config = digits_gan_distill.base(players, conditional=True)
     config.stages.student = gan_arms.stage(
-        gan_arms.short(SHARE, STEPS, MATCHED, conditional=True), SHARE, STEPS, IMAGES
+        gan_arms.arms(SHARE, STEPS, MATCHED, only=gan_arms.SHORT, conditional=True), SHARE, STEPS, IMAGES
     )
     return config

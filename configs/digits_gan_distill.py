@@ -17,7 +17,9 @@ MATCHED = {2: 3.06, 4: 3.54, 8: 3.75, 16: 3.81}
 
 def get_config():
     config = base()
-    config.stages.student = gan_arms.stage(gan_arms.short(SHARE, STEPS, MATCHED[SHARE]), SHARE, STEPS, IMAGES)
+    config.stages.student = gan_arms.stage(
+        gan_arms.arms(SHARE, STEPS, MATCHED[SHARE], only=gan_arms.SHORT), SHARE, STEPS, IMAGES
+    )
     return config
 
 

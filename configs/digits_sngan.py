@@ -19,6 +19,6 @@ def get_config():
     players = gan_arms.players(image_size=8, model="sngan", width=WIDTH, rate=5e-4)
     config = digits_gan_distill.base(players, **GAME)
     config.stages.student = gan_arms.stage(
-        gan_arms.short(SHARE, STEPS, MATCHED, **GAME), SHARE, STEPS, IMAGES, width=WIDTH
+        gan_arms.arms(SHARE, STEPS, MATCHED, only=gan_arms.SHORT, **GAME), SHARE, STEPS, IMAGES, width=WIDTH
     )
     return config

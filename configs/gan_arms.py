@@ -4,7 +4,7 @@ Every game has Adam with β1 = 0 and a rate that falls as a cosine, and by defau
 (Mescheder et al. 2018): without it a small DCGAN on few images loses modes within a thousand steps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdgan import config as common
@@ -95,25 +95,22 @@ def from_teacher(arm: Mapping[str, Any], share: int) -> Fields:
     return dict(arm, start=dict(arm.get("start", {}), student=units))
 
 
-def short(share: int, steps: int, matched: float, **game: Any) -> dict[str, Fields]:
-    """Those of `arms` in SHORT."""
-    every = arms(share, steps, matched, **game)
-    return {name: every[name] for name in SHORT}
-
-
-def arms(share: int, steps: int, matched: float, **game: Any) -> dict[str, Fields]:
+def arms(
+    share: int, steps: int, matched: float, *, only: Sequence[str] | None = None, **game: Any
+) -> dict[str, Fields]:
     """Name -> fields of each way to train a student of a part of the teacher's width.
 
     Args:
       share: the teacher's width over the student's.
       steps: of all arms but `scratch_matched`.
       matched: operations of a step of the fused game over those of `scratch`, for which `scratch_matched` makes more steps.
+      only: names of the arms that are wanted; None: all.
       **game: fields of every adversarial method beside the penalty.
     """
     scratch = gan("student", **game)
     conditional = {key: value for key, value in game.items() if key == "conditional"}
     taught = dict(real=0.5, teacher=0.5, fake=1.0, **_penalty(game))
-    return dict(
+    made = dict(
         scratch=scratch,
         scratch_matched=dict(scratch, steps=round(matched * steps)),
         weights=from_teacher(scratch, share),
@@ -128,6 +125,7 @@ def arms(share: int, steps: int, matched: float, **game: Any) -> dict[str, Field
         fused_init=from_teacher(fused(**game), share),
         fused_held=held(**game),
     )
+    return {name: made[name] for name in made if only is None or name in only}
 
 
 def _smooth(game: Mapping[str, Any]) -> Fields:

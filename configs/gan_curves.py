@@ -3,7 +3,7 @@
 python -m kdgan.main --config=configs/gan_curves.py --workdir=runs/gan_curves
 python -m kdgan.main --config=configs/gan_curves.py:points=width_8+images_50 --workdir=runs/gan_curves_some
 
-UCI digits. One teacher, trained on all images; at each point the arms of `digits_gan_distill`, five seeds:
+UCI digits. One teacher, trained on all images; at each point these arms, five seeds:
 
 scratch          a GAN of the student alone
 scratch_matched  the same, for as many operations as `fused`

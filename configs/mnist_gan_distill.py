@@ -24,8 +24,8 @@ def get_config():
             method=dict(name="supervised", player="extractor"), lambdas=dict(extractor=dict(ce=1.0)), steps=1_000
         ),
         teacher=dict(gan_arms.gan("teacher"), steps=3_000),
-        half=gan_arms.stage(gan_arms.short(2, STEPS, MATCHED[2]), 2, STEPS, IMAGES),
-        quarter=gan_arms.stage(gan_arms.short(4, STEPS, MATCHED[4]), 4, STEPS),
+        half=gan_arms.stage(gan_arms.arms(2, STEPS, MATCHED[2], only=gan_arms.SHORT), 2, STEPS, IMAGES),
+        quarter=gan_arms.stage(gan_arms.arms(4, STEPS, MATCHED[4], only=gan_arms.SHORT), 4, STEPS),
     )
     config.stage.batch_size = 64
     config.population.seeds = 3

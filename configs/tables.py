@@ -20,9 +20,9 @@ def differences(rows: Rows, measure: str, against: str) -> dict[str, Any]:
     """Row -> its difference to another by seed, with an interval that holds for all rows at once and Holm's p."""
     others = [row for row in rows if row != against]
     of = lambda row: rows[row]["values"][measure]
-    each = {row: paired_difference(of(row), of(against), comparisons=len(others)) for row in others}
-    adjusted = holm([one["p"] for one in each.values()])
-    return {row: {**one, "holm": p} for (row, one), p in zip(each.items(), adjusted, strict=True)}
+    apart = {row: paired_difference(of(row), of(against), comparisons=len(others)) for row in others}
+    adjusted = holm([one["p"] for one in apart.values()])
+    return {row: {**one, "holm": p} for (row, one), p in zip(apart.items(), adjusted, strict=True)}
 
 
 def shown(record: Sequence[float | None], scale: float, digits: int, **how: Any) -> str:

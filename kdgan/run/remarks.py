@@ -32,15 +32,15 @@ def of_run(
     """
     steps = _steps(lines)
     remarks: list[dict[str, Any]] = []
-    told: set[Any] = set()  # of frozen players: a teacher is that of the stage before
+    told: set[Any] = set()  # what was said: of a frozen player, that of a stage before, it is not said again
     for stage in run.stages:
         for arm in stage.arms:
             program = program_of(programs[stage.name], arm.name)
             for remark in _of_players(run, program, results[stage.name]["arms"][arm.name]["players"]):
-                values = (remark["player"], remark["text"], remark.pop("values"))
+                statement = (remark["player"], remark["text"], remark.pop("values"))
                 trained = player_of(remark["player"]) in program.method.trained
-                if trained or values not in told:
-                    told.add(values)
+                if trained or statement not in told:
+                    told.add(statement)
                     remarks.append({"stage": stage.name, "arm": arm.name if trained else "", **remark})
             of_arm = {seed: steps.get((stage.name, arm.name, seed), {}) for seed in run.seeds}
             said = _of_moves(program, arm.name, of_arm)

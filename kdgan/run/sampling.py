@@ -2,7 +2,7 @@
 
 from kdgan.run import sampling
 
-draw = sampling.load("runs/mnist_gan_distill", player="student", arm="fused")
+draw = sampling.load("runs/mnist_gan_distill", player="student", arm="adversarial")
 images = draw(jax.random.key(0), 64)                                    # uint8 [64, 28, 28, 1]
 """
 
