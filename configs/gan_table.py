@@ -5,9 +5,9 @@
 A stage with arms is a point: of each arm the distance, precision, recall and coverage of the last step's student, the mean
 with its 95 % interval, and differences of the distance, paired by seed, to a GAN of the student alone at equal operations
 (`scratch_matched`), with intervals that hold for all arms of the point at once, and Holm's p. Before them these differences
-of all points stand in one table, and those to the same GAN at equal steps (`scratch`) in another. Points of gan_curves keep
+of the points that have that arm stand in one table, those to the same GAN at equal steps (`scratch`) in another. Points of gan_curves keep
 their names; others are named by their workdir, and by their stage where it has several. Points that
-results/gan_curves.json has of other runs stay.
+results/gan_curves.json has of other runs stay; without that file the tables begin anew.
 """
 
 import pathlib
@@ -99,14 +99,19 @@ def markdown(of_point: Mapping[str, Any]) -> str:
 
 
 def overview(points: Mapping[str, Any], against: str = AGAINST) -> str:
-    """A row for each point that has this arm: its distance, and each other arm's difference to it; bold: clear ones."""
+    """A row for each point that has this arm: its distance, and each other arm's difference to it.
+
+    Bold: the interval, which holds for all arms of the point at once, leaves zero out.
+    """
     of_points = {name: point["rows"] for name, point in points.items() if against in point["rows"]}
     arms = list(dict.fromkeys(arm for rows in of_points.values() for arm in rows if arm != against))
-    lines = [f"| | {against} | {' | '.join(arms)} |", f"|:--|{'--:|' * (1 + len(arms))}"]
+    lines = [f"| | distance | {against} | {' | '.join(arms)} |", f"|:--|:--|{'--:|' * (1 + len(arms))}"]
     for name, rows in of_points.items():
         apart = differences(rows, "fd", against)
         cells = [_apart(apart[arm]) if arm in apart else "" for arm in arms]
-        lines.append(f"| {name} | {shown(rows[against]['fd'], 1, MEASURES['fd'])} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {name} | {points[name]['distance']} | {shown(rows[against]['fd'], 1, MEASURES['fd'])} | {' | '.join(cells)} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -101,8 +101,8 @@ def test_an_overview_has_a_row_for_each_point_and_clear_differences_in_bold(tmp_
     points = gan_table.read([workdir(tmp_path / "curves", ["width_8", "width_4"])])
     del points["width_4"]["rows"]["fused"]
     head, _, *rows = gan_table.overview(points).splitlines()
-    assert head == "| | scratch_matched | scratch | fused |"
-    name, _, scratch, fused = rows[0].strip("| ").split(" | ")
+    assert head == "| | distance | scratch_matched | scratch | fused |"
+    name, _, _, scratch, fused = rows[0].strip("| ").split(" | ")
     half = stats.ttest_rel(DISTANCES["fused"], DISTANCES["scratch_matched"]).confidence_interval(1 - 0.05 / 2)
     apart = np.mean(DISTANCES["fused"] - DISTANCES["scratch_matched"])
     assert (name, fused) == ("width_8", f"**{apart:+.2f} ± {(half.high - half.low) / 2:.2f}**".replace("-", "−"))
