@@ -5,8 +5,8 @@
 A stage with arms is a point: of each arm the distance, precision, recall and coverage of the last step's student, the mean
 with its 95 % interval, and differences of the distance, paired by seed, to a GAN of the student alone at equal operations
 (`scratch_matched`), with intervals that hold for all arms of the point at once, and Holm's p. Before them these differences
-of the points that have that arm stand in one table, those to the same GAN at equal steps (`scratch`) in another. Points of gan_curves keep
-their names; others are named by their workdir, and by their stage where it has several. Points that
+of the points that have that arm stand in one table, those to the same GAN at equal steps (`scratch`) in another. Points of
+gan_curves keep their names; others are named by their workdir, and by their stage where it has several. Points that
 results/gan_curves.json has of other runs stay; without that file the tables begin anew.
 """
 
@@ -109,9 +109,8 @@ def overview(points: Mapping[str, Any], against: str = AGAINST) -> str:
     for name, rows in of_points.items():
         apart = differences(rows, "fd", against)
         cells = [_apart(apart[arm]) if arm in apart else "" for arm in arms]
-        lines.append(
-            f"| {name} | {points[name]['distance']} | {shown(rows[against]['fd'], 1, MEASURES['fd'])} | {' | '.join(cells)} |"
-        )
+        distance = shown(rows[against]["fd"], 1, MEASURES["fd"])
+        lines.append(f"| {name} | {points[name]['distance']} | {distance} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
