@@ -1,6 +1,14 @@
 """Generators distilled on the UCI digits: a DCGAN teaches a student of half its width that has 20 images, in five arms.
 
-python -m kdgan.main --config=configs/digits_gan_distill.py --workdir=runs/digits_gan_distill
+python -m kdgan.main --config=configs/digits_gan_distill.py --workdir=runs/digits_gan_distill      # 6 min on 2 idle CPU cores
+                        FD-cnn         recall       coverage    FD-cnn − scratch_matched
+teacher            1.25 ± 0.21    0.88 ± 0.04    0.72 ± 0.04
+scratch            8.08 ± 2.79    0.37 ± 0.06    0.43 ± 0.03                  −0.1 ± 2.3
+scratch_matched    8.19 ± 2.14    0.23 ± 0.04    0.41 ± 0.04
+mse                8.83 ± 0.69    0.58 ± 0.07    0.50 ± 0.04                  +0.6 ± 3.7
+adversarial        3.00 ± 0.95    0.83 ± 0.02    0.64 ± 0.04                  −5.2 ± 2.8
+fused_held         8.50 ± 0.57    0.59 ± 0.05    0.52 ± 0.02                  +0.3 ± 3.4
+(test split, five seeds; differences hold for all arms at once)
 
 The teacher has seen all 1,097 training images; the students' discriminators see 20 of them. All arms have the same batches
 and learning rates, and those with a discriminator the same; what they are: configs/gan_curves.py. FD-cnn is the Fréchet

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from configs import gan_arms, gan_curves, gan_table
+from kdgan import files
 from kdgan.run import costs, prepare
 from kdgan.run.config import resolve
 
@@ -108,6 +109,14 @@ def test_an_overview_has_a_row_for_each_point_and_clear_differences_in_bold(tmp_
     assert (name, fused) == ("width_8", f"**{apart:+.2f} ± {(half.high - half.low) / 2:.2f}**".replace("-", "−"))
     assert scratch.startswith("+0.00 ± 0.")
     assert rows[1].endswith("|  |")
+
+
+def test_the_pages_tables_are_those_of_the_recorded_points():
+    points, page = files.read_json(gan_table.FILE), (gan_table.FILE.parent / "gan_distill.md").read_text()
+    for table in (gan_table.overview(points, against) for against in ("scratch_matched", "scratch")):
+        assert table in page
+    for name in ("images_20", "lambdas"):
+        assert gan_table.markdown(points[name]) in page
 
 
 def test_points_of_other_runs_are_named_by_their_workdir(tmp_path):
