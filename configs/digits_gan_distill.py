@@ -1,6 +1,6 @@
 """Generators distilled on the UCI digits: a DCGAN teaches a student of half its width that has 20 images, in five arms.
 
-python -m kdgan.main --config=configs/digits_gan_distill.py --workdir=runs/digits_gan_distill      # 6 min on 2 idle CPU cores
+python -m kdgan.main --config=configs/digits_gan_distill.py --workdir=runs/digits_gan_distill      # 6 min on 2 idle cores
                         FD-cnn         recall       coverage    FD-cnn − scratch_matched
 teacher            1.25 ± 0.21    0.88 ± 0.04    0.72 ± 0.04
 scratch            8.08 ± 2.79    0.37 ± 0.06    0.43 ± 0.03                  −0.1 ± 2.3
