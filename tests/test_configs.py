@@ -36,7 +36,7 @@ ARGUMENTS = {"cifar100_zoo": "methods=kd"}
 
 # config -> stage -> arms that compile once more what another config or stage has (none: the whole stage).
 REPEATED = {
-    "digits_gan_distill": {"student": [arm for arm in SHORT if arm != "scratch_matched"]},
+    "digits_gan_distill": {"student": [arm for arm in SHORT if arm not in ("scratch_matched", "fused_held")]},
     "digits_conditional_gan": {"student": [arm for arm in SHORT if arm not in ("adversarial", "fused_held")]},
     "digits_sngan": {"student": [arm for arm in SHORT if arm not in ("scratch", "adversarial")]},
     "gan_curves": {
