@@ -1,6 +1,6 @@
 """Conditional generators distilled on the UCI digits: teacher, student and discriminator are given the class.
 
-python -m kdgan.main --config=configs/digits_conditional_gan.py --workdir=runs/digits_conditional_gan      # 9 min of one core
+python -m kdgan.main --config=configs/digits_conditional_gan.py --workdir=runs/digits_conditional_gan      # 9 min of a core
                       FD-cnn         recall       coverage    FD-cnn − scratch_matched
 teacher            1.1 ± 0.4    0.65 ± 0.06    0.77 ± 0.02
 scratch            9.2 ± 3.1    0.00 ± 0.00    0.17 ± 0.04                  +1.0 ± 6.3
