@@ -125,7 +125,7 @@ def arms(
         fused_init=from_teacher(fused(**game), share),
         fused_held=held(**game),
     )
-    return {name: made[name] for name in made if only is None or name in only}
+    return made if only is None else {name: made[name] for name in only}
 
 
 def _smooth(game: Mapping[str, Any]) -> Fields:

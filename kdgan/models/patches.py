@@ -33,16 +33,14 @@ def convolve(
     if not is_plain(image, options):
         return jax.lax.conv_general_dilated(image, kernel, window_strides, padding, **options)
     sides, pads = kernel.shape[:2], pads_of(image, kernel, window_strides, padding)
-    # Of each axis how many pixels there are, padded, beyond a kernel's.
-    rest = [size + sum(pad) - side for size, pad, side in zip(image.shape[1:3], pads, sides, strict=True)]
-    if min(rest) < 0:  # a result without pixels
+    out = sides_of_result(image, kernel, window_strides, pads)
+    if min(out) < 1:  # a result without pixels
         return jax.lax.conv_general_dilated(image, kernel, window_strides, padding, **options)
     if math.prod(image.shape[1:3]) < math.prod(sides):
         return _of_whole_images(image, kernel, window_strides, pads, **options)
     padded = jnp.pad(image, ((0, 0), *pads, (0, 0)))
     # Of each axis, the pixels from the first to the last that one entry of the kernel meets.
-    lengths = zip(padded.shape[1:3], sides, window_strides, strict=True)
-    spans = [(size - side) // stride * stride + 1 for size, side, stride in lengths]
+    spans = [(count - 1) * stride + 1 for count, stride in zip(out, window_strides, strict=True)]
     rows, columns = window_strides
     patches = jnp.concatenate(
         [
@@ -63,7 +61,8 @@ def _of_whole_images(
 ) -> Array:
     """The convolution as one product: images [b, h·w·c] times, for each pixel of the result, the kernel where it lies."""
     examples, height, width, channels = image.shape
-    axes = zip((height, width), kernel.shape[:2], window_strides, pads, strict=True)
+    out = sides_of_result(image, kernel, window_strides, pads)
+    axes = zip((height, width), kernel.shape[:2], window_strides, pads, out, strict=True)
     (rows, row_zeros), (columns, column_zeros) = (_places(*axis) for axis in axes)
     spread = jnp.pad(kernel, (row_zeros, column_zeros, (0, 0), (0, 0)))
     matrix = jnp.stack([spread[i : i + height, j : j + width] for i in rows for j in columns], axis=3)
@@ -72,17 +71,25 @@ def _of_whole_images(
         (((1,), (0,)), ((), ())),
         precision=options.get("precision"), preferred_element_type=options.get("preferred_element_type"),
     )  # fmt: skip
-    return convolved.reshape(examples, len(rows), len(columns), kernel.shape[3])
+    return convolved.reshape(examples, *out, kernel.shape[3])
 
 
-def _places(size: int, side: int, stride: int, pad: tuple[int, int]) -> tuple[list[int], tuple[int, int]]:
+def _places(size: int, side: int, stride: int, pad: tuple[int, int], count: int) -> tuple[list[int], tuple[int, int]]:
     """Along one axis: where the image begins in a kernel with zeros about it, for each pixel of the result; and these zeros.
 
-    `size` and `side`: pixels of the image and of the kernel. The zeros: how many stand before the kernel, and behind it.
+    `size`, `side` and `count`: pixels of the image, the kernel and the result. The zeros: before the kernel, and behind it.
     """
-    starts = [i * stride - pad[0] for i in range((size + sum(pad) - side) // stride + 1)]
+    starts = [i * stride - pad[0] for i in range(count)]
     before, behind = max(0, *starts), max(0, size - side - min(starts))
     return [before - start for start in starts], (before, behind)
+
+
+def sides_of_result(
+    image: Array, kernel: Array, window_strides: Sequence[int], pads: Sequence[tuple[int, int]]
+) -> tuple[int, ...]:
+    """Height and width of the result, under 1 where the kernel is larger than the padded image."""
+    axes = zip(image.shape[1:3], pads, kernel.shape[:2], window_strides, strict=True)
+    return tuple((size + sum(pad) - side) // stride + 1 for size, pad, side, stride in axes)
 
 
 def pads_of(

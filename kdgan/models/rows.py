@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kdgan.models.patches import is_plain, pads_of
+from kdgan.models.patches import is_plain, pads_of, sides_of_result
 
 # (pairs of channels of image and output, widths of the kernel in a row), both at most: there rows are faster in training.
 FASTER = ((24, 8), (96, 3))
@@ -49,12 +49,9 @@ def convolve(
     """
     if not is_plain(image, options):
         return jax.lax.conv_general_dilated(image, kernel, window_strides, padding, **options)
-    (examples, height, width, _), (tall, wide, channels, features) = image.shape, kernel.shape
+    (examples, _, width, _), (tall, wide, channels, features) = image.shape, kernel.shape
     pads = pads_of(image, kernel, window_strides, padding)
-    rows, columns = (
-        (size + sum(pad) - side) // stride + 1
-        for size, pad, side, stride in zip((height, width), pads, (tall, wide), window_strides, strict=True)
-    )
+    rows, columns = sides_of_result(image, kernel, window_strides, pads)
     if min(rows, columns) < 1:  # a result without pixels
         return jax.lax.conv_general_dilated(image, kernel, window_strides, padding, **options)
     # band[j, v, w]: whether the kernel's column j meets the image's column v for the output's column w.
