@@ -12,7 +12,7 @@ from kdgan import config as common
 LATENT = 64
 WIDTH = 1 / 4  # of the DCGAN's 256-128-64 channels: the teacher's, and the discriminator's
 SEEN = ("stage1", "stage2")  # paths of the discriminator's features that two images are compared by
-R1 = dict(penalty="r1", penalty_every=4)  # of a method; its λ is 1
+R1 = dict(penalty="r1", penalty_every=4)  # of a method
 SHORT = ("scratch", "scratch_matched", "mse", "adversarial", "fused_held")  # of the arms, for tables of one point
 
 Fields = dict[str, Any]
@@ -51,7 +51,12 @@ def stage(
 
 
 def gan(generator: str, **game: Any) -> Fields:
-    """A GAN of this generator; `game`: fields of its method beside the penalty."""
+    """A GAN of this generator.
+
+    Args:
+      generator: name of the player.
+      **game: fields of the method beside R1, or another `penalty`; `penalty_weight`, 1 by default, is its λ.
+    """
     return dict(
         method=dict(name="gan", generator=generator, latent=LATENT, **_smooth(game)),
         lambdas={"discriminator": dict(real=1.0, fake=1.0, **_penalty(game)), generator: dict(adv=1.0)},
@@ -67,7 +72,7 @@ def fused(lambdas: Mapping[int, float] | None = None, *, judged: float = 1.0, **
     Args:
       lambdas: number of a λ -> its value, where it is another.
       judged: λ of the student's own CE(D, S).
-      **game: fields of the method beside the penalty.
+      **game: as of `gan`.
     """
     at = {1: 5.0, 2: 1.0, 3: 0.5, 4: 1.0, 5: 1.0, **(lambdas or {})}
     return dict(
@@ -105,7 +110,7 @@ def arms(
       steps: of all arms but `scratch_matched`.
       matched: operations of a step of the fused game over those of `scratch`, for which `scratch_matched` makes more steps.
       only: names of the arms that are wanted; None: all.
-      **game: fields of every adversarial method beside the penalty.
+      **game: as of `gan`, for every adversarial method.
     """
     scratch = gan("student", **game)
     conditional = {key: value for key, value in game.items() if key == "conditional"}
@@ -130,10 +135,10 @@ def arms(
 
 def _smooth(game: Mapping[str, Any]) -> Fields:
     """Fields of a method, with R1 unless the game says otherwise."""
-    return {**R1, **game}
+    return {**R1, **{field: value for field, value in game.items() if field != "penalty_weight"}}
 
 
 def _penalty(game: Mapping[str, Any]) -> dict[str, float]:
     """The λ of the penalty, where there is one."""
     name = _smooth(game)["penalty"]
-    return {} if name is None else {name: 1.0}
+    return {} if name is None else {name: game.get("penalty_weight", 1.0)}

@@ -66,7 +66,7 @@ REPEATED = {
         "distill": ("scratch", "kd", "robust_ce", "rslad"),
     },
     "kdgan_stability": {"game": ("fresh_discriminator", "none_pretrained", "fast_teacher")},
-    "mnist_gan_distill": {"quarter": (), "half": [arm for arm in SHORT if arm != "mse"]},
+    "mnist_gan_distill": {"student": [arm for arm in SHORT if arm != "mse"]},
     "mnist_weights": {"full": ()},
     "incremental": {"step_2": ("finetune", "lwf"), "joint": ()},
     "data_free": {"real": ("labels",), "free": ("gan",)},

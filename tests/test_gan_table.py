@@ -19,7 +19,7 @@ from kdgan.run.config import resolve
         ("digits_gan_distill", "student"),
         ("digits_sngan", "student"),
         ("gan_curves", "width_16"),
-        ("mnist_gan_distill", "quarter"),
+        ("mnist_gan_distill", "student"),
     ],
 )
 def test_a_student_alone_at_equal_operations_has_those_of_the_fused_game(name, stage, monkeypatch):
