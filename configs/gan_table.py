@@ -6,8 +6,8 @@ A stage with arms is a point: of each arm the distance, precision, recall and co
 with its 95 % interval, and differences of the distance, paired by seed, to a GAN of the student alone at equal operations
 (`scratch_matched`), with intervals that hold for all arms of the point at once, and Holm's p. Before them these differences
 of the points that have that arm stand in one table, those to the same GAN at equal steps (`scratch`) in another. Points of
-gan_curves keep their names; others are named by their workdir, and by their stage where it has several. Points that
-results/gan_curves.json has of other runs stay; without that file the tables begin anew.
+gan_curves come first and keep their names; others are named by their workdir, and by their stage where it has several.
+Points that results/gan_curves.json has of other runs stay; without that file the tables begin anew.
 """
 
 import pathlib
@@ -60,6 +60,11 @@ def read(workdirs: Sequence[str | pathlib.Path]) -> dict[str, Any]:
                 "rows": {arm: _arm(record) for arm, record in of_stage["arms"].items()},
             }
     return points
+
+
+def ordered(points: Mapping[str, Any]) -> dict[str, Any]:
+    """Points of gan_curves in its order, others behind them as they stand."""
+    return {name: points[name] for name in dict.fromkeys([*gan_curves.POINTS, *points]) if name in points}
 
 
 def _arm(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +133,7 @@ def draw(points: Mapping[str, Any], path: pathlib.Path) -> None:
     from matplotlib import pyplot
 
     drawn = {title: {x: points[name] for x, name in axis.items() if name in points} for title, axis in AXES.items()}
-    figure, panels = pyplot.subplots(1, len(AXES), figsize=(13, 4.2), sharey=True)
+    figure, panels = pyplot.subplots(1, len(AXES), figsize=(13, 4.2), sharey=True, layout="constrained")
     for panel, (title, axis) in zip(panels, drawn.items(), strict=True):
         arms = dict.fromkeys(arm for of_point in axis.values() for arm in of_point["rows"])
         for arm in arms:
@@ -142,14 +147,13 @@ def draw(points: Mapping[str, Any], path: pathlib.Path) -> None:
         panel.set_xticks(list(axis), [f"1/{round(1 / x)}" if x < 1 else f"{x:,}" for x in axis])
         panel.minorticks_off()
     panels[0].set_ylabel("FD-cnn, lower is better")
-    panels[-1].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
 def main(workdirs: Sequence[str]) -> None:
-    points = {**(files.read_json(FILE) if FILE.is_file() else {}), **read(workdirs)}
+    points = ordered({**(files.read_json(FILE) if FILE.is_file() else {}), **read(workdirs)})
     files.write_json(FILE, points)
     draw(points, FILE.with_suffix(".png"))
     for against in (AGAINST, "scratch"):

@@ -27,9 +27,7 @@ def get_config():
             method=dict(name="supervised", player="extractor"), lambdas=dict(extractor=dict(ce=1.0)), steps=1_000
         ),
         teacher=dict(gan_arms.gan("teacher", **GAME), steps=9_000),
-        student=gan_arms.stage(
-            gan_arms.arms(SHARE, STEPS, MATCHED, only=gan_arms.SHORT, **GAME), SHARE, STEPS, IMAGES
-        ),
+        student=gan_arms.stage(gan_arms.arms(SHARE, STEPS, MATCHED, only=gan_arms.SHORT, **GAME), SHARE, STEPS, IMAGES),
     )
     config.stage.batch_size = 64
     config.population.seeds = 3

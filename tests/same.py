@@ -1,4 +1,4 @@
-"""What must be the same: trees, bitwise, as a checkpoint gives them back; and numbers as an earlier version had them."""
+"""What must be the same: trees, bitwise, as a checkpoint gives them back; whole runs; numbers of an earlier version."""
 
 import json
 import pathlib
@@ -6,6 +6,8 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from kdgan.run import checkpoint
 
 
 def data_of(leaf):
@@ -34,3 +36,34 @@ def as_before(summary, run):
         stage, arm, split, entry, measure = place.split("/")
         found = summary["stages"][stage]["arms"][arm][split][entry][measure]["values"]
         np.testing.assert_allclose(found, values, rtol=2e-3, atol=4e-3, err_msg=place)
+
+
+# Everything of a run that must not depend on how often it was stopped.
+RESULTS = ("metrics.jsonl", "explanation.txt", "config.json")
+
+
+def last_state(workdir, stage):
+    return checkpoint.Checkpoints(pathlib.Path(workdir) / "checkpoints" / stage).restore_latest().tree
+
+
+def without_times(summary):
+    """The numbers of a summary that are no times."""
+    stages = {
+        name: {
+            arm: {field: value for field, value in record.items() if field != "train_seconds"}
+            for arm, record in stage["arms"].items()
+        }
+        for name, stage in summary["stages"].items()
+    }
+    return json.loads(json.dumps([stages, summary["data"], summary["config"]]))
+
+
+def assert_same_run(a, b):
+    for name in RESULTS:
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+    for stage in ("teacher", "distill"):
+        for x, y in zip(jax.tree.leaves(last_state(a, stage)), jax.tree.leaves(last_state(b, stage)), strict=True):
+            np.testing.assert_array_equal(x, y)
+    assert without_times(json.loads((a / "summary.json").read_text())) == without_times(
+        json.loads((b / "summary.json").read_text())
+    )

@@ -1,8 +1,7 @@
-"""Whole runs in seconds: their files, resuming, diverging, the ways of running members, and every method from a config."""
+"""Whole runs in seconds: their files and numbers, diverging, starts from other runs, and every method from a config."""
 
 import collections
 import json
-import pathlib
 import shutil
 
 import jax
@@ -14,40 +13,10 @@ import same
 import tiny
 from configs import common
 from kdgan import report
-from kdgan.run import checkpoint, interrupt, modes, monitor, prepare, train
+from kdgan.run import interrupt, modes, monitor, prepare, train
 from kdgan.run.config import ConfigError
 from kdgan.run.evaluate import Evaluation
 from kdgan.run.program import digest
-
-# Everything of a run that must not depend on how often it was stopped.
-RESULTS = ("metrics.jsonl", "explanation.txt", "config.json")
-
-
-def last_state(workdir, stage):
-    return checkpoint.Checkpoints(pathlib.Path(workdir) / "checkpoints" / stage).restore_latest().tree
-
-
-def without_times(summary):
-    """The numbers of a summary that are no times."""
-    stages = {
-        name: {
-            arm: {field: value for field, value in record.items() if field != "train_seconds"}
-            for arm, record in stage["arms"].items()
-        }
-        for name, stage in summary["stages"].items()
-    }
-    return json.loads(json.dumps([stages, summary["data"], summary["config"]]))
-
-
-def assert_same_run(a, b):
-    for name in RESULTS:
-        assert (a / name).read_bytes() == (b / name).read_bytes(), name
-    for stage in ("teacher", "distill"):
-        for x, y in zip(jax.tree.leaves(last_state(a, stage)), jax.tree.leaves(last_state(b, stage)), strict=True):
-            np.testing.assert_array_equal(x, y)
-    assert without_times(json.loads((a / "summary.json").read_text())) == without_times(
-        json.loads((b / "summary.json").read_text())
-    )
 
 
 @pytest.fixture(scope="module")
@@ -252,53 +221,9 @@ def test_other_modes_need_the_workdir_only(finished, capsys):
     assert capsys.readouterr().out == (workdir / "explanation.txt").read_text()
     (workdir / "summary.json").unlink()
     modes.evaluate(None, workdir)
-    assert without_times(json.loads((workdir / "summary.json").read_text())) == without_times(summary)
+    assert same.without_times(json.loads((workdir / "summary.json").read_text())) == same.without_times(summary)
     modes.report(None, workdir)
     assert "student · kd" in capsys.readouterr().out
-
-
-def test_a_run_stopped_at_every_step_ends_as_the_uninterrupted_one(finished, tmp_path, monkeypatch):
-    class After(interrupt.Interrupt):
-        """Asks to stop when it is asked the second time: after one step, in whichever stage that is."""
-
-        def __init__(self):
-            super().__init__()
-            self.asked = 0
-
-        def __call__(self):
-            self.asked += 1
-            return self.asked >= 2
-
-    monkeypatch.setattr(train, "Interrupt", After)
-    stops = 0
-    while True:
-        try:
-            train.train(tiny.config(), tmp_path)
-            break
-        except interrupt.Stopped:
-            stops += 1
-    assert stops >= 4
-    assert_same_run(finished[0], tmp_path)
-
-
-def test_a_stop_while_a_stage_s_second_program_trains_loses_no_line_of_the_first(tmp_path, monkeypatch):
-    config = tiny.config(steps=4, seeds=1)
-    config.log.every = config.evaluate.every = 2
-    train.train(config, tmp_path / "whole")
-    told = []
-    advance = train.Population.advance
-
-    def telling(population, *args, **kwargs):
-        told.extend(["now"] * ("kd" in population.program.arms))
-        return advance(population, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Population, "advance", telling)
-        patch.setattr(train.Interrupt, "__call__", lambda self: bool(told))
-        with pytest.raises(interrupt.Stopped):
-            train.train(config, tmp_path / "stopped")
-    train.train(config, tmp_path / "stopped")
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
 def test_a_workdir_of_another_config_is_refused_with_the_differences(finished):
@@ -312,45 +237,6 @@ def test_a_workdir_of_another_config_is_refused_with_the_differences(finished):
     config = tiny.config()
     config.log.every = 7  # nothing that results depend on
     prepare.prepare(config, finished[0])
-
-
-@pytest.mark.parametrize("members", ["unrolled", "vmap", "devices"])
-def test_every_way_of_running_members_ends_in_the_same_parameters(finished, members, tmp_path):
-    config = tiny.config()
-    config.parallel.members = members
-    train.train(config, tmp_path)
-    assert small.largest_difference(last_state(finished[0], "distill"), last_state(tmp_path, "distill")) < 1e-5
-
-
-def test_a_batch_over_devices_with_several_steps_per_call_ends_in_the_same_parameters(finished, tmp_path):
-    config = tiny.config()
-    config.parallel.devices, config.parallel.steps_per_call, config.parallel.members = 4, 2, "vmap"
-    config.log.every = 2
-    train.train(config, tmp_path)
-    assert small.largest_difference(last_state(finished[0], "distill"), last_state(tmp_path, "distill")) < 1e-5
-
-
-def test_a_streamed_data_set_gives_the_same_run(finished, tmp_path):
-    config = tiny.config()
-    config.data.memory_mb = 0
-    train.train(config, tmp_path)
-    assert small.largest_difference(last_state(finished[0], "distill"), last_state(tmp_path, "distill")) < 1e-6
-
-
-def test_a_run_goes_on_on_another_number_of_devices(finished, tmp_path):
-    config = tiny.config()
-    config.parallel.devices = 4
-    tiny.train_until(config, tmp_path, "teacher", 2)
-    train.train(tiny.config(), tmp_path)
-    assert small.largest_difference(last_state(finished[0], "distill"), last_state(tmp_path, "distill")) < 1e-5
-
-
-def test_a_run_goes_on_with_another_number_of_steps_per_call(finished, tmp_path):
-    tiny.train_until(tiny.config(), tmp_path, "teacher", 1)  # one step per call; stopped at an odd step
-    config = tiny.config()
-    config.parallel.steps_per_call, config.log.every = 4, 4
-    train.train(config, tmp_path)
-    assert small.largest_difference(last_state(finished[0], "distill"), last_state(tmp_path, "distill")) < 1e-6
 
 
 def test_an_arm_of_fewer_steps_is_measured_until_it_is_done(tmp_path):
@@ -382,7 +268,7 @@ def test_averages_and_bfloat16_from_a_config(tmp_path):
     validated = summary["stages"]["distill"]["arms"]["kd"]["validation"]
     assert validated.keys() == {"student", "student (moving average)"}
     assert validated["student"]["nll"] != validated["student (moving average)"]["nll"]
-    state = last_state(tmp_path, "distill")["kd"]["state"]
+    state = same.last_state(tmp_path, "distill")["kd"]["state"]
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(state["params"]))
     assert small.largest_difference(state["ema"], {"student": state["params"]["student"]}) > 0
     config.parallel.compute = "float32"
@@ -396,15 +282,6 @@ def test_channels_are_normalised_one_by_one(tmp_path):
     assert train.train(config, tmp_path)["data"]["sizes"]["train"] == 40
 
 
-def test_a_damaged_last_checkpoint_is_skipped_with_a_warning(finished, tmp_path):
-    tiny.train_until(tiny.config(), tmp_path, "teacher", 3)
-    folder = max((tmp_path / "checkpoints" / "teacher").iterdir())
-    largest = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
-    train.train(tiny.config(), tmp_path)
-    assert_same_run(finished[0], tmp_path)
-
-
 def test_a_loss_that_is_no_number_stops_the_run_and_is_named(tmp_path):
     config = tiny.config(steps=8)
     config.players.student = {"model": "mlp", "model_args": {"hidden": (4,)}, "optimizer": {"learning_rate": 1e30}}
@@ -414,7 +291,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_named(tmp_path):
     assert "of student became" in message
     assert "of stage distill (arm scratch, seed 0)" in message
     assert "clip_norm" in message
-    assert last_state(tmp_path, "teacher") is not None  # what was good is kept
+    assert same.last_state(tmp_path, "teacher") is not None  # what was good is kept
 
 
 def test_a_player_starts_from_a_part_of_another_runs_checkpoint(finished, tmp_path):
@@ -426,8 +303,8 @@ def test_a_player_starts_from_a_part_of_another_runs_checkpoint(finished, tmp_pa
         config.stages.distill.steps = 1
         config.player.optimizer.learning_rate = 0.0
     train.train(config, tmp_path)
-    ours = last_state(tmp_path, "distill")["kd"]["state"]["params"]["student"]
-    theirs = last_state(workdir, "distill")["kd"]["state"]["params"]["student"]
+    ours = same.last_state(tmp_path, "distill")["kd"]["state"]["params"]["student"]
+    theirs = same.last_state(workdir, "distill")["kd"]["state"]["params"]["student"]
     np.testing.assert_array_equal(ours["dense1"]["kernel"][0], theirs["dense1"]["kernel"][1])
     assert np.abs(ours["head"]["kernel"][0] - theirs["head"]["kernel"][1]).max() > 0
 
