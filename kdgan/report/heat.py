@@ -77,7 +77,8 @@ def _heat(
     means = np.array([[np.nan if mean is None else mean for mean, _ in row] for row in readings])
     halves = [half for row in readings for _, half in row]
     places = numbers.decimals(halves, **{**measured.digits, "significant": 1})
-    return Heat(grid, split, measured, means, places, None if chosen is None else chosen.arm)
+    framed = chosen.arm if chosen is not None and any(chosen.arm in row for row in grid.arms) else None
+    return Heat(grid, split, measured, means, places, framed)
 
 
 def grid_table(heat: Heat) -> Table:

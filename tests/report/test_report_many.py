@@ -161,6 +161,16 @@ def test_a_grid_of_two_settings_is_found_and_its_values_are_the_measure():
     assert numbers == [f"{value:.1f}" for value in expected.ravel()]
 
 
+def test_an_arm_outside_the_grid_has_no_frame():
+    summary = many_summary()
+    arms = summary["stages"]["restore"]["arms"]
+    arms["plain"] = {**arms["kd70_T3"], "settings": {"lambdas": {"student": {"ce": 1.0}}, "method": {}},
+                     "validation": {"student": {"psnr": summarised(np.array([39.9, 40.0, 40.1]))}}}  # fmt: skip
+    drawn = heat.heats(summary, "restore")
+    assert [one.chosen for one in drawn] == [None, None]
+    assert not any(cell.best for row in heat.grid_table(drawn[0]).rows for cell in row.cells)
+
+
 def test_the_better_end_is_the_strong_one():
     summary = many_summary()
     summary["measures"]["psnr"] = summary["measures"]["psnr"] | {"better": "lower"}
