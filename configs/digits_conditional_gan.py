@@ -1,13 +1,13 @@
 """Conditional generators distilled on the UCI digits: teacher, student and discriminator are given the class.
 
-python -m kdgan.main --config=configs/digits_conditional_gan.py --workdir=runs/digits_conditional_gan      # 9 min of a core
-                      FD-cnn         recall       coverage    FD-cnn − scratch_matched
-teacher            1.1 ± 0.4    0.65 ± 0.06    0.77 ± 0.02
-scratch            9.2 ± 3.1    0.00 ± 0.00    0.17 ± 0.04                  +1.0 ± 6.3
-scratch_matched    8.2 ± 1.5    0.00 ± 0.00    0.14 ± 0.04
-mse                5.4 ± 1.2    0.17 ± 0.05    0.54 ± 0.08                  −2.8 ± 0.8
-adversarial        2.4 ± 0.7    0.44 ± 0.09    0.69 ± 0.04                  −5.8 ± 1.4
-fused_held         5.6 ± 1.1    0.14 ± 0.06    0.54 ± 0.08                  −2.6 ± 0.7
+python -m kdgan.main --config=configs/digits_conditional_gan.py --workdir=runs/digits_conditional_gan      # 7 min of a core
+                        FD-cnn         recall       coverage    FD-cnn − scratch_matched
+teacher            1.11 ± 0.34    0.67 ± 0.05    0.77 ± 0.01
+scratch            8.19 ± 2.30    0.00 ± 0.00    0.18 ± 0.04                  +0.1 ± 4.8
+scratch_matched    8.13 ± 2.41    0.00 ± 0.00    0.15 ± 0.06
+mse                3.93 ± 0.31    0.31 ± 0.06    0.64 ± 0.05                  −4.2 ± 3.4
+adversarial        2.16 ± 0.51    0.49 ± 0.07    0.73 ± 0.03                  −6.0 ± 3.2
+fused_held         4.25 ± 0.39    0.27 ± 0.06    0.64 ± 0.05                  −3.9 ± 3.5
 (test split, five seeds; differences hold for all arms at once)
 
 The DCGAN of configs/digits_gan_distill.py with an embedding of the class beside the noise, and a discriminator that takes

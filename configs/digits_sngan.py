@@ -1,13 +1,13 @@
 """SNGANs distilled on the UCI digits: residual networks, a spectrally normalised discriminator, hinge losses.
 
-python -m kdgan.main --config=configs/digits_sngan.py --workdir=runs/digits_sngan      # half an hour of a core
+python -m kdgan.main --config=configs/digits_sngan.py --workdir=runs/digits_sngan      # 22 min of a core
                        FD-cnn         recall       coverage    FD-cnn − scratch_matched
-teacher             1.8 ± 0.9    0.83 ± 0.07    0.57 ± 0.04
-scratch            10.3 ± 3.8    0.56 ± 0.15    0.31 ± 0.04                  −1.3 ± 6.0
-scratch_matched    11.6 ± 4.4    0.28 ± 0.14    0.34 ± 0.04
-mse                22.7 ± 1.6    0.11 ± 0.06    0.17 ± 0.02                 +11.1 ± 7.5
-adversarial         7.6 ± 1.7    0.66 ± 0.08    0.37 ± 0.05                  −4.0 ± 7.7
-fused_held         13.7 ± 2.3    0.26 ± 0.06    0.30 ± 0.05                  +2.1 ± 4.2
+teacher             2.2 ± 0.8    0.81 ± 0.08    0.56 ± 0.06
+scratch             9.3 ± 3.1    0.49 ± 0.07    0.35 ± 0.06                 −3.1 ± 10.4
+scratch_matched    12.5 ± 5.1    0.23 ± 0.12    0.34 ± 0.05
+mse                14.4 ± 1.3    0.22 ± 0.04    0.26 ± 0.03                  +1.9 ± 9.0
+adversarial         7.1 ± 2.7    0.57 ± 0.09    0.37 ± 0.06                  −5.4 ± 9.8
+fused_held          7.5 ± 2.0    0.46 ± 0.10    0.41 ± 0.05                  −5.0 ± 8.6
 (test split, five seeds; differences hold for all arms at once)
 
 Miyato et al. 2018, whose discriminator needs no gradient penalty; a sixteenth of its 256 channels, and one move of the
