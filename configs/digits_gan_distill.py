@@ -1,6 +1,6 @@
 """Generators distilled on the UCI digits: a DCGAN teaches a student of half its width that has 20 images, in five arms.
 
-python -m kdgan.main --config=configs/digits_gan_distill.py --workdir=runs/digits_gan_distill      # 6 min on 2 idle cores
+python -m kdgan.main --config=configs/digits_gan_distill.py --workdir=runs/digits_gan_distill      # 6 min of a core
                         FD-cnn         recall       coverage    FD-cnn − scratch_matched
 teacher            1.32 ± 0.19    0.88 ± 0.01    0.72 ± 0.01
 scratch            8.47 ± 2.76    0.31 ± 0.05    0.42 ± 0.05                  +0.1 ± 1.5
