@@ -217,11 +217,11 @@ def _base(root: pathlib.Path, name: str) -> pathlib.Path:
         if (root / name).is_dir():
             return root / name
         raise ValueError(
-            f"split {name!r} is no sub-folder of {root}; there are {sub_folders(root)}. "
+            f"split {name!r} is no sub-folder of {root}; there are {sub_folders(root) or 'none'}. "
             "Where these are the classes themselves, or the images lie in the folder itself, the split is 'all'"
         )
     there = sub_folders(root)
-    if "train" in there and {folder.lower() for folder in there} <= _SPLITS and sub_folders(root / "train"):
+    if "train" in there and {folder.lower() for folder in there} <= _SPLITS:
         raise ValueError(f"split 'all' of folder {root} would take {there} for classes; they are splits: write 'train'")
     return root
 

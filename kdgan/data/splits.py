@@ -81,9 +81,10 @@ def _balanced(
         rounds.append(np.arange(len(own)))
         turns.append(np.full(len(own), class_word[number]))
     if count > (most := sum(map(len, members))):
+        reason = "each class gives half of its examples at most" if len(classes) > 1 else "at most half of the examples"
+        sizes = f"; {_sizes(labels)}" if len(classes) > 1 else ""
         raise ArgumentError(
-            f"{{{name}}} = {count}: each class gives half of its examples at most, so that as many are left to train on:"
-            f" {most} of {len(labels)}; {_sizes(labels)}"
+            f"{{{name}}} = {count}: {reason}, so that as many are left to train on: {most} of {len(labels)}{sizes}"
         )
     taken = np.lexsort((np.concatenate(turns), np.concatenate(rounds)))[:count]
     return np.sort(np.concatenate(members)[taken]).astype(np.int32)

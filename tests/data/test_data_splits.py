@@ -126,6 +126,13 @@ def test_wrong_numbers(arguments, match):
         partition(LABELS, **arguments)
 
 
+def test_more_than_half_of_a_set_without_classes_is_refused_without_a_word_of_classes():
+    with pytest.raises(
+        ValueError, match=r"validation = 6: at most half of the examples, so .* left to train on: 5 of 10$"
+    ):
+        partition(np.zeros(10, np.int32), validation=6)
+
+
 def test_labels_must_be_integers():
     with pytest.raises(ValueError, match=r"labels must be integers \[n\], got float64 \[3\]"):
         partition(np.zeros(3))

@@ -155,6 +155,16 @@ def test_splits_are_not_taken_for_classes(folder):
     assert load(f"folder:{folder}", "all").class_names == ("car", "test", "train")
 
 
+def test_splits_without_classes_are_not_taken_for_classes_either(tmp_path):
+    for name in ("train/0.png", "test/0.png"):
+        save(tmp_path / name)
+    with pytest.raises(ValueError, match=r"would take \['test', 'train'\] for classes; they are splits: write 'train'"):
+        load(f"folder:{tmp_path}", "all[:80%]")
+    assert load(f"folder:{tmp_path}", "train").class_names == ()
+    with pytest.raises(ValueError, match=r"'train' is no sub-folder of .*; there are none\. "):
+        load(f"folder:{tmp_path / 'train'}", "train")
+
+
 def test_names_that_differ_in_capitals_only_are_said(folder):
     save(folder / "train" / "Ant" / "0.png")
     assert load(f"folder:{folder}", "train").notes == ("classes whose names differ in capitals only: Ant, ant",)
