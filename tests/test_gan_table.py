@@ -115,7 +115,8 @@ def test_the_pages_tables_are_those_of_the_recorded_points():
     points, page = files.read_json(gan_table.FILE), (gan_table.FILE.parent / "gan_distill.md").read_text()
     for table in (gan_table.overview(points, against) for against in ("scratch_matched", "scratch")):
         assert table in page
-    for name in ("images_20", "lambdas", "digits_gan_distill", "digits_conditional_gan", "digits_sngan"):
+    others = ("digits_gan_distill", "digits_conditional_gan", "digits_sngan", "mnist_gan_distill")
+    for name in ("images_20", "lambdas", *others):
         assert gan_table.markdown(points[name]) in page
 
 
