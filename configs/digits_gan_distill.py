@@ -36,7 +36,7 @@ def base(players=None, **game):
 
     Args:
       players: of the game; those of `gan_arms` by default.
-      **game: fields of the teacher's method beside the penalty.
+      **game: as of `gan_arms.gan`, for the teacher's.
     """
     config = common.get_config()
     config.data.name, config.data.validation = "digits", 200

@@ -16,8 +16,8 @@ fused_held       the same game, the generator held to the teacher and the studen
 
 Points over widths have all images; points over images a student of half the teacher's width; points over steps a student
 of an eighth and all images. `lambdas` has `fused_held` with each of the five λ's at zero, where there are 20 images: without
-λ4 R1 on real images is left, without λ5 the comparison of the discriminator's features. Measured:
-results/gan_distill.md.
+λ4 R1 on real images is left, without λ5 the comparison of the discriminator's features.
+Measured: results/gan_distill.md.
 """
 
 from configs import digits_gan_distill, gan_arms

@@ -25,20 +25,10 @@ def clean(count=N, sizes=((16, 12),), channels=1):
     return data.from_fields({"image": np.stack(images) if len(sizes) == 1 else images})
 
 
-def config(**fields):
-    """A run of two steps on all images; `fields`: of config.data."""
-    made = tiny.config(seeds=1, steps=2, validation=0)
-    made.data.labelled = None
-    with made.unlocked(), made.ignore_type():
-        for name, value in fields.items():
-            made.data[name] = value
-    return made
-
-
 def load(train=None, test=None, **fields):
     """The inputs of such a run."""
     data_sets = {"train": train or clean(), "test": test or clean(3)}
-    return run_inputs.load(resolve(run_inputs.handed_over(config(**fields), data_sets)), data_sets)
+    return run_inputs.load(resolve(run_inputs.handed_over(tiny.on_data(**fields), data_sets)), data_sets)
 
 
 def draw(inputs, spec, *, steps=4, **more):
@@ -104,7 +94,7 @@ def halves() -> Method:
 
 def whole_run(cached, scale=1, **fields):
     """A teacher trained, then a student of it by `everything`; `fields`: of config.data."""
-    made = config(**fields)
+    made = tiny.on_data(**fields)
     made.players = common.named(
         teacher=dict(model="degraded.Doubles", model_args=dict(scale=scale)),
         student=dict(model="degraded.Doubles", model_args=dict(scale=scale)),

@@ -44,6 +44,16 @@ def config(*, steps=4, seeds=2, arms=None, optimizer="sgd", validation=20):
     return config
 
 
+def on_data(**fields):
+    """A run of two steps and one seed on all examples, none held out; `fields`: of config.data."""
+    made = config(seeds=1, steps=2, validation=0)
+    made.data.labelled = None
+    with made.unlocked(), made.ignore_type():
+        for name, value in fields.items():
+            made.data[name] = value  # `update` would set the fields of a dict one by one
+    return made
+
+
 def train_until(config, workdir, stage, step):
     """Train a run that is told to stop when the first program of a stage has made its `step`-th step, and stops."""
     inside, made, advance = False, 0, train.advance

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import degraded
+import tiny
 from degraded import BATCH, NOISY, SEVERAL, N
 from kdgan import data
 from kdgan.run import build, totals
@@ -77,7 +78,7 @@ def test_fresh_noise_is_another_at_every_step_and_its_flips_come_after_it():
 
 def test_evaluation_has_one_noise_for_each_image_whatever_is_asked_first():
     inputs = degraded.load(degraded.clean(40), degraded.clean(3, SEVERAL), **NOISY, validation=4)
-    run = resolve(degraded.config(**NOISY))
+    run = resolve(tiny.on_data(**NOISY))
     seen = {}
     for size in (1, 2):
         splits = Splits(dataclasses.replace(run, evaluate=dataclasses.replace(run.evaluate, batch_size=size)), inputs)
@@ -101,7 +102,7 @@ def test_a_frozen_restorer_is_looked_at_on_about_so_many_pixels_of_training_imag
     """Of a few images all are looked at, of one size or of several; of many about as many as have `PIXELS`."""
     train = degraded.clean(40, *((sides,) if sides else ()))
     mean = np.mean([image.shape[0] * image.shape[1] for image in train.arrays["image"]])
-    inputs, run = degraded.load(train, **NOISY), resolve(degraded.config(**NOISY))
+    inputs, run = degraded.load(train, **NOISY), resolve(tiny.on_data(**NOISY))
     assert Splits(run, inputs).size("training") == 40
     monkeypatch.setattr(splits_of_a_run, "PIXELS", int(mean * seen) + 1)
     assert Splits(run, inputs).size("training") == seen

@@ -7,6 +7,7 @@ import pytest
 
 import degraded
 import kdgan
+import tiny
 from configs import common
 from degraded import NOISY, SEVERAL
 from kdgan import data, files
@@ -201,7 +202,7 @@ def test_a_player_trained_for_another_noise_is_refused_unless_its_range_contains
 
 
 def test_a_player_that_learns_at_half_the_scale_is_judged_and_counted_at_the_size_of_the_data():
-    made = degraded.config(degrade={"bicubic": {"scale": 2}})
+    made = tiny.on_data(degrade={"bicubic": {"scale": 2}})
     made.players = common.named(student=dict(model="unshuffle", model_args=dict(scale=2), evaluate="restorer"))
     made.stages = common.named(
         main=dict(method=dict(name="restore", targets="half"), lambdas=dict(student=dict(pixel=1.0)), steps=2)

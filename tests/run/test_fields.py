@@ -35,17 +35,9 @@ def split(count=N, **change):
     return data.from_fields({name: value for name, value in (fields | change).items() if value is not None})
 
 
-def config(**fields):
-    made = tiny.config(seeds=1, steps=2, validation=0)
-    made.data.labelled = None
-    for name, value in fields.items():
-        made.data[name] = value
-    return made
-
-
 def load(train=None, test=None, **fields):
     data_sets = {"train": train or split(), "test": test or split(8)}
-    return run_inputs.load(resolve(run_inputs.handed_over(config(**fields), data_sets)), data_sets)
+    return run_inputs.load(resolve(run_inputs.handed_over(tiny.on_data(**fields), data_sets)), data_sets)
 
 
 def refused(*args, **fields):
@@ -208,7 +200,7 @@ def test_images_of_several_sizes_without_a_window_are_refused(spec, expected):
 
 def test_images_of_several_sizes_are_measured_size_by_size():
     inputs = load(ragged(), ragged(8))
-    run = resolve(config())
+    run = resolve(tiny.on_data())
     run = dataclasses.replace(run, evaluate=dataclasses.replace(run.evaluate, batch_size=2))
     splits = Splits(run, inputs)
     rows = []
@@ -326,7 +318,7 @@ def outside(tmp_path, monkeypatch):
 
 
 def by_votes(outside):
-    made = config(name=f"{outside}.load", validation=8)
+    made = tiny.on_data(name=f"{outside}.load", validation=8)
     made.players = common.named(
         student=dict(model="mlp", model_args=dict(hidden=(8,), num_classes=3), evaluate=f"{outside}.divergence")
     )
@@ -366,7 +358,7 @@ def test_a_source_and_a_kind_of_label_from_outside(outside, tmp_path):
     ],
 )
 def test_functions_that_give_no_data_are_refused_by_field(outside, fields, expected):
-    made = config(**{"name": f"{outside}.load", **fields})
+    made = tiny.on_data(**{"name": f"{outside}.load", **fields})
     made.data.name = made.data.name.format(outside=outside)
     with pytest.raises(ConfigError) as error:
         run_inputs.load(resolve(made))
@@ -375,7 +367,8 @@ def test_functions_that_give_no_data_are_refused_by_field(outside, fields, expec
 
 
 def test_arguments_reach_the_function(outside):
-    assert run_inputs.load(resolve(config(name=f"{outside}.load", args={"classes": 2}))).train.label.shape == (40, 2)
+    inputs = run_inputs.load(resolve(tiny.on_data(name=f"{outside}.load", args={"classes": 2})))
+    assert inputs.train.label.shape == (40, 2)
 
 
 def test_a_run_on_a_table_from_a_file(tmp_path):
@@ -384,7 +377,7 @@ def test_a_run_on_a_table_from_a_file(tmp_path):
     table = load_iris()
     order = np.random.default_rng(0).permutation(150)
     np.savez(tmp_path / "iris.npz", table=table.data[order] / 8, y=table.target[order], y_names=table.target_names)
-    made = config(name=f"npz:{tmp_path}/iris.npz", train="all[:80%]", test="all[80%:]", validation=15)
+    made = tiny.on_data(name=f"npz:{tmp_path}/iris.npz", train="all[:80%]", test="all[80%:]", validation=15)
     run = resolve(made)
     inputs = run_inputs.load(run)
     assert (len(inputs.train), len(inputs.test)) == (120, 30)
