@@ -143,3 +143,9 @@ def test_no_file_is_longer_than_two_screens_of_a_reader():
     """Past 400 lines a file has two subjects."""
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {path.name: length for path, length in lengths.items() if length > 400} == {}
+
+
+def test_no_two_modules_of_the_tests_have_one_name():
+    """They are imported by their file's name alone: of two with one name, which is found depends on the order."""
+    names = sorted(path.stem for path in (ROOT / "tests").rglob("*.py") if path.stem not in ("__init__", "conftest"))
+    assert sorted(set(names)) == names

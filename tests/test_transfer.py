@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from kdgan.models import CNN, MLP, ResNet
 from kdgan.transfer import first, transfer, uniform
-from networks import draw, drawn, edited, only, shapes
+from random_networks import draw, drawn, edited, only, shapes
 
 # Which entries
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 from kdgan.models import MLP
 from kdgan.models.low_rank import LowRankMLP
 from kdgan.transfer import factorise, transfer, uniform
-from networks import draw, drawn, edited, only, shapes
+from random_networks import draw, drawn, edited, only, shapes
 
 
 @pytest.mark.parametrize("shape", [(4, 9), (3, 2, 4, 6)])
