@@ -16,27 +16,23 @@ compiling; --no-cache does without.
 import argparse
 import dataclasses
 import math
-import os
 import pathlib
 import random
-import re
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks import watched
+from benchmarks.watched import Place
 from kdgan import config as common
 from kdgan.files import read_json
 from kdgan.run import checkpoint, monitor, train
 
-ROOT = pathlib.Path(__file__).parent.parent
 EVERY = 3  # steps between checkpoints, and between evaluations
 STAGES = ("teacher", "distill")
 FILES = ("config.json", "explanation.txt", "metrics.jsonl")  # the same to the byte
@@ -49,10 +45,8 @@ TIMES = (
     "empty_call_ms",
     "date",
 )  # of a summary
-PATIENCE = 300.0  # seconds that one process may take
 CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
-
-Place = tuple[str, int]  # (stage, step)
+PROGRAM = "import sys; from benchmarks import kills; kills.process(sys.argv[1], int(sys.argv[2]))"
 
 
 def config(steps: int) -> Any:
@@ -169,7 +163,7 @@ def kill_and_resume(
       tell: takes a line on each kill and each run.
 
     Raises:
-      RuntimeError: a process failed by itself or took longer than `PATIENCE`; its last lines are in the message.
+      RuntimeError: a process failed by itself or took longer than `watched.PATIENCE`; its last lines are in the message.
     """
     dice = random.Random(seed)
     outcome = Outcome(whole=folder / "whole")
@@ -178,8 +172,8 @@ def kill_and_resume(
         environment |= {**CACHE, "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
     lengths = []
     for workdir in (outcome.whole, folder / "again") if "moment" in aims else (outcome.whole,):
-        with _Process(workdir, steps, environment) as running:
-            lengths += list(_watch_saves(running))
+        with watched.Process(workdir, PROGRAM, steps, environment) as running:
+            lengths += list(watched.watch_saves(running))
             running.wait()
             duration = running.seconds  # of the last: with compiled programs
         _compare(outcome, workdir, tell)
@@ -193,13 +187,13 @@ def kill_and_resume(
         while not (workdir / "summary.json").exists():
             left = last - len(outcome.kills)
             aim = aims[len(outcome.kills) % len(aims)] if left else "end"
-            with _Process(workdir, steps, environment) as running:
+            with watched.Process(workdir, PROGRAM, steps, environment) as running:
                 if aim == "moment":
                     running.wait(dice.uniform(0, duration))
                 elif aim == "save":
-                    done = sum(math.ceil(step / EVERY) for step in _checkpointed(workdir).values())
+                    done = sum(math.ceil(step / EVERY) for step in watched.checkpointed(workdir).values())
                     fewest = 2 if left == last - first else 1
-                    _await_saves(running, dice.randint(fewest, max((saves - done) // left, fewest)))
+                    watched.await_saves(running, dice.randint(fewest, max((saves - done) // left, fewest)))
                     running.wait(running.seconds + dice.uniform(0, 1.5 * save_seconds))
                 else:
                     running.wait()
@@ -208,7 +202,9 @@ def kill_and_resume(
             outcome.damaged += running.said("damaged checkpoint|no checkpoint in")
             if killed:
                 outcome.kills.append(
-                    Kill(running.seconds, aim, running.started(), _reached(workdir), _left_inside(running))
+                    Kill(
+                        running.seconds, aim, running.started(), watched.reached(workdir), watched.left_inside(running)
+                    )
                 )
                 tell(_line(len(outcome.kills), outcome.kills[-1]))
             else:
@@ -231,7 +227,7 @@ def _compare(outcome: Outcome, workdir: pathlib.Path, tell: Callable[[str], None
 def compare(a: pathlib.Path, b: pathlib.Path) -> list[str]:
     """In what two workdirs of the same run differ, but for times; a line each."""
     found = [f"{name} differs" for name in FILES if (a / name).read_bytes() != (b / name).read_bytes()]
-    if _timeless(read_json(a / "summary.json")) != _timeless(read_json(b / "summary.json")):
+    if timeless(read_json(a / "summary.json")) != timeless(read_json(b / "summary.json")):
         found.append("summary.json differs in more than times")
     with np.load(a / "evaluation.npz") as x, np.load(b / "evaluation.npz") as y:
         found += [f"evaluation.npz: {difference}" for difference in _differing(dict(x), dict(y))]
@@ -244,10 +240,11 @@ def compare(a: pathlib.Path, b: pathlib.Path) -> list[str]:
     return found
 
 
-def _timeless(summary: Any) -> Any:
+def timeless(summary: Any) -> Any:
+    """The content of summary.json without times."""
     if isinstance(summary, Mapping):
-        return {name: _timeless(value) for name, value in summary.items() if name not in TIMES}
-    return [_timeless(value) for value in summary] if isinstance(summary, list) else summary
+        return {name: timeless(value) for name, value in summary.items() if name not in TIMES}
+    return [timeless(value) for value in summary] if isinstance(summary, list) else summary
 
 
 def _differing(a: Any, b: Any) -> list[str]:
@@ -261,133 +258,6 @@ def _differing(a: Any, b: Any) -> list[str]:
     )
     same = lambda x, y: x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
     return [path for path in sorted({*a, *b}) if path not in a or path not in b or not same(a[path], b[path])]
-
-
-# Processes, and what can be seen of them from outside.
-
-
-class _Process:
-    """A process of a run in `workdir`; a context that leaves none behind."""
-
-    def __init__(self, workdir: pathlib.Path, steps: int, environment: Mapping[str, str] | None):
-        self.workdir, self._steps = workdir, steps
-        workdir.parent.mkdir(parents=True, exist_ok=True)
-        self._log = workdir.with_name(workdir.name + ".log")
-        self.born_ns = time.time_ns()
-        self._born, self._died = time.monotonic(), math.inf
-        program = "import sys; from benchmarks import kills; kills.process(sys.argv[1], int(sys.argv[2]))"
-        with open(self._log, "wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", program, str(workdir), str(steps)], cwd=ROOT,
-                env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-
-    def __enter__(self) -> "_Process":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    @property
-    def seconds(self) -> float:
-        """Its age, or at what age it died."""
-        return min(time.monotonic(), self._died) - self._born
-
-    def runs(self) -> bool:
-        if self._died < math.inf:
-            return False
-        if self._process.poll() is not None:
-            self._died = time.monotonic()
-            if self._process.returncode not in (0, -signal.SIGKILL):
-                raise RuntimeError(f"{self.workdir.name} failed: {self._process.returncode}\n{self._text()[-2000:]}")
-            return False
-        if self.seconds > PATIENCE:
-            raise RuntimeError(f"{self.workdir.name} took longer than {PATIENCE:g} s\n{self._text()[-2000:]}")
-        return True
-
-    def wait(self, until: float = math.inf) -> None:
-        """Until it ends, at most to its age `until` in seconds."""
-        while self.seconds < until and self.runs():
-            time.sleep(min(0.02, max(until - self.seconds, 0)))
-
-    def kill(self) -> bool:
-        """SIGKILL; False where it had come to its end before."""
-        if self.runs():
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
-            self.runs()
-        return self._process.returncode == -signal.SIGKILL
-
-    def _text(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def said(self, pattern: str) -> list[str]:
-        """The lines of its output in which a pattern is found."""
-        return [line for line in self._text().splitlines() if re.search(pattern, line)]
-
-    def started(self) -> Place | None:
-        """Where it took the run up: the first stage that was not complete."""
-        told = re.findall(r"^stage (\w+) at (\d+)$", self._text(), re.MULTILINE)
-        places = [(stage, int(step)) for stage, step in told]
-        return next((place for place in places if place[1] < self._steps), places[-1] if places else None)
-
-
-def _folders(workdir: pathlib.Path, since_ns: int = 0) -> Iterator[tuple[Place, str]]:
-    """((stage, step), suffix) of each folder of a checkpoint, whole or not, that was made or changed since then."""
-    for stage in STAGES:
-        try:
-            entries = list(os.scandir(workdir / "checkpoints" / stage))
-        except FileNotFoundError:
-            continue
-        for entry in entries:
-            if named := re.match(r"(\d{8})(.*)", entry.name):
-                try:
-                    changed = entry.stat().st_ctime_ns
-                except FileNotFoundError:  # renamed or removed since
-                    continue
-                if changed >= since_ns:
-                    yield (stage, int(named[1])), named[2]
-
-
-def _watch_saves(running: _Process) -> Iterator[float]:
-    """Seconds that each save takes, until the process ends; one that is too short to be seen is left out."""
-    begun: dict[Place, float] = {}
-    while running.runs():
-        saving = {place for place, suffix in _folders(running.workdir) if checkpoint.SAVING in suffix}
-        now = time.monotonic()
-        for place in [place for place in begun if place not in saving]:
-            yield now - begun.pop(place)
-        begun.update({place: now for place in saving if place not in begun})
-        time.sleep(0.001)
-
-
-def _await_saves(running: _Process, count: int) -> None:
-    """Until the process has begun its `count`-th save, or ended."""
-    seen: set[Place] = set()
-    while running.runs():
-        # What is removed was saved before; what an earlier process left half done is older than this one.
-        recent = _folders(running.workdir, running.born_ns)
-        seen |= {place for place, suffix in recent if checkpoint.DELETED not in suffix}
-        if len(seen) >= count:
-            return
-        time.sleep(0.001)
-
-
-def _left_inside(running: _Process) -> str:
-    suffixes = [suffix for _, suffix in _folders(running.workdir, running.born_ns)]
-    inside = {"save": checkpoint.SAVING, "removal": checkpoint.DELETED}
-    return next((name for name, mark in inside.items() if any(mark in suffix for suffix in suffixes)), "")
-
-
-def _checkpointed(workdir: pathlib.Path) -> dict[str, int]:
-    """Stage -> step of its last whole checkpoint."""
-    return {stage: step for (stage, step), suffix in sorted(_folders(workdir)) if re.fullmatch(r"(-\d+)?", suffix)}
-
-
-def _reached(workdir: pathlib.Path) -> Place | None:
-    lines = monitor.read_metrics(workdir)
-    return (lines[-1]["stage"], lines[-1]["step"]) if lines else None
 
 
 # Telling.
@@ -413,6 +283,7 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=pathlib.Path, help="keep the runs here, in a new folder; else they are removed"
     )
+    parser.add_argument("--no-cache", dest="cache", action="store_false", help="compile in each process anew")
     arguments = vars(parser.parse_args())
     folder = arguments.pop("folder")
     jax.config.update("jax_platforms", "cpu")  # for comparing only: the accelerator is the processes'

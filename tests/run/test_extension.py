@@ -97,9 +97,7 @@ def test_it_ends_bitwise_as_the_run_asked_for_it_at_first(stage, extended, whole
 def test_its_files_say_the_same(extended, whole):
     lines = [sorted((workdir / "metrics.jsonl").read_text().splitlines()) for workdir in (extended[0], whole)]
     assert lines[0] == lines[1]
-    summaries = [
-        kills._timeless(json.loads((workdir / "summary.json").read_text())) for workdir in (extended[0], whole)
-    ]
+    summaries = [kills.timeless(json.loads((workdir / "summary.json").read_text())) for workdir in (extended[0], whole)]
     for summary in summaries:
         for stage in summary["stages"].values():
             stage.pop("memory")  # a portion holds fewer members
