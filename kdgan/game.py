@@ -62,8 +62,8 @@ class Move:
       repeats: how many times per step the move is made, on the same batch with fresh random numbers.
       details: what an explanation prints behind a term, e.g. `{"kd": "T=4"}`.
       every: term -> k, of terms that are computed at each k-th step alone: counts of operations are means over k steps.
-      undecided: of a discriminator: `() -> {term: its value where it scores all alike, as well as it can}`, by which a
-        report says whether it learned nothing, or has won; None: nothing is said.
+      alike: of a discriminator: `scores [n] -> {term: [n], its value where all scores are this one}`, by which a report
+        says whether it learned nothing, or has won; None: nothing is said.
     """
 
     players: tuple[str, ...]
@@ -71,7 +71,7 @@ class Move:
     repeats: int = 1
     details: Mapping[str, str] = dataclasses.field(default_factory=dict)
     every: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    undecided: Callable[[], Mapping[str, float]] | None = None
+    alike: Callable[[Any], Mapping[str, Any]] | None = None
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Move:
         repeats: int = 1,
         details: Mapping[str, str] | None = None,
         every: Mapping[str, int] | None = None,
-        undecided: Callable[[], Mapping[str, float]] | None = None,
+        alike: Callable[[Any], Mapping[str, Any]] | None = None,
     ):
         names = (players,) if isinstance(players, str) else tuple(players)
         if not names or len(set(names)) != len(names):
@@ -93,7 +93,7 @@ class Move:
         object.__setattr__(self, "repeats", int(repeats))
         object.__setattr__(self, "details", dict(details or {}))
         object.__setattr__(self, "every", dict(every or {}))
-        object.__setattr__(self, "undecided", undecided)
+        object.__setattr__(self, "alike", alike)
 
     @property
     def lead(self) -> str:

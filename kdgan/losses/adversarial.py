@@ -92,17 +92,10 @@ class GANLoss(NamedTuple):
     generator: Callable[[Array, Array | None], Array]
     reads_real: bool = False
 
-    def undecided(self) -> tuple[float, float]:
-        """Both terms of the discriminator where it scores all examples alike, as well as it can: the score in [-3, 3] of
-        the least sum, of equal ones that nearest to 0.
-
-        It is 0 in most games, α/2 in `least_squares`, and with a real label α below 1 the logit of α/2 in the logistic ones.
-        """
-        scores = jnp.linspace(-3.0, 3.0, 1201)
+    def alike(self, scores: Float[Array, " n"]) -> tuple[Array, Array]:
+        """Both terms of the discriminator, [n] each, where it scores all examples alike: at each of these scores."""
         real, fake = jax.vmap(lambda score: self.discriminator(score[None], score[None]))(scores)
-        real, fake = real.mean(-1), fake.mean(-1)
-        place = min(range(len(scores)), key=lambda i: (round(float(real[i] + fake[i]), 6), abs(float(scores[i]))))
-        return float(real[place]), float(fake[place])
+        return real.mean(-1), fake.mean(-1)
 
 
 def gan_loss(name: str, *, real_label: float = 1.0) -> GANLoss:

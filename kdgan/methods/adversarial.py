@@ -59,7 +59,7 @@ def adversarial(
         }
 
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats, undecided=logistic(real=1, fake=1)),
+        Move("discriminator", discriminator, repeats=discriminator_repeats, alike=logistic({"real": 1}, {"fake": 1})),
         Move("student", student),
     )
 
@@ -96,7 +96,7 @@ def nagan(
             "discriminator",
             discriminator,
             repeats=discriminator_repeats,
-            undecided=None if label_kind == "tags" else logistic(real=1, student=1),
+            alike=None if label_kind == "tags" else logistic({"real": 1}, {"student": 1}),
         ),
         Move("student", student, repeats=student_repeats),
     )

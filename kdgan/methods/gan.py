@@ -6,7 +6,6 @@ move; a batch that holds "noise" [b, d] is taken at its word (equality tests, fi
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from kdgan import whole_number
 from kdgan.data.diffaugment import diffaugment
 from kdgan.game import Batch, Method, Move, Players, Terms, fold_in_name
 from kdgan.losses import penalties
-from kdgan.losses.adversarial import GAN_LOSSES, GANLoss, gan_loss
+from kdgan.losses.adversarial import GAN_LOSSES, GANLoss, fake_loss, gan_loss, real_loss
 
 PENALTIES = ("r1", "gradient")
 
@@ -149,14 +148,18 @@ class Adversary:
         return {self.penalty: penalties.lazy(self.penalty_every, players.step, taken[self.penalty])}
 
     def move(
-        self, terms: Callable[..., Terms], *, repeats: int, guessed: Callable[[float, float], Mapping[str, float]]
+        self,
+        terms: Callable[..., Terms],
+        *,
+        repeats: int,
+        alike: Callable[[jax.Array, jax.Array], Mapping[str, jax.Array]],
     ) -> Move:
         """The discriminator's move of these terms, its penalty among them.
 
         Args:
           terms: as of `Move`.
           repeats: moves per step.
-          guessed: (value of real images, of made ones) -> {term: value}, at the score that is best for all images alike.
+          alike: (term of real images, of made ones) -> {term: value}, of scores that are all alike.
         """
         every = {} if self.penalty is None or self.penalty_every == 1 else {self.penalty: self.penalty_every}
         return Move(
@@ -165,7 +168,7 @@ class Adversary:
             repeats=repeats,
             details={term: f"every {k}" for term, k in every.items()},
             every=every,
-            undecided=lambda: guessed(*self.losses.undecided()),
+            alike=lambda scores: alike(*self.losses.alike(scores)),
         )
 
 
@@ -222,7 +225,7 @@ def gan(
         return {"adv": fooling(adversary, players, fake, batch, key)}
 
     return Method(
-        adversary.move(discriminator, repeats=discriminator_repeats, guessed=real_and_fake),
+        adversary.move(discriminator, repeats=discriminator_repeats, alike=real_and_fake),
         Move(generator, generator_terms, details={"adv": loss}),
     )
 
@@ -247,14 +250,19 @@ def fooling(
     return of_image(adversary.losses.generator(scores, beside))
 
 
-def real_and_fake(real: float, fake: float) -> Mapping[str, float]:
+def real_and_fake(real: jax.Array, fake: jax.Array) -> Mapping[str, jax.Array]:
     """The terms of a discriminator that has these two, for `Adversary.move`."""
     return {"real": real, "fake": fake}
 
 
-def logistic(**terms: int) -> Callable[[], Mapping[str, float]]:
-    """For `Move.undecided`: terms of the logistic loss, log 2 at a score of 0; of how many scores each is a sum."""
-    return lambda: {term: count * math.log(2) for term, count in terms.items()}
+def logistic(real: Mapping[str, int], fake: Mapping[str, int]) -> Callable[[jax.Array], Mapping[str, jax.Array]]:
+    """For `Move.alike`: terms of the logistic loss on real examples and on others; of how many scores each is a sum."""
+
+    def alike(scores):
+        of_real = {term: count * real_loss(scores) for term, count in real.items()}
+        return {**of_real, **{term: count * fake_loss(scores) for term, count in fake.items()}}
+
+    return alike
 
 
 def check_latent(name: str, latent: int) -> None:

@@ -159,9 +159,9 @@ def generator_distill(
             **adversary.penalty_terms(players, batch["image"], image, batch, key),
         }
 
-    def guessed(real, fake):
+    def alike(real, fake):
         if adversary.losses.reads_real:
-            return {"real": real + fake, "teacher": real + fake, "fake": 0.0}
+            return {"real": real + fake, "teacher": real + fake, "fake": jnp.zeros_like(fake)}
         return {"real": real, "teacher": real, "fake": fake}
 
     def student(players, batch, key):
@@ -172,7 +172,7 @@ def generator_distill(
         return terms
 
     return Method(
-        adversary.move(discriminator, repeats=discriminator_repeats, guessed=guessed),
+        adversary.move(discriminator, repeats=discriminator_repeats, alike=alike),
         Move(pair.movers, student, details={"pixel": pixel, "adv": loss}),
     )
 
@@ -258,7 +258,7 @@ def fused(
         penalty_terms = adversary.penalty_terms(players, image, distilled, batch, key)
         return {"real": real, "fake": fake, "fake_student": of_student, **penalty_terms}
 
-    def guessed(real, fake):
+    def alike(real, fake):
         return {"real": real, "fake": fake, "fake_student": real + fake if adversary.losses.reads_real else fake}
 
     def generator(players, batch, key):
@@ -279,7 +279,7 @@ def fused(
         return terms
 
     return Method(
-        adversary.move(discriminator, repeats=discriminator_repeats, guessed=guessed),
+        adversary.move(discriminator, repeats=discriminator_repeats, alike=alike),
         Move("generator", generator, details={"mse": pixel, "adv": loss}),
         Move("student", student, details={"match": pixel, "adv": loss}),
     )

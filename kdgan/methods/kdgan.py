@@ -173,7 +173,7 @@ def kdgan(
             "discriminator",
             discriminator,
             repeats=discriminator_repeats,
-            undecided=None if label_kind == "tags" else logistic(real=1, student=1, teacher=1),
+            alike=None if label_kind == "tags" else logistic({"real": 1}, {"student": 1, "teacher": 1}),
         ),
         *([Move("teacher", of_teacher, repeats=teacher_repeats, details=details)] if teacher_repeats else []),
         Move("student", against_discriminator("student", "teacher"), repeats=student_repeats, details=details),

@@ -162,7 +162,7 @@ def restore_distill(
     if adversary is None:
         return Method(learns)
     return Method(
-        adversary.move(discriminator, repeats=discriminator_repeats, guessed=real_and_fake),
+        adversary.move(discriminator, repeats=discriminator_repeats, alike=real_and_fake),
         learns,
     )
 

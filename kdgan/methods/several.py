@@ -143,8 +143,9 @@ def meal(
             discriminator,
             repeats=discriminator_repeats,
             details={"real": each_step},
-            undecided=logistic(
-                real=1, fake=1, **({"real_inner": len(pairs), "fake_inner": len(pairs)} if pairs else {})
+            alike=logistic(
+                {"real": 1, **({"real_inner": len(pairs)} if pairs else {})},
+                {"fake": 1, **({"fake_inner": len(pairs)} if pairs else {})},
             ),
         ),
         Move("student", student, details={"kd": f"{show('T', temperature)}, {each_step}"}),
@@ -237,7 +238,7 @@ def adversarial_features(
         return {"ce": on_label(label_kind, outputs, batch), "adv": adv}
 
     return Method(
-        Move("discriminator", discriminator, repeats=discriminator_repeats, undecided=logistic(real=1, fake=1)),
+        Move("discriminator", discriminator, repeats=discriminator_repeats, alike=logistic({"real": 1}, {"fake": 1})),
         Move(("student", "adapter") if adapter else "student", student),
     )
 

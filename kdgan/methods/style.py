@@ -106,7 +106,7 @@ def style(
     if adversary is None:
         return Method(learns)
     return Method(
-        adversary.move(discriminator, repeats=discriminator_repeats, guessed=real_and_fake),
+        adversary.move(discriminator, repeats=discriminator_repeats, alike=real_and_fake),
         learns,
     )
 

@@ -8,12 +8,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+
 from kdgan.game import Move
 from kdgan.run.program import AVERAGE, Program, player_of, program_of
 from kdgan.run.schema import Run
 
 LAST = 5  # logged steps by which a discriminator is judged
-EQUAL = 1e-3  # a term is that of scores that are all alike
+SCORES = np.linspace(-6.0, 6.0, 12001, dtype=np.float32)  # that are tried where all are alike
+EQUAL = 1e-3  # how near terms are to those of scores that are all alike
 WON = 0.05  # of the loss of such scores, below which a discriminator has
 
 Steps = Mapping[tuple[str, str, int], Mapping[int, Mapping[str, Any]]]  # (stage, arm, seed) -> step -> metrics
@@ -51,20 +55,31 @@ def of_run(
 def of_move(move: Move, lambdas: Mapping[str, float], steps: Mapping[int, Mapping[str, Any]]) -> list[str]:
     """Whether a discriminator has learned nothing, or has won, by its terms at the last logged steps of one seed.
 
+    The guess that it is measured by is the one score for all images of the least loss. Where λ's weigh one side of the game
+    alone no score has the least, and the guess is a score of 0.
+
     Args:
       move: the discriminator's.
       lambdas: term -> λ; a term of λ 0 says nothing.
       steps: step -> metrics.
     """
     last = [steps[step] for step in sorted(steps)[-LAST:]]
-    if move.undecided is None or len(last) < LAST:
+    if move.alike is None or len(last) < LAST:
         return []
-    guess = {term: value for term, value in move.undecided().items() if lambdas.get(term)}
-    values = [{term: line.get(f"{move.lead}/{term}", math.nan) for term in guess} for line in last]
-    loss = lambda terms: sum(lambdas[term] * value for term, value in terms.items())
-    if guess and all(abs(terms[term] - guess[term]) <= EQUAL for terms in values for term in guess):
+    guesses = {
+        term: np.asarray(values) for term, values in move.alike(jnp.asarray(SCORES)).items() if lambdas.get(term)
+    }
+    if not guesses:
+        return []
+    weights = np.asarray([lambdas[term] for term in guesses])
+    terms = np.asarray([[line.get(f"{move.lead}/{term}", math.nan) for term in guesses] for line in last])
+    of_score = np.stack(list(guesses.values()), -1)  # [score, term]
+    losses = of_score @ weights
+    has_least = losses[1:-1].min() <= losses[[0, -1]].min()
+    if has_least and all(np.abs(of_score - of_line).max(-1).min() <= EQUAL for of_line in terms):
         return ["scores all images alike: it has learned nothing, or nothing is left to tell apart"]
-    if loss(guess) > 0 and all(loss(terms) < WON * loss(guess) for terms in values):
+    guess = losses.min() if has_least else losses[len(SCORES) // 2]
+    if guess > 0 and (terms @ weights < WON * guess).all():
         return [f"has won: its loss is under {WON:.0%} of that of a guess, which leaves little to learn from it"]
     return []
 

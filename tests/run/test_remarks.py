@@ -51,9 +51,24 @@ def test_nothing_is_said_of_few_steps_of_other_players_or_without_the_terms():
 def test_a_term_weighs_by_its_lambda_and_says_nothing_at_0():
     assert of(GAN, *[(0.01, GUESS)] * 5) == ""
     assert of(GAN, *[(0.01, GUESS)] * 5, fake=0.0).startswith("has won")
-    assert of(GAN, *[(GUESS, 3.0)] * 5, fake=0.0).startswith("scores all images alike")
-    assert of(GAN, *[(0.01, 0.2)] * 5, real=10.0).startswith("has won")
+    assert of(GAN, *[(GUESS, 3.0)] * 5, fake=0.0) == ""  # of one side alone each value is that of some score
+    # The guess of 10 real images in 11 has a loss of log 11 + 10 log(11/10) = 3.35.
+    assert of(GAN, *[(0.005, 0.11)] * 5, real=10.0).startswith("has won")
+    assert of(GAN, *[(0.005, 0.12)] * 5, real=10.0) == ""
     assert of(GAN, *[(GUESS, GUESS)] * 5, real=0.0, fake=0.0) == ""
+
+
+def test_a_dead_discriminator_is_seen_at_whatever_score_it_has_for_all():
+    """−log σ(s) and −log(1 − σ(s)) where σ(s) = 2/3, the best guess where real images weigh twice; hinge has no one best."""
+    at_two_thirds = (math.log(3 / 2), math.log(3))
+    dead = of(GAN, *[at_two_thirds] * 5, fake=0.5)
+    assert dead.startswith("scores all images alike")
+    assert of(GAN, *[at_two_thirds] * 5) == dead
+    assert of(GAN, *[(math.log(3 / 2), math.log(3) - 0.01)] * 5, fake=0.5) == ""
+    assert of(HINGE, *[(0.6, 1.4)] * 5) == dead
+    assert of(HINGE, *[(0.6, 1.3)] * 5) == ""
+    # A loss under 5% of a guess's, whose scores are those of images that it tells apart.
+    assert of(GAN, *[(0.02, 0.04)] * 5, fake=0.5).startswith("has won")
 
 
 @pytest.mark.parametrize(("recall", "collapsed"), [(0.0, True), (0.099, True), (0.1, False), (math.nan, False)])
