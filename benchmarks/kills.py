@@ -10,7 +10,7 @@ left to end, and compared: metrics.jsonl byte by byte, each stage's last checkpo
 bit, the summary up to its times. The exit code is 1 on any difference.
 
 The processes share compiled programs through JAX's cache on the disk, for else most moments would be moments of
-compiling; --no-cache does without.
+compiling; --no_cache does without.
 """
 
 import argparse
@@ -175,7 +175,7 @@ def kill_and_resume(
         with watched.Process(workdir, PROGRAM, steps, environment) as running:
             lengths += list(watched.watch_saves(running))
             running.wait()
-            duration = running.seconds  # of the last: with compiled programs
+            duration = running.seconds  # of the last: with compiled programs, where there is a cache
         _compare(outcome, workdir, tell)
     save_seconds, saves = statistics.median(lengths), len(STAGES) * math.ceil(steps / EVERY)
     tell(f"undisturbed: {duration:.1f} s, {saves} saves of {1e3 * save_seconds:.0f} ms")
@@ -283,7 +283,7 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=pathlib.Path, help="keep the runs here, in a new folder; else they are removed"
     )
-    parser.add_argument("--no-cache", dest="cache", action="store_false", help="compile in each process anew")
+    parser.add_argument("--no_cache", dest="cache", action="store_false", help="compile in each process anew")
     arguments = vars(parser.parse_args())
     folder = arguments.pop("folder")
     jax.config.update("jax_platforms", "cpu")  # for comparing only: the accelerator is the processes'

@@ -23,7 +23,7 @@ class Process:
 
     Args:
       program: Python code that runs it, given the workdir and the steps as arguments.
-      environment: variables beside this process's.
+      environment: variables beside this process's; None: no others.
     """
 
     def __init__(self, workdir: pathlib.Path, program: str, steps: int, environment: Mapping[str, str] | None):
@@ -51,6 +51,11 @@ class Process:
         return min(time.monotonic(), self._died) - self._born
 
     def runs(self) -> bool:
+        """Whether it still runs.
+
+        Raises:
+          RuntimeError: it failed by itself, or takes longer than `PATIENCE`.
+        """
         if self._died < math.inf:
             return False
         if self._process.poll() is not None:
@@ -92,7 +97,11 @@ class Process:
 def _folders(workdir: pathlib.Path, since_ns: int = 0) -> Iterator[tuple[Place, str]]:
     """((stage, step), suffix) of each folder of a checkpoint, whole or not, that was made or changed since then."""
     for stage in (workdir / "checkpoints").glob("*/"):
-        for entry in os.scandir(stage):
+        try:
+            entries = list(os.scandir(stage))
+        except FileNotFoundError:  # removed since
+            continue
+        for entry in entries:
             if named := re.match(r"(\d{8})(.*)", entry.name):
                 try:
                     changed = entry.stat().st_ctime_ns

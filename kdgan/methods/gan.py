@@ -159,7 +159,7 @@ class Adversary:
         Args:
           terms: as of `Move`.
           repeats: moves per step.
-          alike: (term of real images, of made ones) -> {term: value}, of scores that are all alike.
+          alike: (term of real images [n], of made ones [n]) -> {term: [n]}, where all scores are the n-th.
         """
         every = {} if self.penalty is None or self.penalty_every == 1 else {self.penalty: self.penalty_every}
         return Move(

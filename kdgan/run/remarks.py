@@ -16,9 +16,15 @@ from kdgan.run.program import AVERAGE, Program, player_of, program_of
 from kdgan.run.schema import Run
 
 LAST = 5  # logged steps by which a discriminator is judged
-SCORES = np.linspace(-6.0, 6.0, 12001, dtype=np.float32)  # that are tried where all are alike
-EQUAL = 1e-3  # how near terms are to those of scores that are all alike
-WON = 0.05  # of the loss of such scores, below which a discriminator has
+SCORES = np.linspace(-12.0, 12.0, 24001, dtype=np.float32)  # that one may give to all images
+INSIDE = slice(1000, -1000)  # those more than 1 from the ends: a least loss that stands here is one of all scores
+EQUAL = 1e-3  # how near its terms are to those of such a score
+FLAT = 1e-5  # how near losses are that count as equal
+WON = 0.05  # of the loss of the best such score, below which it has won
+SAYS = {
+    "alike": "scores all images alike: it has learned nothing, or nothing is left to tell apart",
+    "won": f"has won: its loss is under {WON:.0%} of that of a guess, which leaves little to learn from it",
+}
 
 Steps = Mapping[tuple[str, str, int], Mapping[int, Mapping[str, Any]]]  # (stage, arm, seed) -> step -> metrics
 
@@ -55,33 +61,67 @@ def of_run(
 def of_move(move: Move, lambdas: Mapping[str, float], steps: Mapping[int, Mapping[str, Any]]) -> list[str]:
     """Whether a discriminator has learned nothing, or has won, by its terms at the last logged steps of one seed.
 
-    The guess that it is measured by is the one score for all images of the least loss. Where λ's weigh one side of the game
-    alone no score has the least, and the guess is a score of 0.
-
     Args:
       move: the discriminator's.
-      lambdas: term -> λ; a term of λ 0 says nothing.
+      lambdas: term -> λ, unless a line of metrics has another, which a schedule moves; a term of λ 0 says nothing.
       steps: step -> metrics.
     """
     last = [steps[step] for step in sorted(steps)[-LAST:]]
     if move.alike is None or len(last) < LAST:
         return []
-    guesses = {
-        term: np.asarray(values) for term, values in move.alike(jnp.asarray(SCORES)).items() if lambdas.get(term)
-    }
-    if not guesses:
-        return []
-    weights = np.asarray([lambdas[term] for term in guesses])
-    terms = np.asarray([[line.get(f"{move.lead}/{term}", math.nan) for term in guesses] for line in last])
-    of_score = np.stack(list(guesses.values()), -1)  # [score, term]
-    losses = of_score @ weights
-    has_least = losses[1:-1].min() <= losses[[0, -1]].min()
-    if has_least and all(np.abs(of_score - of_line).max(-1).min() <= EQUAL for of_line in terms):
-        return ["scores all images alike: it has learned nothing, or nothing is left to tell apart"]
-    guess = losses.min() if has_least else losses[len(SCORES) // 2]
-    if guess > 0 and (terms @ weights < WON * guess).all():
-        return [f"has won: its loss is under {WON:.0%} of that of a guess, which leaves little to learn from it"]
-    return []
+    alike = {term: np.asarray(values, float) for term, values in move.alike(jnp.asarray(SCORES)).items()}
+    verdicts = set()
+    for line in last:
+        weights = {term: _number(line, f"lambda/{move.lead}/{term}", lambdas.get(term, 0.0)) for term in alike}
+        weighed = [term for term, weight in weights.items() if weight]
+        if not weighed:
+            return []
+        verdicts.add(
+            verdict(
+                np.stack([alike[term] for term in weighed]),
+                np.asarray([weights[term] for term in weighed]),
+                np.asarray([_number(line, f"{move.lead}/{term}") for term in weighed]),
+            )
+        )
+    return [SAYS[verdicts.pop()]] if len(verdicts) == 1 and verdicts <= SAYS.keys() else []
+
+
+def verdict(alike: np.ndarray, weights: np.ndarray, terms: np.ndarray) -> str:
+    """Of one line: "alike" where a discriminator learned nothing, "won" where it has, "" where neither can be said.
+
+    It is "alike" where its terms are those of a best guess: of a score for all images that has the least loss. By the hinge
+    loss several have; in a game without a least loss (Wasserstein's with unequal λ's) any score is one. Where λ's weigh real
+    images alone, or made ones, each value is that of some score, and it is never "alike". It has "won" where its loss is
+    nearer to the least possible one than `WON` of what lies between that and a guess's.
+
+    Args:
+      alike: [t, s] terms where all scores are the s-th of `SCORES`.
+      weights: [t] their λ's, not 0.
+      terms: [t] what was measured.
+    """
+    if (weights < 0).any() or not np.isfinite(terms).all():
+        return ""
+    losses, lowest = weights @ alike, alike.min(1)
+    varies = alike.max(1) - lowest > FLAT
+    slope = alike[:, _place(0.1)] - alike[:, _place(0.0)]  # a term of real images falls, one of made ones rises
+    both_sides = ((slope[varies] < 0).any() and (slope[varies] > 0).any()) or (~varies & (lowest > FLAT)).any()
+    near = losses <= losses.min() + FLAT * weights.sum()
+    guesses = alike[:, near] if near[INSIDE].any() else alike
+    if both_sides and np.abs(guesses - terms[:, None]).max(0).min() <= EQUAL:
+        return "alike"
+    guess = losses.min() if both_sides else losses[_place(0.0)]
+    floor = weights @ np.where(varies, lowest, 0.0)  # of terms that see differences of scores alone it is 0
+    has_floor = (alike[:, INSIDE].min(1) <= lowest + EQUAL).all()
+    return "won" if has_floor and guess > floor and weights @ terms - floor < WON * (guess - floor) else ""
+
+
+def _number(line: Mapping[str, Any], key: str, otherwise: float = math.nan) -> float:
+    value = line.get(key)
+    return otherwise if value is None else float(value)
+
+
+def _place(score: float) -> int:
+    return int(np.searchsorted(SCORES, score))
 
 
 def _of_moves(

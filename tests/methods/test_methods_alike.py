@@ -22,6 +22,8 @@ AVERAGE = {"loss": "relativistic_average", "seen": ()}
         ("gan", {}),
         ("gan", {"loss": "hinge"}),
         ("gan", {"loss": "wasserstein"}),
+        ("gan", {"loss": "least_squares", "real_label": 0.8}),
+        ("gan", {"loss": "minimax", "real_label": 0.9}),
         ("generator_distill", {}),
         ("generator_distill", PAIRED),
         ("generator_distill", AVERAGE),
