@@ -86,6 +86,8 @@ def _cell(
 
 
 def main(arguments: Sequence[str]) -> None:
+    if len(arguments) < 3:
+        sys.exit("usage: python -m configs.headlines CONFIG WORKDIR MEASURE ... [against=ARM]")
     name, workdir, *rest = arguments
     against = next((text.removeprefix("against=") for text in rest if text.startswith("against=")), "")
     summary = files.read_json(pathlib.Path(workdir) / "summary.json")
