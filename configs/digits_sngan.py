@@ -11,8 +11,8 @@ fused_held          8.80 ± 0.88    0.48 ± 0.05    0.41 ± 0.03                
 (test split, five seeds; differences hold for all arms at once)
 
 Miyato et al. 2018, an eighth of its 256 channels, and one move of the discriminator a step in place of five. R1 beside the
-spectral norms, as in every game of configs/gan_arms.py: with so few channels it is nearer to validation than without. The
-arms, images and steps are those of configs/digits_gan_distill.py.
+spectral norms, as in every game of configs/gan_arms.py: with half of these channels the teacher was nearer to validation
+images than without. The arms, images and steps are those of configs/digits_gan_distill.py.
 """
 
 from configs import digits_gan_distill, gan_arms
