@@ -4,8 +4,9 @@ A remark is {"stage", "arm", "player", "seeds", "of", "text"}: of `of` seeds tho
 player is the same in all.
 """
 
+import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -69,8 +70,7 @@ def of_move(move: Move, lambdas: Mapping[str, float], steps: Mapping[int, Mappin
     last = [steps[step] for step in sorted(steps)[-LAST:]]
     if move.alike is None or len(last) < LAST:
         return []
-    alike = {term: np.asarray(values, float) for term, values in move.alike(jnp.asarray(SCORES)).items()}
-    verdicts = set()
+    alike, verdicts = _of_equal_scores(move.alike), set()
     for line in last:
         weights = {term: _number(line, f"lambda/{move.lead}/{term}", lambdas.get(term, 0.0)) for term in alike}
         weighed = [term for term, weight in weights.items() if weight]
@@ -83,7 +83,7 @@ def of_move(move: Move, lambdas: Mapping[str, float], steps: Mapping[int, Mappin
                 np.asarray([_number(line, f"{move.lead}/{term}") for term in weighed]),
             )
         )
-    return [SAYS[verdicts.pop()]] if len(verdicts) == 1 and verdicts <= SAYS.keys() else []
+    return [text for said, text in SAYS.items() if verdicts == {said}]
 
 
 def verdict(alike: np.ndarray, weights: np.ndarray, terms: np.ndarray) -> str:
@@ -113,6 +113,12 @@ def verdict(alike: np.ndarray, weights: np.ndarray, terms: np.ndarray) -> str:
     floor = weights @ np.where(varies, lowest, 0.0)  # of terms that see differences of scores alone it is 0
     has_floor = (alike[:, INSIDE].min(1) <= lowest + EQUAL).all()
     return "won" if has_floor and guess > floor and weights @ terms - floor < WON * (guess - floor) else ""
+
+
+@functools.lru_cache(maxsize=8)
+def _of_equal_scores(alike: Callable[[Any], Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Term -> [s], of a move's `alike`: the same for all seeds and arms of a method."""
+    return {term: np.asarray(values, float) for term, values in alike(jnp.asarray(SCORES)).items()}
 
 
 def _number(line: Mapping[str, Any], key: str, otherwise: float = math.nan) -> float:
