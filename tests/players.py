@@ -183,6 +183,12 @@ def batch(size: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
+def with_noise(seed: int = 0, latent: int = 3) -> dict[str, jax.Array]:
+    """The batch, and noise [8, latent] that generators are given."""
+    noise = np.random.default_rng(seed).normal(size=(8, latent)).astype(np.float32)
+    return jax.tree.map(jnp.asarray, {**batch(seed=seed), "noise": noise})
+
+
 def restoration(size: int = 8, seed: int = 0, *, others: int = 0, scale: int = 1) -> dict[str, np.ndarray]:
     """Images [b, 4, 4, 1] with another noise and clean ones of s times the sides, and `others` of the same unlabelled."""
     rng = np.random.default_rng(100 + seed)

@@ -11,15 +11,11 @@ from kdgan import game, methods
 from kdgan.data.diffaugment import diffaugment
 from kdgan.losses.adversarial import GAN_LOSSES
 from kdgan.models.dcgan import DCGANDiscriminator, DCGANGenerator
+from players import with_noise as batch
 
 PIXEL = {name: closed.PLAYERS[name] for name in ("generator", "discriminator")}
 PLAYERS = {"generator": small.Paints(), "discriminator": small.Critic()}
 KEY = jax.random.key(3)
-
-
-def batch(seed=0, latent=3):
-    noise = np.random.default_rng(seed).normal(size=(8, latent)).astype(np.float32)
-    return jax.tree.map(jnp.asarray, {**small.batch(seed=seed), "noise": noise})
 
 
 class Linear:
